@@ -1,0 +1,47 @@
+/* The unit tests: one program that includes the core once, so that statics are in reach, then a
+   file per section. A test that no table names is an unused static function, hence an error.
+   Usage: unit [FILTER]   runs the tests whose "section.name" contains FILTER. */
+static void test_assert_failed(const char *what, int line);
+#define MPS_ASSERT(x) ((x) ? (void)0 : test_assert_failed(#x, __LINE__))
+#include "../mpserver.c"
+
+#include "check.h"
+
+static void test_assert_failed(const char *what, int line) {
+    printf("mpserver.c:%d: assertion failed: %s\n", line, what);
+    abort();
+}
+
+#include "test_base.c"
+
+static const struct check_suite {
+    const char *name;
+    const struct check_test *tests;
+    size_t count;
+} suites[] = {
+    {"base", base_tests, COUNT_OF(base_tests)},
+};
+
+int main(int argc, char **argv) {
+    const char *filter = argc > 1 ? argv[1] : "";
+    int passed = 0, failed = 0;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (size_t s = 0; s < COUNT_OF(suites); s++) {
+        for (size_t t = 0; t < suites[s].count; t++) {
+            char name[128];
+            snprintf(name, sizeof name, "%s.%s", suites[s].name, suites[s].tests[t].name);
+            if (!strstr(name, filter)) {
+                continue;
+            }
+            checks_failed = 0;
+            suites[s].tests[t].run();
+            passed += checks_failed == 0;
+            failed += checks_failed != 0;
+            if (checks_failed) {
+                printf("FAIL %s\n", name);
+            }
+        }
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed || !passed;
+}
