@@ -14,6 +14,7 @@ static void test_assert_failed(const char *what, int line) {
 
 #include "test_base.c"
 #include "test_crypto.c"
+#include "test_addresses.c"
 
 static const struct check_suite {
     const char *name;
@@ -22,6 +23,7 @@ static const struct check_suite {
 } suites[] = {
     {"base", base_tests, COUNT_OF(base_tests)},
     {"crypto", crypto_tests, COUNT_OF(crypto_tests)},
+    {"addresses", addresses_tests, COUNT_OF(addresses_tests)},
 };
 
 int main(int argc, char **argv) {
