@@ -251,13 +251,13 @@ static const struct error_row *error_row(mps_error error) {
 
 /* == 14 random ===================================================================================
    Two things that must not be guessed: the keyed hash of the indexes, and the server's generator.
-   SipHash-2-4 (Aumasson, Bernstein 2012) keeps crafted names from piling up in one bucket; it is no
-   message authentication here. The generator is the ChaCha20 keystream (RFC 8439) with fast key
-   erasure: every refill first replaces its own key, and bytes handed out are wiped, so a copy of the
-   memory tells nothing about tokens and codes given earlier. All of it comes from the 32 bytes of
-   entropy at creation, in an order fixed by the calls alone: the same seed replays to the same
-   bytes on any endianness. A saved block therefore must not be resumed twice. The state belongs to
-   whoever declares it; nothing here has state of its own. */
+   SipHash-2-4 (Aumasson, Bernstein 2012) keeps crafted names from piling up in one bucket; it is
+   no message authentication here. The generator is the ChaCha20 keystream (RFC 8439) with fast
+   key erasure: every refill first replaces its own key, and bytes handed out are wiped, so a
+   copy of the memory tells nothing about tokens and codes given earlier. All of it comes from
+   the 32 bytes of entropy at creation, in an order fixed by the calls alone: the same seed
+   replays to the same bytes on any endianness. A saved block therefore must not be resumed
+   twice. The state belongs to whoever declares it; nothing here has state of its own. */
 
 /* Zeroes in a way that is not optimised away. Stands here, above its section 16, because the
    generator wipes as well. */
@@ -272,6 +272,7 @@ struct siphash_key {
     u64 k0, k1; /* the 16 key bytes as two little-endian numbers */
 };
 
+/* `bits` is a constant, neither 0 nor 64. */
 static u64 siphash_rotate(u64 value, u32 bits) {
     return value << bits | value >> (64 - bits);
 }
@@ -401,6 +402,7 @@ static void random_seed(struct random_state *r, const u8 entropy[RANDOM_KEY_BYTE
     random_refill(r);
 }
 
+/* Any count: as many refills as it takes. Each byte is given once and wiped. */
 static void random_bytes(struct random_state *r, void *out, size_t count) {
     u8 *to = out;
     MPS_ASSERT(r->used <= RANDOM_POOL_BYTES);
@@ -460,19 +462,22 @@ static void random_uuid(struct random_state *r, char out[37]) {
 /* == 16 crypto ===================================================================================
    SHA-1 for the WebSocket handshake and nothing else (RFC 6455 asks for it; it is broken as a
    signature), SHA-256 and HMAC-SHA256 (FIPS 180-4, RFC 2104) for tokens and signed requests,
-   base64, and comparison that takes the same time wherever two secrets differ. Portable C: no
-   hardware instructions, no tables that secrets index (base64 of public text excepted), small
-   rather than unrolled, since it runs on microcontrollers too. Hashing cannot fail and allocates
-   nothing; a state belongs to its caller, may be copied while it runs, and is wiped by finish.
-   Readers of base64 take wire data and are strict: one text for each value. */
+   base64, and comparison that takes the same time wherever two secrets differ. Portable C
+   without hardware instructions, small rather than unrolled, since it runs on microcontrollers
+   too. Nothing branches on a secret or uses one as an index; base64 does, but what it spells is
+   on the wire. Hashing cannot fail and allocates nothing; a state belongs to its caller, may be
+   copied while it runs, and is wiped by finish. Readers of base64 take wire data and are strict:
+   one text for each value. */
 
 #define SHA_BLOCK_BYTES 64
 #define SHA_WORDS 16 /* of the message schedule, which rolls in place */
 
+/* Rotations by constants below 32, never by 0: compilers make one instruction of it. */
 static u32 sha_rotate_right(u32 value, u32 bits) {
     return value >> bits | value << (32 - bits);
 }
 
+/* Both hashes read their block as 16 big-endian words. */
 static void sha_load_block(const u8 *block, u32 w[SHA_WORDS]) {
     for (u32 i = 0; i < SHA_WORDS; i++) {
         w[i] = load_be32(block + (size_t)4 * i);
@@ -482,7 +487,7 @@ static void sha_load_block(const u8 *block, u32 w[SHA_WORDS]) {
 /* Puts the end of a message behind its `left` bytes in `tail` and gives the bytes of one or two
    whole blocks (FIPS 180-4, 5.1.1):
 
-       | left bytes | 80 | zeroes to the end of the block, less 8 | message bits, u64 big-endian | */
+       | left bytes | 80 | zeroes until 8 bytes are left | message bits, u64 big-endian | */
 static size_t sha_pad(u8 tail[2 * SHA_BLOCK_BYTES], size_t left, u64 message_bytes) {
     size_t end = left < SHA_BLOCK_BYTES - 8 ? SHA_BLOCK_BYTES : 2 * SHA_BLOCK_BYTES;
     u64 bits = message_bytes * 8;
@@ -516,6 +521,8 @@ static u32 sha1_mix(u32 round, u32 b, u32 c, u32 d) {
     }
 }
 
+/* One block (FIPS 180-4, 6.1.2). Words 16..79 of the schedule are made as they are needed, each
+   over the one 16 before it: 64 bytes of stack instead of 320. */
 static void sha1_block(struct sha1 *h, const u8 *block) {
     u32 w[SHA_WORDS];
     u32 a = h->state[0], b = h->state[1], c = h->state[2], d = h->state[3], e = h->state[4];
@@ -539,6 +546,7 @@ static void sha1_block(struct sha1 *h, const u8 *block) {
     h->state[4] += e;
 }
 
+/* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
 static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
     struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
     u8 tail[2 * SHA_BLOCK_BYTES];
@@ -564,6 +572,7 @@ static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
 #define SHA256_STATE_WORDS 8
 #define SHA256_ROUNDS 64
 
+/* A hash under way, copied by assignment. */
 struct sha256 {
     u32 state[SHA256_STATE_WORDS];
     u64 bytes;                 /* of the message so far */
@@ -598,6 +607,8 @@ static void sha256_rounds(u32 s[SHA256_STATE_WORDS], const u32 w[SHA_WORDS], con
     for (u32 i = 0; i < SHA_WORDS; i++) {
         u32 s1 = sha_rotate_right(e, 6) ^ sha_rotate_right(e, 11) ^ sha_rotate_right(e, 25);
         u32 s0 = sha_rotate_right(a, 2) ^ sha_rotate_right(a, 13) ^ sha_rotate_right(a, 22);
+        /* Ch picks f or g by e, Maj is the majority of a, b, c; both with one operation less
+           than the standard writes them with. */
         u32 t1 = h + s1 + (g ^ (e & (f ^ g))) + k[i] + w[i];
         u32 t2 = s0 + ((a & b) | (c & (a | b)));
         h = g;
@@ -619,6 +630,7 @@ static void sha256_rounds(u32 s[SHA256_STATE_WORDS], const u32 w[SHA_WORDS], con
     s[7] = h;
 }
 
+/* The schedule is extended 16 words at a time, so that the rounds need no test for it. */
 static void sha256_block(struct sha256 *h, const u8 *block) {
     u32 w[SHA_WORDS], s[SHA256_STATE_WORDS];
     sha_load_block(block, w);
@@ -641,6 +653,7 @@ static void sha256_start(struct sha256 *h) {
     memcpy(h->state, start, sizeof start);
 }
 
+/* The message in pieces of any size; nothing is borrowed beyond the call. */
 static void sha256_add(struct sha256 *h, const void *bytes, size_t count) {
     const u8 *at = bytes;
     size_t held = (size_t)(h->bytes % SHA_BLOCK_BYTES);
@@ -690,6 +703,7 @@ struct hmac256 {
     struct sha256 inner, outer;
 };
 
+/* Takes keys of any length. `key` is not kept. */
 static void hmac256_start(struct hmac256 *h, const void *key, size_t key_bytes) {
     u8 block[SHA_BLOCK_BYTES] = {0};
     MPS_ASSERT(key || key_bytes == 0);
@@ -701,12 +715,12 @@ static void hmac256_start(struct hmac256 *h, const void *key, size_t key_bytes) 
         memcpy(block, key, key_bytes);
     }
     for (u32 i = 0; i < sizeof block; i++) {
-        block[i] ^= 0x36;
+        block[i] ^= 0x36; /* ipad */
     }
     sha256_start(&h->inner);
     sha256_add(&h->inner, block, sizeof block);
     for (u32 i = 0; i < sizeof block; i++) {
-        block[i] ^= 0x36 ^ 0x5c;
+        block[i] ^= 0x36 ^ 0x5c; /* off with it, on with opad */
     }
     sha256_start(&h->outer);
     sha256_add(&h->outer, block, sizeof block);
@@ -726,7 +740,8 @@ static void hmac256_finish(struct hmac256 *h, u8 out[SHA256_BYTES]) {
     crypto_wipe(hash, sizeof hash);
 }
 
-/* Takes the same time wherever the bytes differ; the count is no secret. */
+/* Takes the same time wherever the bytes differ; the count is no secret. Reads are volatile, or a
+   compiler might see that the first difference settles it. */
 static bool crypto_equal(const void *a, const void *b, size_t count) {
     const volatile u8 *x = a, *y = b;
     u32 difference = 0;
@@ -796,11 +811,14 @@ static size_t base64_encode(const struct base64_kind *kind, const u8 *bytes, siz
     return written;
 }
 
-/* What was written before a fault was found stays in `out`. */
+/* Leftover bits must be zero and there is no white space, so that a token cannot be spelled in two
+   ways: a blocked or remembered one does not come back in disguise. What was written before a fault
+   was found stays in `out`. */
 static i64 base64_decode(const struct base64_kind *kind, struct span digits, u8 *out,
                          size_t capacity) {
     size_t left = digits.bytes % 4, written = 0;
     u32 bits = 0, held = 0;
+    /* A single character left over holds six bits, not a byte. */
     if (left == 1 || digits.bytes / 4 * 3 + (left ? left - 1 : 0) > capacity) {
         return -1;
     }
@@ -927,10 +945,12 @@ static void date_put_iso(struct text *t, i64 unix_ms) {
 
 static const u8 address_v4_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
+/* ::ffff:a.b.c.d, however it was written; an IPv4 peer on a dual-stack socket looks the same. */
 static bool address_is_v4(const mps_address *a) {
     return memcmp(a->ip, address_v4_prefix, sizeof address_v4_prefix) == 0;
 }
 
+/* 127.0.0.0/8 (RFC 1122, 3.2.1.3) or ::1 (RFC 4291, 2.5.3). */
 static bool address_is_loopback(const mps_address *a) {
     static const u8 loopback[ADDRESS_BYTES] = {[15] = 1};
     if (address_is_v4(a)) {
@@ -971,7 +991,8 @@ static bool address_take(struct span *rest, char c) {
     return true;
 }
 
-/* A decimal number up to `max` without leading zeros. */
+/* A decimal number up to `max` without leading zeros, which some programs take for octal. Stops at
+   the first digit too many, so it cannot wrap however long the text is. */
 static bool address_read_number(struct span *rest, u32 max, u32 *out) {
     u64 value = 0;
     size_t digits = 0;
@@ -990,6 +1011,7 @@ static bool address_read_number(struct span *rest, u32 max, u32 *out) {
     return true;
 }
 
+/* Four numbers, three dots; leaves what follows the fourth number alone. */
 static bool address_read_v4(struct span *rest, u8 out[4]) {
     for (u32 i = 0; i < 4; i++) {
         u32 value = 0;
@@ -1021,7 +1043,11 @@ static u32 address_read_group(struct span *rest, u8 *out, u32 room) {
 }
 
 /* RFC 4291, 2.2: eight groups, of which "::" once replaces one or more that are zero, and IPv4 the
-   last two. */
+   last two. Groups are gathered from the front; at the end those behind the "::" are moved back:
+
+       2001:db8::1:2    | 2001 0db8 | 0001 0002 |                     |    as read
+                        ^0          ^gap        ^bytes                ^16
+                        | 2001 0db8 | 0000 0000 0000 0000 | 0001 0002 |    as moved */
 static bool address_read_v6(struct span *rest, u8 ip[ADDRESS_BYTES]) {
     u32 bytes = 0, gap = 0;
     bool gapped = false, more = true;
@@ -1106,6 +1132,7 @@ static bool address_parse(struct span text, mps_address *out) {
     return true;
 }
 
+/* One of the eight 16-bit groups that IPv6 is written in. */
 static u32 address_group(const mps_address *a, u32 group) {
     return (u32)a->ip[2 * group] << 8 | a->ip[2 * group + 1];
 }
@@ -1141,6 +1168,8 @@ static void address_put_group(struct text *t, u32 value) {
     }
 }
 
+/* Lower case, no leading zeros, "::" for the run (RFC 5952, 4); groups on either side of it need no
+   colon of their own. */
 static void address_put_v6(struct text *t, const mps_address *a) {
     struct address_run run = address_zero_run(a);
     for (u32 i = 0; i < ADDRESS_GROUPS; i++) {

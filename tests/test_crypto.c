@@ -322,7 +322,7 @@ static void crypto_hashes(void) {
 /* The SHA-1 of all hashes of lengths 0..300, one behind the other. */
 static void crypto_hashes_of_every_length(void) {
     static u8 all[301 * SHA256_BYTES];
-    u8 message[300], hash[SHA1_BYTES];
+    u8 message[300] = {0}, hash[SHA1_BYTES];
     for (size_t i = 0; i <= sizeof message; i++) {
         crypto_fill(message, i);
         sha1(message, i, all + i * SHA1_BYTES);
