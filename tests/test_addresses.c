@@ -90,7 +90,9 @@ static void addresses_accept_and_format(void) {
     }
 }
 
-static const char *const addresses_refused[] = {"",
+static const char *const addresses_refused[] = {"1::2:3:4:5:6:7:1.2.3.4",
+                                                "::1:2:3:4:5:6:7:1.2.3.4",
+                                                "",
                                                 " ",
                                                 "a",
                                                 "localhost",
