@@ -260,17 +260,17 @@ static const struct error_row *error_row(mps_error error) {
 /* == 34 addresses ===============================================================================*/
 
 /* == 40 http ====================================================================================
-   HTTP/1.1 and 1.0 requests (RFC 9110, RFC 9112): the request head, chunked bodies, percent-encoding
-   and queries; for answers the reason phrases, the date, and a target that is safe to log. Pure
-   functions: they own no state, keep no pointer, and know neither connections nor the server. What
-   they find are spans into the caller's bytes, good for as long as those stay where they are.
+   HTTP/1.1 and 1.0 requests (RFC 9110, RFC 9112): the request head, chunked bodies,
+   percent-encoding and queries; for answers the reason phrases, the date, and a target that is safe
+   to log. Pure functions: they own no state, keep no pointer, and know neither connections nor the
+   server. What they find are spans into the caller's bytes, good while those stay where they are.
 
-   Whatever two parties could read differently is refused rather than repaired (RFC 9112, 11.2: request
-   smuggling): a bare LF or CR, folded lines, blanks before a colon, more than one way to tell where a
-   body ends. A refusal never depends on how the bytes were cut into reads. The request line and the
-   fields are judged from left to right, each line once its LF is there; what takes several lines to
-   judge is judged with the empty line, in the order framing, host, coding, expectation. Only "too
-   long" comes earlier, with the first byte that is too many. */
+   Whatever two parties could read differently is refused rather than repaired (RFC 9112, 11.2:
+   request smuggling): a bare LF or CR, folded lines, blanks before a colon, more than one way to
+   tell where a body ends. A refusal never depends on how the bytes were cut into reads. The request
+   line and the fields are judged from left to right, each line once its LF is there; what takes
+   several lines to judge is judged with the empty line, in the order framing, host, coding,
+   expectation. Only "too long" comes earlier, with the first byte that is too many. */
 
 enum http_method {
     HTTP_GET,
@@ -308,8 +308,9 @@ struct http_limits {
     u32 head_bytes_max, target_bytes_max;
 };
 
-/* What a head says, as views into it. After a fault it holds what stood before the fault (method and
-   target at least, when the request line was good), for the log. */
+/* What a head says, as views into it (a path that an absolute form leaves out is a literal). After a
+   fault it holds what stood before the fault, for the log: method and target at least, when the
+   request line got that far; .at of what is missing is NULL. */
 struct http_head {
     enum http_method method;
     u8 minor;        /* HTTP/1.minor; 1 for later minors too (RFC 9110, 2.5) */
@@ -876,7 +877,8 @@ static size_t http_resume(const struct http_parser *p, size_t scanned) {
 /* Parses a request head. `scanned` (0 at first) keeps how far it has looked between calls that see
    the same head grow. > 0: bytes of the head with its empty line; 0: need more; < 0: mps_error, one
    of BAD_REQUEST, BAD_FRAMING, BAD_HOST, HTTP_VERSION, TRANSFER_CODING, EXPECTATION,
-   TARGET_TOO_LONG, HEAD_TOO_LARGE. `head` counts only with an outcome; `scanned` is then 0 again. */
+   TARGET_TOO_LONG, HEAD_TOO_LARGE. `head` counts only with an outcome, and `scanned` is then 0
+   again. */
 static i64 http_head_parse(const char *bytes, size_t count, size_t *scanned,
                            const struct http_limits *limits, struct http_head *head) {
     size_t end = size_min(count, limits->head_bytes_max);
@@ -1058,7 +1060,7 @@ static int http_percent_next(struct span *s, bool plus_is_space) {
     return value == 0 ? -1 : value;
 }
 
-/* Percent-decoding into `out`: bytes, or -1 for a malformed '%', a NUL, or a text that is too long. */
+/* Percent-decoding into `out`: bytes, or -1 for a malformed '%', a NUL, or a text too long. */
 static i64 http_percent_decode(struct span s, bool plus_is_space, char *out, size_t capacity) {
     size_t bytes = 0;
     while (s.bytes) {
@@ -1097,8 +1099,8 @@ static bool http_query_next(struct span *query, struct span *name, struct span *
     return false;
 }
 
-/* The decoded value of a parameter, the first of its name: bytes; -1 if it is malformed or too long;
-   0 with `found` false if there is none. */
+/* The decoded value of a parameter, the first of its name: bytes; -1 if it is malformed or too
+   long; 0 with `found` false if there is none. */
 static i64 http_query_find(struct span query, const char *name, char *out, size_t capacity,
                            bool *found) {
     struct span raw, value;
@@ -1165,8 +1167,8 @@ static const char *http_reason(u32 status) {
 #define HTTP_DAY_S 86400
 #define HTTP_DATE_S_MAX ((i64)253402300799) /* the last second of 9999 */
 
-/* The date of a day counted from 1970-01-01. Years are taken to begin in March, so that the leap day
-   is the last of its year, and are counted from March of the year 0. */
+/* The date of a day counted from 1970-01-01. Years are taken to begin in March, so that the leap
+   day is the last of its year, and are counted from March of the year 0. */
 static void http_civil_date(u32 day, u32 *year, u32 *month, u32 *day_of_month) {
     static const u16 month_starts[] = {0, 31, 61, 92, 122, 153, 184, 214, 245, 275, 306, 337};
     u32 rest = day + 719468; /* days from 0000-03-01 to 1970-01-01 */
