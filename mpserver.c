@@ -308,8 +308,8 @@ struct http_limits {
     u32 head_bytes_max, target_bytes_max;
 };
 
-/* What a head says, as views into it (a path that an absolute form leaves out is a literal). After a
-   fault it holds what stood before the fault, for the log: method and target at least, when the
+/* What a head says, as views into it (a path that an absolute form leaves out is a literal). After
+   a fault it holds what stood before the fault, for the log: method and target at least, when the
    request line got that far; .at of what is missing is NULL. */
 struct http_head {
     enum http_method method;
