@@ -59,6 +59,7 @@ static const struct http_row http_rows[] = {
     BAD("\r\r\n"),
     BAD("\rGET / HTTP/1.1\r\n"),
     BAD("\r\nG@T / HTTP/1.1\r\n"),
+    BAD("\r\nGET: / HTTP/1.1\r\n"), /* would do as a field */
     /* targets */
     LINE_GOOD("GET /a/b;c=d/%20?x=1&y={\"a\":[2]} HTTP/1.1"),
     LINE_GOOD("GET /? HTTP/1.1"),
@@ -195,6 +196,8 @@ static const struct http_row http_rows[] = {
     HOSTS("Host: ::1\r\n", MPS_E_BAD_HOST),
     HOSTS("Host: [::1\r\n", MPS_E_BAD_HOST),
     HOSTS("Host: []\r\n", MPS_E_BAD_HOST),
+    HOSTS("Host: [1]\r\n", MPS_E_BAD_HOST),
+    HOSTS("Host: [::]\r\n", MPS_OK),
     HOSTS("Host: [::1]x\r\n", MPS_E_BAD_HOST),
     HOSTS("Host: [g::1]\r\n", MPS_E_BAD_HOST),
     HOSTS("Host: u@h\r\n", MPS_E_BAD_HOST),
