@@ -15,6 +15,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_base.c"
 #include "test_crypto.c"
 #include "test_addresses.c"
+#include "test_http.c"
 
 static const struct check_suite {
     const char *name;
@@ -24,6 +25,7 @@ static const struct check_suite {
     {"base", base_tests, COUNT_OF(base_tests)},
     {"crypto", crypto_tests, COUNT_OF(crypto_tests)},
     {"addresses", addresses_tests, COUNT_OF(addresses_tests)},
+    {"http", http_tests, COUNT_OF(http_tests)},
 };
 
 int main(int argc, char **argv) {
