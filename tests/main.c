@@ -13,6 +13,7 @@ static void test_assert_failed(const char *what, int line) {
 }
 
 #include "test_base.c"
+#include "test_json.c"
 
 static const struct check_suite {
     const char *name;
@@ -20,6 +21,7 @@ static const struct check_suite {
     size_t count;
 } suites[] = {
     {"base", base_tests, COUNT_OF(base_tests)},
+    {"json", json_tests, COUNT_OF(json_tests)},
 };
 
 int main(int argc, char **argv) {
