@@ -365,11 +365,18 @@ static size_t utf8_points(struct span s) {
     return points;
 }
 
+/* A code point as 1 to 4 bytes, the lowest six bits last:
+
+       U+0000-U+007F      0xxxxxxx
+       U+0080-U+07FF      110xxxxx 10xxxxxx
+       U+0800-U+FFFF      1110xxxx 10xxxxxx 10xxxxxx
+       U+10000-U+10FFFF   11110xxx 10xxxxxx 10xxxxxx 10xxxxxx                     */
 static u32 utf8_encode(u32 point, u8 out[UTF8_BYTES_MAX]) {
     u32 bytes = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
     for (u32 i = bytes - 1; i > 0; i--, point >>= 6) {
         out[i] = (u8)(0x80 | (point & 0x3F));
     }
+    /* 0xF00 >> 2, 3, 4 has as many ones at the top of its low byte: C0, E0, F0. */
     out[0] = (u8)(bytes == 1 ? point : (0xF00u >> bytes & 0xF0) | point);
     return bytes;
 }
@@ -401,11 +408,16 @@ struct json_fault {
     const char *text;
 };
 
+/* A place in a checked container. The end may lie behind the closing bracket; the walk stops at
+   the bracket, so a container can be walked before anyone has measured it. */
 struct json_walk {
     char *at, *end;
 };
 
-/* `wanted` is the entry of `values` that the member being read goes to, NULL when nobody asked. */
+/* What json_check and json_object have in hand. `keys` to `wanted_at` serve json_object alone:
+   `wanted` is the entry of `values` that the member being read goes to, NULL when nobody asked, and
+   `wanted_at` where its value begins. `fault_*` are set by json_fail and hold the first fault,
+   because every caller gives up at once. */
 struct json_reader {
     const u8 *at, *end;
     char *text;
@@ -419,6 +431,8 @@ struct json_reader {
 
 /* -- Tokens. Each reader stands on the first byte of its token and steps behind it. */
 
+/* Always false, so that a reader can return it. A fault at the end is always the same one: the
+   text was cut. */
 static bool json_fail(struct json_reader *r, const u8 *at, const char *text) {
     r->fault_at = at;
     r->fault_text = at == r->end ? "The text ends too early." : text;
@@ -430,6 +444,7 @@ static int json_peek(const struct json_reader *r) {
     return r->at < r->end ? *r->at : -1;
 }
 
+/* ws = *( %x20 / %x09 / %x0A / %x0D ), RFC 8259, section 2; no other space of Unicode. */
 static bool json_is_space(u8 c) {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
@@ -474,6 +489,7 @@ static u8 json_escape_byte(u8 letter) {
     return 0;
 }
 
+/* Four digits of either case, no sign, no less. */
 static bool json_read_hex(struct json_reader *r, u32 *unit) {
     *unit = 0;
     for (u32 i = 0; i < 4; i++, r->at++) {
@@ -486,6 +502,7 @@ static bool json_read_hex(struct json_reader *r, u32 *unit) {
     return true;
 }
 
+/* UTF-16 halves of one character: D800-DBFF is followed by DC00-DFFF. */
 static bool json_unit_is_high(u32 unit) {
     return (unit & 0xFC00) == 0xD800;
 }
@@ -513,6 +530,7 @@ static bool json_read_unicode(struct json_reader *r, const u8 *backslash) {
     return json_read_hex(r, &unit) && (json_unit_is_low(unit) || json_fail(r, backslash, alone));
 }
 
+/* escape = "\" ( %x22 / "\" / "/" / "b" / "f" / "n" / "r" / "t" / "u" 4HEXDIG ) */
 static bool json_read_escape(struct json_reader *r) {
     const u8 *backslash = r->at++;
     int letter = json_peek(r);
@@ -527,6 +545,8 @@ static bool json_read_escape(struct json_reader *r) {
     return true;
 }
 
+/* string = quote *char quote, RFC 8259, section 7. Most bytes are passed over eight at a time; the
+   loop turns once for each that needs a look. */
 static bool json_read_string(struct json_reader *r) {
     r->at++;
     while ((r->at = json_skip_plain(r->at, r->end)) < r->end) {
@@ -552,6 +572,7 @@ static bool json_read_string(struct json_reader *r) {
     return json_fail(r, r->end, NULL);
 }
 
+/* 1*DIGIT */
 static bool json_read_digits(struct json_reader *r) {
     const u8 *start = r->at;
     while (r->at < r->end && ascii_digit(*r->at)) {
@@ -585,6 +606,8 @@ static bool json_read_number(struct json_reader *r) {
     return true;
 }
 
+/* The fault is the first byte that differs. What may follow is the caller's affair: "truex" fails
+   for the x, where a comma, a bracket or the end was due. */
 static bool json_read_literal(struct json_reader *r, const char *literal) {
     for (; *literal; literal++, r->at++) {
         if (json_peek(r) != *literal) {
@@ -594,6 +617,7 @@ static bool json_read_literal(struct json_reader *r, const char *literal) {
     return true;
 }
 
+/* A value's first byte tells all about its type. JSON_ABSENT: no value begins like this. */
 static enum json_type json_type_of(u8 first) {
     switch (first) {
     case '{':
@@ -639,6 +663,7 @@ struct json_bytes {
     u32 held_at, held_count;
 };
 
+/* Checked digits. */
 static u32 json_hex4(const u8 *at) {
     u32 unit = 0;
     for (u32 i = 0; i < 4; i++) {
@@ -686,6 +711,8 @@ static int json_byte(struct json_bytes *b) {
     return b->held[0];
 }
 
+/* Whether the string means `name`, which is plain bytes and zero-terminated. A decoded U+0000 is a
+   byte like any other and never taken for the end of `name`. */
 static bool json_bytes_spell(struct json_bytes b, const char *name) {
     for (; *name; name++) {
         if (json_byte(&b) != (u8)*name) {
@@ -695,6 +722,7 @@ static bool json_bytes_spell(struct json_bytes b, const char *name) {
     return json_byte(&b) < 0;
 }
 
+/* Both run until they differ or end together, at -1. */
 static bool json_bytes_equal(struct json_bytes a, struct json_bytes b) {
     int byte;
     do {
@@ -706,7 +734,14 @@ static bool json_bytes_equal(struct json_bytes a, struct json_bytes b) {
     return true;
 }
 
-/* -- The checker. */
+/* -- The checker.
+
+       value  = object / array / string / number / true / false / null
+       object = "{" [ name ":" value *( "," name ":" value ) ] "}"
+       array  = "[" [ value *( "," value ) ] "]"              RFC 8259, sections 3 to 5
+
+   The grammar has two states between tokens: a value is due, or one has just ended. Whether the
+   container around is an object or an array is all the stack has to know, one bit for each. */
 
 /* Reads `"name":` and, at the top, remembers who asked for it. */
 static bool json_read_name(struct json_reader *r) {
@@ -764,6 +799,8 @@ static bool json_read_next(struct json_reader *r, bool *value_due) {
     return true;
 }
 
+/* The value that was asked for has just ended at r->at. Of two members with one name the later
+   overwrites the earlier. */
 static void json_note_wanted(struct json_reader *r) {
     size_t bytes = (size_t)(r->at - r->wanted_at);
     char *at = r->text + (r->wanted_at - (const u8 *)r->text);
@@ -777,6 +814,7 @@ static bool json_read_text(struct json_reader *r) {
     while (value_due || r->depth) {
         r->at = json_skip_space(r->at, r->end);
         int first = json_peek(r);
+        /* Only members of the outermost object are noted, and their values begin at depth 1. */
         r->wanted_at = value_due && r->depth == 1 ? r->at : r->wanted_at;
         if (!value_due) {
             if (!json_read_next(r, &value_due)) {
@@ -884,6 +922,7 @@ static void json_walk_over(struct json_walk *w, char mark) {
     w->at += w->at < w->end && *w->at == mark;
 }
 
+/* A walk from the first member or element on. */
 static struct json_walk json_walk_into(struct json_value container) {
     MPS_ASSERT(container.type == JSON_OBJECT || container.type == JSON_ARRAY);
     return (struct json_walk){container.at + 1, container.at + container.bytes};
@@ -891,7 +930,7 @@ static struct json_walk json_walk_into(struct json_value container) {
 
 /* The next element of an array; false behind the last. */
 static bool json_walk_element(struct json_walk *w, struct json_value *value) {
-    json_walk_over(w, ',');
+    json_walk_over(w, ','); /* none before the first */
     json_walk_space(w);
     if (w->at >= w->end || *w->at == ']' || *w->at == '}') {
         return false;
@@ -925,6 +964,7 @@ static bool json_string(struct json_value *value, struct span *out) {
         while ((from = json_skip_plain(from, end)) < end && *from != '\\') {
             from++;
         }
+        /* Before the first escape nothing has moved, nor need it. */
         if (to != run) {
             memmove(to, run, (size_t)(from - run));
         }
@@ -958,6 +998,8 @@ struct json_names {
     u32 count;
 };
 
+/* FNV-1a is no secret, so a client can make names whose hashes are equal. It gains 64 comparisons a
+   name and batch, which end at the first byte that differs. */
 static struct json_name json_name_of(struct json_value key) {
     struct json_bytes b = json_bytes_of(key.at, key.bytes);
     struct json_name name = {key.at, key.bytes, 2166136261u};
@@ -978,7 +1020,9 @@ static bool json_names_have(const struct json_names *held, const struct json_nam
     return false;
 }
 
-/* One object by itself, `start` standing behind its bracket. */
+/* One object by itself, `start` standing behind its bracket. The first 64 names are held and all
+   names after them compared with these; then the next 64, until none are left. The first walk sees
+   all members and counts them, so that too many are refused before the work is done. */
 static bool json_members_repeat(struct json_walk start, u32 members_max) {
     struct json_names held;
     struct json_value key, value;
@@ -994,7 +1038,7 @@ static bool json_members_repeat(struct json_walk start, u32 members_max) {
             }
             if (held.count < JSON_BATCH) {
                 held.names[held.count++] = name;
-                start = w;
+                start = w; /* the next batch begins behind the last name held */
             }
         }
         counted = true;
@@ -1011,6 +1055,7 @@ static bool json_has_duplicates(struct json_value value, u32 members_max) {
             at = json_skip_string(at, end);
             continue;
         }
+        /* Each opening brace outside of a string begins an object, nested ones included. */
         size_t offset = (size_t)(at - (const u8 *)value.at);
         struct json_walk inside = {value.at + offset + 1, value.at + value.bytes};
         if (*at == '{' && json_members_repeat(inside, members_max)) {
@@ -1046,6 +1091,8 @@ static i64 json_exponent(const char *at, const char *end) {
     return negative ? -exponent : exponent;
 }
 
+/* One pass over the token. Each digit behind the point lowers the exponent by one, each zero behind
+   the last digit that counts raises it, and the exponent part is added: 0.0500e4 is 5 x 10^2. */
 static struct json_decimal json_decimal_of(struct json_value value) {
     const char *at = value.at, *end = value.at + value.bytes;
     struct json_decimal d = {NULL, 0, 0, *at == '-'};
@@ -1085,6 +1132,7 @@ static bool json_i64(struct json_value value, i64 min, i64 max, i64 *out) {
     struct json_decimal d = json_decimal_of(value);
     u64 size = 0;
     if (d.digits) {
+        /* The last digit is not 0, so below 10^0 it is part of a fraction. */
         if (d.exponent < 0 || d.digits > U64_POW10_MAX ||
             d.exponent > U64_POW10_MAX - (i64)d.digits) {
             return false;
@@ -1128,6 +1176,7 @@ static u32 big_word(const struct big *b, u32 i) {
     return i < b->count ? b->words[i] : 0;
 }
 
+/* b = b x factor + carry. The product of two words and a word more still fits two words. */
 static void big_times_plus(struct big *b, u32 factor, u32 carry) {
     for (u32 i = 0; i < b->count; i++) {
         u64 product = (u64)b->words[i] * factor + carry;
@@ -1176,7 +1225,8 @@ static void big_shift_left(struct big *b, u32 bits) {
     }
 }
 
-/* The sign of a + times x b - c, `times` being 0, 1 or 2. */
+/* The sign of a + times x b - c, `times` being 0, 1 or 2, without storing the sum: a pass from the
+   lowest word up, the sum's carry and the difference's borrow apart. With times 0 it compares. */
 static int big_order(const struct big *a, const struct big *b, u32 times, const struct big *c) {
     u64 carry = 0, borrow = 0;
     u32 count = u32_max(c->count, u32_max(a->count, times ? b->count : 0)), any = 0;
@@ -1204,7 +1254,14 @@ static void big_subtract(struct big *a, const struct big *b) {
     }
 }
 
-/* binary64 (IEEE 754): 1 bit sign, 11 bits exponent + 1023, 52 bits fraction. */
+/* binary64 (IEEE 754):
+
+        63   62       52   51                         0
+       +----+-----------+------------------------------+
+       |sign| exponent  |           fraction           |
+       +----+-----------+------------------------------+
+       exponent 1 to 2046: 1.fraction x 2^(exponent - 1023); 0: 0.fraction x 2^-1022;
+       2047: infinity, or not a number */
 #define F64_FRACTION_BITS 52
 #define F64_FRACTION_ONE (UINT64_C(1) << F64_FRACTION_BITS)
 #define F64_EXPONENT_BIAS 1023
@@ -1233,11 +1290,17 @@ static void json_decimal_big(struct json_decimal *d, struct big *n, struct big *
     }
 }
 
-/* The bits of the double nearest to the decimal, sign apart; infinity when there is none. Binary
-   long division, one bit of the fraction a round, the remainder decides about rounding. */
+/* The bits of the double nearest to the decimal, sign apart; infinity when there is none.
+
+   Binary long division. n and divisor are brought to the same length and then to 1 <= n / divisor
+   < 2; each round takes one bit of the fraction, highest first, and doubles what remains. At the
+   end the remainder is counted in half units of the last bit: more than one rounds up, exactly one
+   is a tie and goes to even. A subnormal number simply has fewer rounds, down to none. */
 static u64 json_decimal_bits(struct json_decimal d) {
     struct big n, divisor;
     i64 point = (i64)d.digits + d.exponent; /* 10^(point - 1) <= d < 10^point */
+    /* Above the largest double by any rounding, or below half of the smallest. This also bounds all
+       sizes below, however long the token and whatever its exponent. */
     if (point > 309 || point < -323) {
         return point > 0 ? F64_INFINITY : 0;
     }
@@ -1403,6 +1466,8 @@ static void dragon_digits(struct json_dragon *g, struct json_digits *digits) {
     }
 }
 
+/* Takes the double apart; `bits` without the sign and not zero. Below the smallest normal number
+   and at it the gaps are even, so only powers of two above it are `narrow`. */
 static void json_digits_exact(u64 bits, struct json_digits *digits) {
     struct json_dragon g;
     u64 fraction = bits & (F64_FRACTION_ONE - 1);
@@ -1416,9 +1481,9 @@ static void json_digits_exact(u64 bits, struct json_digits *digits) {
     dragon_digits(&g, digits);
 }
 
-/* Most numbers in a game have few decimals. Of the integers n with n / 10^places == v, the first
-   below 10^15 is the shortest text: 15 digits are never two texts of one double, and the product
-   is off by less than 0.3, so none is missed. */
+/* The quick way, and why it is right. Most numbers in a game have few decimals. Of the integers n
+   with n / 10^places == v, the first below 10^15 is the shortest text: 15 digits are never two
+   texts of one double, and the product is off by less than 0.3, so none is missed. */
 static bool json_digits_short(double v, struct json_digits *digits) {
     for (u32 places = 0; JSON_F64_STRICT && places <= JSON_POW10_MAX; places++) {
         double scaled = v * json_pow10[places];
@@ -1440,13 +1505,19 @@ static bool json_digits_short(double v, struct json_digits *digits) {
     return false;
 }
 
+/* None when `count` is negative. */
 static void json_zeros(struct text *t, i32 count) {
     for (i32 i = 0; i < count; i++) {
         text_char(t, '0');
     }
 }
 
-/* The format of ECMAScript's Number::toString: plain from 1e-7 up to below 1e21. */
+/* The format of ECMAScript's Number::toString, by the place of the point:
+
+       count <= point <= 21    digits, then zeros up to the point     12000
+       0 < point <= 21         digits with the point among them       12.5
+       -6 < point <= 0         0. and -point zeros before them        0.00125
+       otherwise               one digit, point, the rest, exponent   1.25e-7, 1e+21       */
 static void json_put_digits(struct text *t, const struct json_digits *digits) {
     i32 count = (i32)digits->count, point = digits->point;
     bool scientific = point > 21 || point <= -6;
@@ -1468,7 +1539,9 @@ static void json_put_digits(struct text *t, const struct json_digits *digits) {
     }
 }
 
-/* -- Writer. Commas come by themselves: the text's last byte tells whether one is due. */
+/* -- Writer. Commas come by themselves: the text's last byte tells whether one is due. No value
+   ends in one of those four bytes, since strings end in a quote. That brackets match and names
+   alternate with values is left to the callers. What does not fit is cut as in any struct text. */
 
 static void json_comma(struct text *t) {
     char last = t->bytes ? t->at[t->bytes - 1] : ',';

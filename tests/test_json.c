@@ -416,7 +416,7 @@ static void json_object_notes_members(void) {
     CHECK(json_object(copy, bytes, keys, COUNT_OF(keys), values, &fault));
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
         CHECK_INT(values[i].type, types[i]);
-        CHECK_TEXT(values[i].at, values[i].bytes, want[i]);
+        CHECK_TEXT(values[i].at ? values[i].at : "", values[i].bytes, want[i]);
     }
     CHECK(memcmp(copy, text, bytes) == 0);
     CHECK(json_object(copy, bytes, NULL, 0, NULL, &fault));
