@@ -16,6 +16,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_crypto.c"
 #include "test_addresses.c"
 #include "test_http.c"
+#include "test_json.c"
 
 static const struct check_suite {
     const char *name;
@@ -26,6 +27,7 @@ static const struct check_suite {
     {"crypto", crypto_tests, COUNT_OF(crypto_tests)},
     {"addresses", addresses_tests, COUNT_OF(addresses_tests)},
     {"http", http_tests, COUNT_OF(http_tests)},
+    {"json", json_tests, COUNT_OF(json_tests)},
 };
 
 int main(int argc, char **argv) {
