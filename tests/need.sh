@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what `make run`, `make test` or `make bench` lacks, by Debian package name. It looks for the
-# commands and headers themselves: when all is there, nothing is fetched and no network needed.
+# Installs what `make run`, `make test` or `make bench` lacks, by Debian package name. It looks
+# for the commands and headers themselves: when all is there, it fetches nothing.
 # Usage: tests/need.sh run|test|bench
 set -eu
 missing=

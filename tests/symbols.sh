@@ -1,6 +1,6 @@
 #!/bin/bash
 # What the core's object may ask for, give out and keep: seven functions of libc, names that start
-# with mps_, no writable data but the loader's arena. Then the builds without a C library and from C++.
+# with mps_, no writable data but the loader's arena. Then builds without a C library, and C++.
 set -u
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/tally.sh
