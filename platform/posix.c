@@ -490,7 +490,8 @@ static mps_address datagram_to(struct mps_posix *p, struct msghdr *header) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
             memcpy(to.ip, &info.ipi6_addr, 16);
-            to.scope = (uint32_t)info.ipi6_ifindex;
+            bool link_local = to.ip[0] == 0xfe && (to.ip[1] & 0xc0) == 0x80;
+            to.scope = link_local ? (uint32_t)info.ipi6_ifindex : 0;
         } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
