@@ -435,7 +435,8 @@ void mps_tcp_eof(mps_server *server, mps_conn conn, uint64_t now);
 void mps_tcp_closed(mps_server *server, mps_conn conn, uint64_t now);
 
 /* The next connection with something to do: bytes to send, room that came back, fate changed.
-   False when there is none. Each is named once until something new happens to it. */
+   False when there is none. Each is named once until something new happens to it, and the one that
+   has waited longest comes first: a connection named twice in a round means all others had a turn. */
 bool mps_next_output(mps_server *server, mps_conn *conn);
 
 mps_fate mps_tcp_fate(const mps_server *server, mps_conn conn);

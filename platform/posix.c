@@ -55,8 +55,9 @@ struct posix_slot {
     uint64_t conn;
     int fd;
     uint8_t state;
-    uint8_t want; /* what the back end is told to watch for */
-    bool eof;     /* the peer's FIN was read */
+    uint8_t want;  /* what the back end is told to watch for */
+    bool eof;      /* the peer's FIN was read */
+    uint8_t round; /* of the last send, cut to a byte: a false match only delays by a round */
 };
 
 /* What recvmmsg fills; the bytes themselves go to the shared buffer. */
@@ -163,6 +164,7 @@ bool mps_posix_open(struct mps_posix *p, const struct mps_posix_options *options
     *p = (struct mps_posix){.options = *options};
     p->listener = p->datagrams = p->backend = p->signal_pipe[0] = p->signal_pipe[1] = -1;
     if (!address_parse(options->bind, &name)) {
+        p->bind_invalid = true;
         snprintf(p->error, sizeof p->error,
                  "cannot bind to `%s`: give a numeric address, such as 192.168.1.5 or ::1",
                  options->bind);
@@ -358,6 +360,7 @@ static enum sending slot_send(struct mps_posix *p, struct posix_slot *slot) {
     if (count == 0) {
         return SENT_ALL;
     }
+    slot->round = p->round;
     for (size_t i = 0; i < count; i++) {
         vectors[i] = (struct iovec){(void *)(uintptr_t)spans[i].bytes, spans[i].count};
         total += spans[i].count;
@@ -420,7 +423,7 @@ static void slot_open(struct mps_posix *p, int fd, const union name *name) {
         }
         return;
     }
-    *slot = (struct posix_slot){conn.id, fd, SLOT_OPEN, WANT_READ, false};
+    *slot = (struct posix_slot){conn.id, fd, SLOT_OPEN, WANT_READ, false, 0};
     if (!backend_add(p, fd, conn.id, WANT_READ)) {
         mps_note_port_error(p->server, "watching a connection failed", errno);
         slot_close(p, slot);
@@ -531,21 +534,35 @@ static int wait_ms(const struct mps_posix *p, int limit_ms) {
     return limit_ms >= 0 && (uint64_t)limit_ms < ms ? limit_ms : (int)ms;
 }
 
-/* Each connection at most about once: one that the core names again waits for the next round, so
-   a fast reader of a long answer cannot hold up the others. */
+/* True when the slot was sent on in this round, could be again, and has more. */
+static bool slot_had_turn(struct mps_posix *p, const struct posix_slot *slot) {
+    return slot->round == p->round && !(slot->want & WANT_WRITE) && slot_unsent(p, slot);
+}
+
+/* One send for each connection. The core names a connection again when it makes more of a long
+   answer: by then the others have had their turn, and the round ends, or a fast reader could keep
+   it going. The one that was named waits for the next round. */
 static void outputs_flush(struct mps_posix *p) {
-    mps_conn conn;
-    p->output_left = false;
+    mps_conn conn = {p->postponed};
+    bool named = conn.id != 0;
+    p->round++;
+    p->output_left = true;
+    p->postponed = 0;
     for (uint32_t i = 0; i < p->slots_count; i++) {
-        if (!mps_next_output(p->server, &conn)) {
+        if (!named && !mps_next_output(p->server, &conn)) {
+            p->output_left = false;
             return;
         }
+        named = false;
         struct posix_slot *slot = slot_find(p, conn.id);
+        if (slot && slot_had_turn(p, slot)) {
+            p->postponed = conn.id;
+            return;
+        }
         if (slot) {
             slot_flush(p, slot, false);
         }
     }
-    p->output_left = true;
 }
 
 /* == 6 signals, life =============================================================================
@@ -665,6 +682,7 @@ void mps_posix_close(struct mps_posix *p) {
     p->slots_count = 0;
     for (int i = 0; p->signals_set && i < MPS_POSIX_SIGNALS; i++) {
         sigaction(signal_numbers[i], &p->signals_before[i], NULL);
+        signal_fd = -1;
     }
     p->signals_set = false;
     close_at(&p->listener);

@@ -46,6 +46,7 @@ typedef enum mps_posix_state {
 struct mps_posix {
     mps_address http, udp; /* as bound, with the real ports */
     char error[256];       /* what failed and what to do, after a call that says so */
+    bool bind_invalid;     /* it was `bind` that is not an address, nothing of the system's */
 
     struct mps_posix_options options;
     mps_posix_state state;
@@ -55,8 +56,10 @@ struct mps_posix {
     uint64_t accept_due; /* not 0: accepting is paused until then */
     uint32_t calls;      /* of the core; one in 16 is timed */
     int listener, datagrams, backend, signal_pipe[2];
-    bool listener_any; /* bound to no address in particular */
-    bool output_left;  /* the round ended with connections still named */
+    bool listener_any;  /* bound to no address in particular */
+    uint64_t postponed; /* the connection that the next round sends on first */
+    uint8_t round;
+    bool output_left; /* the round ended with connections still named */
     bool accept_failing, draining, reload_soon, signals_set;
     struct sigaction signals_before[MPS_POSIX_SIGNALS];
 
@@ -92,7 +95,7 @@ mps_posix_state mps_posix_run(struct mps_posix *posix, mps_server *server);
 void mps_posix_reload_soon(struct mps_posix *posix);
 void mps_posix_stop_soon(struct mps_posix *posix);
 
-/* Closes every socket. The server is not told: it is of no further use but to be inspected. */
+/* Closes every socket, after mps_posix_open whatever it said. The server is not told: it is of no further use but to be inspected. */
 void mps_posix_close(struct mps_posix *posix);
 
 /* Monotonic microseconds / the date in Unix milliseconds / 32 bytes of the system's generator. */

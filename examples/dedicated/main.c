@@ -422,7 +422,7 @@ static int serve(struct app *app, mps_config *config) {
         options.bind = "127.0.0.1";
     }
     if (!mps_posix_open(&app->posix, &options)) {
-        return complain(EXIT_RUNTIME, app->posix.error);
+        return complain(app->posix.bind_invalid ? EXIT_USAGE : EXIT_RUNTIME, app->posix.error);
     }
     app->asked_http = config->http_port;
     app->asked_udp = config->udp_port;
