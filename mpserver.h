@@ -32,8 +32,9 @@
    CONNECTIONS. A connection's fate is OPEN, FINISH (send the rest, shut down writing, go on
    reading until FIN) or ABORT (close the socket now). The port closes a socket on ABORT, or when
    FIN came and everything is sent, and then calls mps_tcp_closed; until that call the handle stays
-   valid. FINISH is said when all output is made: once mps_tcp_output has no span, all is sent. Read only as much as mps_tcp_room says: 0 means leave the bytes in the kernel, and that is
-   how back-pressure reaches the peer.
+   valid. FINISH is said when all output is made: once mps_tcp_output has no span, all is sent. Read
+   only as much as mps_tcp_room says: 0 means leave the bytes in the kernel, and that is how
+   back-pressure reaches the peer.
 
    OUTPUT. Calls never send. They mark connections, and the port drains them once a round with
    mps_next_output: however many answers were made, one gather-write per connection. `taken` says
@@ -436,7 +437,7 @@ void mps_tcp_closed(mps_server *server, mps_conn conn, uint64_t now);
 
 /* The next connection with something to do: bytes to send, room that came back, fate changed.
    False when there is none. Each is named once until something new happens to it, and the one that
-   has waited longest comes first: a connection named twice in a round means all others had a turn. */
+   has waited longest comes first: when one is named twice in a round, all others had a turn. */
 bool mps_next_output(mps_server *server, mps_conn *conn);
 
 mps_fate mps_tcp_fate(const mps_server *server, mps_conn conn);

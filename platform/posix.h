@@ -95,7 +95,8 @@ mps_posix_state mps_posix_run(struct mps_posix *posix, mps_server *server);
 void mps_posix_reload_soon(struct mps_posix *posix);
 void mps_posix_stop_soon(struct mps_posix *posix);
 
-/* Closes every socket, after mps_posix_open whatever it said. The server is not told: it is of no further use but to be inspected. */
+/* Closes every socket; after mps_posix_open, whatever it said. The server is not told: it is of no
+   further use but to be inspected. */
 void mps_posix_close(struct mps_posix *posix);
 
 /* Monotonic microseconds / the date in Unix milliseconds / 32 bytes of the system's generator. */

@@ -1,4 +1,4 @@
-/* main.c: mpserver, the dedicated server: one process around the core and the POSIX port.  SPDX: MIT-0
+/* main.c: mpserver, the dedicated server: the core and the POSIX port in a process.  SPDX: MIT-0
 
    One block of memory, taken before the ready line, holds everything: the core, the port, and the
    text of the configuration file when it is read again. After the ready line nothing allocates.
@@ -45,7 +45,8 @@ struct app {
     mps_level log_level;
 };
 
-/* == log ======================================================================================== */
+/* == log =========================================================================================
+   A record becomes one line and one write. A pipe that is full costs lines, never time. */
 
 /* True when standard error takes a line now. Setting O_NONBLOCK instead would reach everybody who
    shares the terminal or pipe. */
@@ -232,7 +233,8 @@ static void on_reload(void *user) {
             waiting);
 }
 
-/* == printing =================================================================================== */
+/* == printing ====================================================================================
+   What is printed on request, before anything is opened. Standard output may be a full disk. */
 
 static int complain(int status, const char *why) {
     fprintf(stderr, "mpserver: %s\n", why);
@@ -318,7 +320,9 @@ static int mint_token(const struct options *options, const mps_config *config) {
     return print_done();
 }
 
-/* == serving ==================================================================================== */
+/* == serving =====================================================================================
+   From the sockets to the exit status. What goes wrong before the ready line is said in a sentence
+   on standard error; after it, in the log. */
 
 /* A descriptor below 3 that is closed would be given to a socket, and the log written into it. */
 static void descriptors_fill(void) {
