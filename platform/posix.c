@@ -274,7 +274,7 @@ static bool slot_unsent(struct mps_posix *p, const struct posix_slot *slot) {
     return mps_tcp_output(p->server, (mps_conn){slot->conn}, &span, 1) > 0;
 }
 
-/* Closes now. With bytes unsent the peer is reset, or it would take a cut answer for a whole one. */
+/* Closes now. With bytes unsent the peer is reset: a cut answer must not look like a whole one. */
 static void slot_abort(struct mps_posix *p, struct posix_slot *slot) {
     if (slot_unsent(p, slot)) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
