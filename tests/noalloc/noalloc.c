@@ -1,7 +1,7 @@
 /* LD_PRELOAD library that tells of every allocation while it is armed. SIGUSR2 arms it, and the
    next one disarms it and prints `noalloc: N calls`; SIGUSR1 makes one malloc, to prove that it
-   would be seen. Calls inside libc (stdio's buffers, say) come through here too, raw system calls do
-   not: the test compares /proc/PID/maps for those. */
+   would be seen. Calls inside libc (stdio's buffers, say) come through here too, raw system
+   calls do not: the test compares /proc/PID/maps for those. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
