@@ -13,6 +13,10 @@ static void test_assert_failed(const char *what, int line) {
 }
 
 #include "test_base.c"
+#include "test_crypto.c"
+#include "test_addresses.c"
+#include "test_http.c"
+#include "test_json.c"
 
 static const struct check_suite {
     const char *name;
@@ -20,6 +24,10 @@ static const struct check_suite {
     size_t count;
 } suites[] = {
     {"base", base_tests, COUNT_OF(base_tests)},
+    {"crypto", crypto_tests, COUNT_OF(crypto_tests)},
+    {"addresses", addresses_tests, COUNT_OF(addresses_tests)},
+    {"http", http_tests, COUNT_OF(http_tests)},
+    {"json", json_tests, COUNT_OF(json_tests)},
 };
 
 int main(int argc, char **argv) {
