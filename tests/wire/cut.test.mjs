@@ -14,7 +14,8 @@ const SAMPLES = {
     headers: { ...id, Origin: 'http://a', 'Access-Control-Request-Method': 'POST' },
   }),
   chunked: 'POST /lobbies/none/leave HTTP/1.1\r\nHost: a\r\nX-Request-Id: cut\r\n' +
-    'Transfer-Encoding: chunked\r\n\r\n5;x=y\r\n{"pla\r\nB\r\nyer_id":"1"\r\n1\r\n}\r\n0\r\nT: u\r\n\r\n',
+    'Transfer-Encoding: chunked\r\n\r\n5;x=y\r\n{"pla\r\n' +
+    'B\r\nyer_id":"1"\r\n1\r\n}\r\n0\r\nT: u\r\n\r\n',
   'two at once': requestText('GET', '/readyz', { headers: id }) +
     requestText('GET', '/lobbies/none', { headers: id }),
   '1.0': 'GET /readyz HTTP/1.0\r\nX-Request-Id: cut\r\n\r\n',

@@ -6,6 +6,13 @@ import { Conn, get, metrics, post, refused, request, requestText, sleep, start, 
 const GET = requestText('GET', '/healthz');
 const closing = (list) => list.forEach((conn) => conn.close());
 
+/* Sixty lobbies: with TEST, a list of 61 that is some 15 KB long. */
+async function crowd(s) {
+  for (let i = 0; i < 60; i++) {
+    await post(s, '/lobbies', { code: `CROWD-${i}`, scene: 's'.repeat(64) });
+  }
+}
+
 test('limits: a head that does not come is 408', async (t) => {
   const s = await start(t, { config: { head_timeout_ms: 1000 } });
   const conn = await Conn.open(s);
@@ -66,7 +73,9 @@ test('limits: the bucket belongs to the forwarded address', async (t) => {
   const s = await start(t, { dev: false,
     config: { requests_per_s: 5, trusted_proxies: ['127.0.0.1'] } });
   const conn = await Conn.open(s);
-  const ask = (ip) => conn.ask(requestText('GET', '/healthz', { headers: { 'X-Forwarded-For': ip } }));
+  const ask = (ip) => conn.ask(
+    requestText('GET', '/healthz', { headers: { 'X-Forwarded-For': ip } }),
+  );
   let last;
   for (let i = 0; i < 30; i++) last = await ask('203.0.113.1');
   assert.equal(last.status, 429);
@@ -78,7 +87,8 @@ test('limits: the bucket belongs to the forwarded address', async (t) => {
 });
 
 test('limits: connections per second and address', async (t) => {
-  const s = await start(t, { dev: false, config: { connections_per_s: 5, requests_per_s: 10000 } });
+  const config = { connections_per_s: 5, requests_per_s: 10000 };
+  const s = await start(t, { dev: false, config });
   const seen = {};
   for (let i = 0; i < 40; i++) {
     const conn = await Conn.open(s);
@@ -104,7 +114,8 @@ test('limits: --dev exempts loopback', async (t) => {
 test('limits: --dev exempts loopback alone', async (t) => {
   const s = await start(t, { config: { requests_per_s: 5, trusted_proxies: ['127.0.0.1'] } });
   let last;
-  for (let i = 0; i < 30; i++) last = await get(s, '/healthz', { 'X-Forwarded-For': '203.0.113.1' });
+  const away = { 'X-Forwarded-For': '203.0.113.1' };
+  for (let i = 0; i < 30; i++) last = await get(s, '/healthz', away);
   refused(last, 429, 'rate_limited');
 });
 
@@ -173,7 +184,7 @@ test('limits: a large input waits for its turn', async (t) => {
 
 test('limits: readers that stall', async (t) => {
   const s = await start(t, { config: { chunks: 16, send_timeout_ms: 2000 } });
-  for (let i = 0; i < 60; i++) await post(s, '/lobbies', { code: `STALL-${i}`, scene: 's'.repeat(64) });
+  await crowd(s);
   const stalled = [];
   for (let i = 0; i < 12; i++) {
     const conn = await Conn.open(s);
@@ -197,7 +208,7 @@ test('limits: readers that stall', async (t) => {
 
 test('limits: a slow reader gets every byte', async (t) => {
   const s = await start(t);
-  for (let i = 0; i < 60; i++) await post(s, '/lobbies', { code: `SLOW-${i}`, scene: 's'.repeat(64) });
+  await crowd(s);
   const conn = await Conn.open(s);
   conn.socket.pause();
   conn.write(requestText('GET', '/lobbies?limit=200').repeat(300));
@@ -220,7 +231,9 @@ test('limits: garbage of every kind leaves the server well', async (t) => {
   for (let i = 0; i < 150; i++) {
     const bytes = Buffer.from(Array.from({ length: random(600) + 1 }, () => random(256)));
     const conn = await Conn.open(s);
-    if (i % 3 === 1) await conn.write('POST /lobbies HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{');
+    if (i % 3 === 1) {
+      await conn.write('POST /lobbies HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{');
+    }
     if (i % 3 === 2) await conn.write('GET /lobbies HTTP/1.1\r\nHost: a\r\n');
     await conn.write(bytes);
     if (i % 2) conn.socket.resetAndDestroy();

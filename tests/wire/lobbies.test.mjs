@@ -166,22 +166,24 @@ test('lobby: who may delete', async (t) => {
   const owner = from('203.0.113.1');
   const other = from('203.0.113.2');
   const { code } = (await post(s, '/lobbies', {}, owner)).json;
-  refused(await erase(s, `/lobbies/${code}`, { headers: other }), 403, 'not_lobby_owner');
-  refused(await erase(s, `/lobbies/${code}`, { headers: { ...other, ...bearer({ sub: 'x' }) } }),
+  const path = `/lobbies/${code}`;
+  const root = { headers: { ...other, ...admin() } };
+  refused(await erase(s, path, { headers: other }), 403, 'not_lobby_owner');
+  refused(await erase(s, path, { headers: { ...other, ...bearer({ sub: 'x' }) } }),
     403, 'not_lobby_owner');
   const seat = (await post(s, `/lobbies/${code}/join`, { player_name: 'm' }, other)).json;
-  refused(await erase(s, `/lobbies/${code}`, { headers: other, json: { udp_token: seat.udp_token } }),
+  refused(await erase(s, path, { headers: other, json: { udp_token: seat.udp_token } }),
     409, 'lobby_not_empty');
-  refused(await erase(s, `/lobbies/${code}`, { headers: other, json: { udp_token: '0'.repeat(32) } }),
+  refused(await erase(s, path, { headers: other, json: { udp_token: '0'.repeat(32) } }),
     403, 'not_lobby_owner');
-  refused(await erase(s, `/lobbies/${code}?force=true`, { headers: owner }), 409, 'lobby_not_empty');
-  refused(await erase(s, `/lobbies/${code}`, { headers: { ...other, ...admin() } }), 409,
+  refused(await erase(s, `${path}?force=true`, { headers: owner }), 409, 'lobby_not_empty');
+  refused(await erase(s, path, root), 409,
     'lobby_not_empty');
-  const forced = await erase(s, `/lobbies/${code}?force=true`, { headers: { ...other, ...admin() } });
+  const forced = await erase(s, `${path}?force=true`, root);
   assert.equal(forced.status, 200);
   refused(await get(s, `/lobbies/${code}`), 404, 'lobby_not_found');
   const next = (await post(s, '/lobbies', {}, owner)).json.code;
-  assert.equal((await erase(s, `/lobbies/${next}`, { headers: { ...other, ...admin() } })).status, 200);
+  assert.equal((await erase(s, `/lobbies/${next}`, root)).status, 200);
 });
 
 test('lobby: TEST is always there with --dev and cannot be deleted', async () => {
@@ -251,7 +253,8 @@ test('lobby: the list pages by cursor', async (t) => {
   }
   assert.equal(seen.length, 230);
   assert.equal(new Set(seen).size, 230);
-  for (const bad of ['limit=x', 'limit=-1', 'limit=0', 'cursor=%20', 'cursor=zzz!', 'open=perhaps']) {
+  for (const bad of ['limit=x', 'limit=-1', 'limit=0',
+    'cursor=%20', 'cursor=zzz!', 'open=perhaps']) {
     const answer = await get(s, `/lobbies?${bad}`);
     refused(answer, 400, 'bad_query', { field: bad.split('=')[0] });
   }

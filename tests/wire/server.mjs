@@ -15,8 +15,8 @@ export const SECRET = 'a secret of the wire tests, 32 bytes and more';
 const WAIT_MS = 20000; // for anything that should happen at once; sanitized builds are slow
 
 /* A test; with T=name in the environment only those whose names contain it. */
-export function test(name, run) {
-  if (name.includes(process.env.T ?? '')) nodeTest(name, run);
+export function test(name, body) {
+  if (name.includes(process.env.T ?? '')) nodeTest(name, { timeout: 120000 }, body);
 }
 
 export function temporaryFile(t, name, text) {
@@ -109,12 +109,19 @@ export async function start(t, options = {}) {
   return server.ready();
 }
 
-/* One server for all tests of a file, made when the first asks. */
+/* One server for all tests of a file, made when the first asks, ended after the last. */
 export function shared(options) {
   let server;
-  after(() => server?.then((s) => s.stop(), () => {}));
-  return () => (server ??= start({ after }, options));
+  const ending = []; // a hook made inside a test would run at that test's end
+  after(async () => {
+    await server?.catch(() => {});
+    for (const end of ending.reverse()) await end();
+  });
+  return () => (server ??= start({ after: (end) => ending.push(end) }, options));
 }
+
+const FIELD =
+  /^([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/;
 
 /* One answer at `at` in `bytes`, or null while it is incomplete. Strict: anything odd throws. */
 export function parseAnswer(bytes, method = 'GET', ended = false) {
@@ -125,7 +132,7 @@ export function parseAnswer(bytes, method = 'GET', ended = false) {
   assert.ok(line, `status line: ${JSON.stringify(first)}`);
   const answer = { status: Number(line[1]), headers: {}, body: Buffer.alloc(0), end: head + 4 };
   for (const text of rest) {
-    const field = text.match(/^([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/);
+    const field = text.match(FIELD);
     assert.ok(field, `header: ${JSON.stringify(text)}`);
     const name = field[1].toLowerCase();
     assert.ok(!(name in answer.headers), `${name} twice`);
@@ -246,7 +253,7 @@ export class Conn {
   }
 
   async ask(text, method) {
-    await this.write(text);
+    this.write(text); // an answer may come before all of it is taken
     return this.read(method);
   }
 
@@ -317,6 +324,14 @@ export function run(args, env = { MPSERVER_JWT_SECRET: SECRET }) {
   return done;
 }
 
+/* What --print-memory says in bytes: the core's block, and all of it. */
+export function printedMemory(preset) {
+  const done = run(['--dev', '--preset', preset, '--print-memory']);
+  assert.equal(done.status, 0, done.stderr);
+  const row = (name) => Number(done.stdout.match(new RegExp(`^${name}\\s+(\\d+)$`, 'm'))[1]);
+  return { core: row('core'), total: row('total') };
+}
+
 export function curl(...args) {
   return new Promise((resolve, reject) => {
     const child = spawn('curl', ['-sS', '--max-time', '20', '--noproxy', '*', ...args]);
@@ -349,7 +364,8 @@ export function parseMetrics(text) {
     const sample = line.match(/^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})? (\S+)$/);
     assert.ok(sample, `metrics line: ${line}`);
     const [, name, labels = '', value] = sample;
-    const family = families[current] === 'histogram' ? name.replace(/_(bucket|sum|count)$/, '') : name;
+    const family = families[current] === 'histogram'
+      ? name.replace(/_(bucket|sum|count)$/, '') : name;
     assert.equal(family, current, `${name} stands outside its family`);
     assert.match(labels, /^(\{([a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)+\})?$/);
     assert.ok(!samples.has(name + labels), `${name}${labels} twice`);
