@@ -105,6 +105,21 @@ static void log_say(struct app *app, mps_level level, const char *item, const ch
 
 #define WHY_BYTES 512
 
+/* In place of strerror, which may allocate. */
+static const char *file_problem(int code) {
+    switch (code) {
+    case ENOENT:
+    case ENOTDIR:
+        return "there is no such file";
+    case EACCES:
+        return "this user may not read it";
+    case EISDIR:
+        return "it is a directory";
+    default:
+        return "it cannot be read";
+    }
+}
+
 /* Into app->file_text, which the core may change while it reads, so it is read afresh each time. */
 static bool file_read(struct app *app, size_t *bytes, char *why) {
     const char *name = app->options.config;
@@ -120,7 +135,7 @@ static bool file_read(struct app *app, size_t *bytes, char *why) {
         close(fd);
     }
     if (fd < 0 || count < 0) {
-        snprintf(why, WHY_BYTES, "%s: %s", name, strerror(code));
+        snprintf(why, WHY_BYTES, "%s: %s (errno %d)", name, file_problem(code), code);
         return false;
     }
     if (*bytes == FILE_BYTES_MAX) {
