@@ -5,7 +5,7 @@
    reach across. Find a section by its banner, e.g. "== 40 http".
 
      10 base          assertions, integers, spans, bounded text
-     12 errors, log   the error table's columns, log records and their two formats
+     12 errors, log   the error table's columns, log items
      14 random        SipHash-2-4, the server's generator
      16 crypto        SHA-1, SHA-256, HMAC, base64, constant-time comparison
      18 metrics       counters and histograms by name
@@ -17,6 +17,7 @@
      30 timers        one heap of deadlines; also orders the rate buckets
      32 json          UTF-8, JSON reader and writer, numbers
      34 addresses     text of IPv4 and IPv6, ranges, dates
+     36 log           records as text and JSON, the ring of recent lines
      40 http          HTTP/1.1 parser and writer, pure
      50 connections   states, byte rings, lent chunks, large inputs, back-pressure
      52 auth          identities, JWT HS256
@@ -50,6 +51,13 @@ static void assert_failed(void) {
 #endif
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* For what is finished and tested, and whose first user is a later section. */
+#if defined(__GNUC__)
+#define MPS_UNUSED __attribute__((unused))
+#else
+#define MPS_UNUSED
+#endif
 
 typedef uint8_t u8;
 typedef uint16_t u16;
@@ -223,6 +231,26 @@ static struct span text_span(const struct text *t) {
     return span_of(t->at, t->bytes);
 }
 
+static bool span_has(struct span s, char c) {
+    for (size_t i = 0; i < s.bytes; i++) {
+        if (s.at[i] == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Without blanks and tabs at its ends. */
+static struct span span_trim(struct span s) {
+    while (s.bytes && (s.at[0] == ' ' || s.at[0] == '\t')) {
+        s = span_of(s.at + 1, s.bytes - 1);
+    }
+    while (s.bytes && (s.at[s.bytes - 1] == ' ' || s.at[s.bytes - 1] == '\t')) {
+        s.bytes--;
+    }
+    return s;
+}
+
 /* == 12 errors, log ==============================================================================
    The columns of MPS_ERRORS as a table, looked up by value. */
 
@@ -245,9 +273,53 @@ static const struct error_row *error_row(mps_error error) {
             return &errors[i];
         }
     }
-    MPS_ASSERT(!"an error that is not in MPS_ERRORS");
+    MPS_ASSERT(error == MPS_OK); /* an error that is not in MPS_ERRORS */
     return &errors[0];
 }
+
+/* What the server reports, one row each: level, stable name, what happened and, where a limit was
+   met, which key raises it. At most LOG_ITEM_PER_S of an item are let through in a second, so that
+   strangers cannot flood the log; the next line of the item tells how many were held back. */
+#define LOG_ITEMS(X)                                                                               \
+    X(STARTED, INFO, "started", "server started")                                                  \
+    X(REQUEST, DEBUG, "request", "request answered")                                               \
+    X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                       \
+    X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                          \
+    X(LOBBY_CLOSED, INFO, "lobby_closed", "lobby closed")                                          \
+    X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                               \
+    X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                     \
+    X(CONNECTION_REFUSED, WARN, "connection_refused",                                              \
+      "connection refused; raise `connections` or `connections_per_s` if this is normal load")     \
+    X(SLOW_READER, WARN, "slow_reader",                                                            \
+      "connection closed, its peer does not read; raise `chunks` if memory ran short")             \
+    X(ANNOUNCED, INFO, "announced", "announcement made")                                           \
+    X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                           \
+    X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                        \
+    X(CONFIG_CHANGED, INFO, "config_changed", "configuration value changed")                       \
+    X(CONFIG_WAITS, WARN, "config_waits", "configuration value waits for a restart")               \
+    X(CLOCK_SET, INFO, "clock_set", "the date is known")                                           \
+    X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                                \
+    X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                             \
+    X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                      \
+    X(DRAINED, INFO, "drained", "shut down")
+
+enum log_item {
+#define LOG_ITEM_ENUM(name, level, key, text) LOG_ITEM_##name,
+    LOG_ITEMS(LOG_ITEM_ENUM)
+#undef LOG_ITEM_ENUM
+        LOG_ITEM_COUNT
+};
+
+struct log_item_row {
+    mps_level level;
+    const char *name, *text;
+};
+
+static const struct log_item_row log_items[] = {
+#define LOG_ITEM_ROW(name, level, key, text) {MPS_LOG_##level, key, text},
+    LOG_ITEMS(LOG_ITEM_ROW)
+#undef LOG_ITEM_ROW
+};
 
 /* == 14 random ===================================================================================
    Two things that must not be guessed: the keyed hash of the indexes, and the server's generator.
@@ -547,7 +619,7 @@ static void sha1_block(struct sha1 *h, const u8 *block) {
 }
 
 /* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
-static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
+MPS_UNUSED static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
     struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
     u8 tail[2 * SHA_BLOCK_BYTES];
     const u8 *at = bytes;
@@ -839,7 +911,7 @@ static i64 base64_decode(const struct base64_kind *kind, struct span digits, u8 
 }
 
 /* With padding. `out` has room for 4 * ((count + 2) / 3) characters; gives how many there are. */
-static size_t base64_write(const u8 *bytes, size_t count, char *out) {
+MPS_UNUSED static size_t base64_write(const u8 *bytes, size_t count, char *out) {
     return base64_encode(&base64_standard, bytes, count, out);
 }
 
@@ -854,7 +926,7 @@ static i64 base64url_read(struct span text, u8 *out, size_t capacity) {
 }
 
 /* The same with padding, which must be there. */
-static i64 base64_read(struct span text, u8 *out, size_t capacity) {
+MPS_UNUSED static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     if (text.bytes % 4) {
         return -1;
     }
@@ -864,7 +936,717 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     return base64_decode(&base64_standard, text, out, capacity);
 }
 
-/* == 18 metrics =================================================================================*/
+/* == 18 metrics ==================================================================================
+   Counters by name, and histograms of durations. Any section may count; only section 84 prints.
+   Everything is a plain integer in struct metrics, so a state hash covers it. */
+
+#define COUNTERS(X)                                                                                \
+    X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")                 \
+    X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",                    \
+      "Connections turned away at the door.")                                                      \
+    X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")                    \
+    X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")                 \
+    X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                           \
+      "Connections closed by the server before their time.")                                       \
+    X(CLOSED_TIMEOUT, "connections_closed_total", "reason=\"timeout\"", "")                        \
+    X(CLOSED_IDLE, "connections_closed_total", "reason=\"idle\"", "")                              \
+    X(CLOSED_NO_ROOM, "connections_closed_total", "reason=\"no_memory\"", "")                      \
+    X(BYTES_IN, "received_bytes_total", "", "Bytes read from connections.")                        \
+    X(BYTES_OUT, "sent_bytes_total", "", "Bytes written to connections.")                          \
+    X(RATE_LIMITED, "rate_limited_total", "", "Requests answered with 429.")                       \
+    X(FULL_LOBBIES, "table_full_total", "table=\"lobbies\"",                                       \
+      "Requests refused because a table was full: allocation failures.")                           \
+    X(FULL_PLAYERS, "table_full_total", "table=\"players\"", "")                                   \
+    X(FULL_LARGE_INPUTS, "table_full_total", "table=\"large_inputs\"", "")                         \
+    X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                     \
+    X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                           \
+    X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                                   \
+    X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                                 \
+    X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                                  \
+    X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")          \
+    X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                     \
+    X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "Datagrams dropped.")                \
+    X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                                    \
+    X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.")      \
+    X(PORT_ERRORS, "port_errors_total", "", "Errors that the platform reported.")
+
+enum counter {
+#define COUNTER_ENUM(name, metric, labels, help) COUNTER_##name,
+    COUNTERS(COUNTER_ENUM)
+#undef COUNTER_ENUM
+        COUNTER_COUNT
+};
+
+/* Rows of one metric stand together, and the first of them carries the help: the text format wants
+   the lines of a metric in one group. */
+struct counter_row {
+    const char *metric, *labels, *help;
+};
+
+static const struct counter_row counters[] = {
+#define COUNTER_ROW(name, metric, labels, help) {metric, labels, help},
+    COUNTERS(COUNTER_ROW)
+#undef COUNTER_ROW
+};
+
+#define HISTOGRAM_BUCKETS 14
+
+static const u64 histogram_bounds_ns[HISTOGRAM_BUCKETS] = {
+    1000,    2500,    5000,     10000,    25000,     50000,      100000,
+    1000000, 5000000, 10000000, 50000000, 250000000, 1000000000, 10000000000,
+};
+static const char *const histogram_bounds_text[HISTOGRAM_BUCKETS] = {
+    "0.000001", "0.0000025", "0.000005", "0.00001", "0.000025", "0.00005", "0.0001",
+    "0.001",    "0.005",     "0.01",     "0.05",    "0.25",     "1",       "10",
+};
+
+struct histogram {
+    u64 buckets[HISTOGRAM_BUCKETS + 1]; /* not cumulated; the last is +Inf */
+    u64 sum_ns;
+};
+
+static void histogram_add(struct histogram *h, u64 ns) {
+    u32 i = 0;
+    while (i < HISTOGRAM_BUCKETS && ns > histogram_bounds_ns[i]) {
+        i++;
+    }
+    h->buckets[i]++;
+    h->sum_ns += ns;
+}
+
+/* Statuses that answers carry; what is not listed counts in the last row. */
+static const u16 metric_statuses[] = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409,
+                                      411, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503, 505};
+
+#define METRIC_STATUSES COUNT_OF(metric_statuses)
+#define METRIC_ROUTES_MAX 32
+
+struct metrics {
+    u64 counters[COUNTER_COUNT];
+    struct histogram request, call;
+    u64 requests[METRIC_ROUTES_MAX][METRIC_STATUSES];
+};
+
+static void metrics_count(struct metrics *m, enum counter counter) {
+    m->counters[counter]++;
+}
+
+static void metrics_request(struct metrics *m, u32 route, u32 status) {
+    u32 i = 0;
+    MPS_ASSERT(route < METRIC_ROUTES_MAX);
+    while (i + 1 < METRIC_STATUSES && metric_statuses[i] != status) {
+        i++;
+    }
+    m->requests[route][i]++;
+}
+
+/* == 20 arena ====================================================================================
+   The layout of the block. One function of section 80 calls layout_take for every table, once to
+   size the block and once to carve it, so the two cannot disagree. What a table needs to find its
+   items is their distance from the table itself: the block may move. */
+
+#define LAYOUT_ALIGN 16
+#define LAYOUT_ROWS_MAX 32
+
+struct layout {
+    size_t bytes;
+    u32 rows;
+    mps_memory_row row[LAYOUT_ROWS_MAX];
+};
+
+/* Gives the offset of `items` items in the block. Sizes are checked against overflow by the ranges
+   of the configuration: 2^20 items of 2^26 bytes fit a 64-bit size_t; a 32-bit one saturates. */
+static size_t layout_take(struct layout *l, const char *table, size_t items, size_t item_bytes) {
+    size_t at = l->bytes;
+    size_t room = SIZE_MAX - LAYOUT_ALIGN - at;
+    MPS_ASSERT(l->rows < LAYOUT_ROWS_MAX && item_bytes > 0);
+    size_t bytes = items > room / item_bytes ? room : items * item_bytes;
+    bytes = (bytes + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
+    l->row[l->rows++] = (mps_memory_row){table, items, item_bytes, bytes};
+    l->bytes = at + bytes;
+    return at;
+}
+
+/* The distance from `owner` to `at`, and back. */
+static ptrdiff_t near_set(const void *owner, const void *at) {
+    return (const char *)at - (const char *)owner;
+}
+
+static void *near_get(const void *owner, ptrdiff_t distance) {
+    return (char *)(uintptr_t)owner + distance;
+}
+
+/* == 22 stb_ds ===================================================================================
+   Arrays and maps for loading, and only for that: while mps_create runs they live in a scratch
+   arena, the result is frozen into flat tables, and no stb_ds pointer survives the call. stb_ds
+   crashes when memory runs out, so whoever puts an element asks load_room first. Its symbols are
+   renamed: a game with an stb_ds of its own still links. */
+
+struct load_arena {
+    char *at;
+    size_t used, capacity;
+};
+
+/* Set for the length of one loading call; the reason why two threads must not create at once. */
+static struct load_arena *load_current;
+
+#define LOAD_HEADER 16 /* keeps what stb_ds gets aligned, and remembers its size */
+
+static void *load_realloc(void *old, size_t bytes) {
+    struct load_arena *a = load_current;
+    size_t need = LOAD_HEADER + (bytes + LOAD_HEADER - 1) / LOAD_HEADER * LOAD_HEADER;
+    size_t old_bytes = 0;
+    MPS_ASSERT(a && need <= a->capacity - a->used); /* load_room was asked */
+    char *fresh = a->at + a->used + LOAD_HEADER;
+    a->used += need;
+    memcpy(fresh - LOAD_HEADER, &bytes, sizeof bytes);
+    if (old) {
+        memcpy(&old_bytes, (char *)old - LOAD_HEADER, sizeof old_bytes);
+        memcpy(fresh, old, size_min(old_bytes, bytes));
+    }
+    return fresh;
+}
+
+static void load_free(void *old) {
+    (void)old; /* the arena goes as a whole */
+}
+
+/* Room for one more element of an array and a map that hold `count` elements of `bytes` each:
+   growing copies both, at twice the size, with stb_ds's own bookkeeping beside them. */
+static bool load_room(size_t count, size_t bytes) {
+    size_t elements = 4 * (count + 8);
+    size_t need = elements * (2 * bytes + 2 * sizeof(size_t) + 2 * sizeof(ptrdiff_t)) + 1024;
+    return load_current->capacity - load_current->used >= need;
+}
+
+#define stbds_arrgrowf mps_stbds_arrgrowf
+#define stbds_arrfreef mps_stbds_arrfreef
+#define stbds_hmfree_func mps_stbds_hmfree_func
+#define stbds_hmget_key mps_stbds_hmget_key
+#define stbds_hmget_key_ts mps_stbds_hmget_key_ts
+#define stbds_hmput_default mps_stbds_hmput_default
+#define stbds_hmput_key mps_stbds_hmput_key
+#define stbds_hmdel_key mps_stbds_hmdel_key
+#define stbds_shmode_func mps_stbds_shmode_func
+#define stbds_rand_seed mps_stbds_rand_seed
+#define stbds_hash_string mps_stbds_hash_string
+#define stbds_hash_bytes mps_stbds_hash_bytes
+#define stbds_stralloc mps_stbds_stralloc
+#define stbds_strreset mps_stbds_strreset
+#define STBDS_REALLOC(context, old, bytes) load_realloc((old), (bytes))
+#define STBDS_FREE(context, old) load_free(old)
+#define STB_DS_IMPLEMENTATION
+#define STBDS_NO_SHORT_NAMES
+
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#define typeof __typeof__ /* a keyword only from C23 on */
+#endif
+#include <stb/stb_ds.h>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+/* == 24 pools ====================================================================================
+   Fixed tables of records. A record is named by a handle: generation << 32 | index + 1, where an
+   odd generation (31 bits above the lowest) is alive. The free list is FIFO, so a slot rests as
+   long as possible before it is used again. A stale handle gives NULL, for ever. */
+
+struct pool_slot {
+    u32 generation;
+    u32 next; /* index + 1 of the next free slot */
+};
+
+struct pool {
+    u32 capacity, item_bytes;
+    u32 used, high; /* now, and the most there ever were */
+    u32 free_head, free_tail;
+    ptrdiff_t slots, items;
+};
+
+static struct pool_slot *pool_slot(const struct pool *p, u32 index) {
+    MPS_ASSERT(index < p->capacity);
+    return (struct pool_slot *)near_get(p, p->slots) + index;
+}
+
+/* The record in a slot, alive or not. */
+static void *pool_at(const struct pool *p, u32 index) {
+    MPS_ASSERT(index < p->capacity);
+    return (char *)near_get(p, p->items) + (size_t)index * p->item_bytes;
+}
+
+static void pool_create(struct pool *p, u32 capacity, u32 item_bytes, void *slots, void *items) {
+    *p = (struct pool){.capacity = capacity, .item_bytes = item_bytes};
+    p->slots = near_set(p, slots);
+    p->items = near_set(p, items);
+    memset(items, 0, (size_t)capacity * item_bytes);
+    for (u32 i = 0; i < capacity; i++) {
+        *pool_slot(p, i) = (struct pool_slot){0, i + 1 < capacity ? i + 2 : 0};
+    }
+    p->free_head = capacity ? 1 : 0;
+    p->free_tail = capacity;
+}
+
+static bool pool_alive(const struct pool *p, u32 index) {
+    return pool_slot(p, index)->generation & 1;
+}
+
+/* The handle of a living record, 0 for a free slot. */
+static u64 pool_handle(const struct pool *p, u32 index) {
+    return pool_alive(p, index) ? (u64)pool_slot(p, index)->generation << 32 | (index + 1) : 0;
+}
+
+static u32 handle_index(u64 handle) {
+    MPS_ASSERT((u32)handle != 0);
+    return (u32)handle - 1;
+}
+
+static void *pool_get(const struct pool *p, u64 handle) {
+    u32 index = (u32)handle - 1;
+    if ((u32)handle == 0 || index >= p->capacity || pool_handle(p, index) != handle) {
+        return NULL;
+    }
+    return pool_at(p, index);
+}
+
+/* A zeroed record's handle, 0 when the pool is full. */
+static u64 pool_take(struct pool *p) {
+    if (!p->free_head) {
+        return 0;
+    }
+    u32 index = p->free_head - 1;
+    struct pool_slot *slot = pool_slot(p, index);
+    MPS_ASSERT(!(slot->generation & 1));
+    p->free_head = slot->next;
+    p->free_tail = p->free_head ? p->free_tail : 0;
+    slot->generation++;
+    slot->next = 0;
+    p->used++;
+    p->high = u32_max(p->high, p->used);
+    memset(pool_at(p, index), 0, p->item_bytes);
+    return pool_handle(p, index);
+}
+
+static void pool_give(struct pool *p, u64 handle) {
+    u32 index = handle_index(handle);
+    MPS_ASSERT(pool_get(p, handle));
+    pool_slot(p, index)->generation++;
+    if (p->free_tail) {
+        pool_slot(p, p->free_tail - 1)->next = index + 1;
+    } else {
+        p->free_head = index + 1;
+    }
+    p->free_tail = index + 1;
+    p->used--;
+}
+
+/* The free list and the living records make up the whole pool. */
+static bool pool_check(const struct pool *p) {
+    u32 alive = 0, free = 0, last = 0;
+    for (u32 i = 0; i < p->capacity; i++) {
+        alive += pool_alive(p, i);
+    }
+    for (u32 at = p->free_head; at && free <= p->capacity; at = pool_slot(p, at - 1)->next) {
+        free++;
+        last = at;
+        if (pool_alive(p, at - 1)) {
+            return false;
+        }
+    }
+    return alive == p->used && alive + free == p->capacity && last == p->free_tail;
+}
+
+/* == 26 index ====================================================================================
+   From a name to a record: open addressing over a table of at least twice the records, SipHash
+   keyed per server so that nobody can choose colliding names, backward-shift deletion so that it
+   never needs rebuilding. It stores hashes and values only; whoever looks something up compares
+   the names, as index_first and index_next offer the candidates. */
+
+struct index_slot {
+    u32 hash, value; /* value + 1; 0 is empty */
+};
+
+struct index {
+    u32 mask, used;
+    struct siphash_key key;
+    ptrdiff_t slots;
+};
+
+struct index_probe {
+    u32 hash, at;
+};
+
+/* How many slots serve `items`: a power of two, at least twice as many. */
+static u32 index_slots(u32 items) {
+    u32 slots = 8;
+    while (slots < items * 2 && slots < 1u << 30) {
+        slots *= 2;
+    }
+    return slots;
+}
+
+static struct index_slot *index_slot(const struct index *x, u32 at) {
+    return (struct index_slot *)near_get(x, x->slots) + (at & x->mask);
+}
+
+static void index_create(struct index *x, u32 slots, void *at, struct siphash_key key) {
+    *x = (struct index){.mask = slots - 1, .key = key};
+    x->slots = near_set(x, at);
+    memset(at, 0, slots * sizeof(struct index_slot));
+}
+
+static u32 index_hash(const struct index *x, const void *name, size_t bytes) {
+    return (u32)siphash(&x->key, name, bytes);
+}
+
+/* The next candidate: value + 1, or 0. Ends at an empty slot, of which half are. */
+static u32 index_next(const struct index *x, struct index_probe *probe) {
+    for (;;) {
+        struct index_slot *slot = index_slot(x, probe->at++);
+        if (!slot->value || slot->hash == probe->hash) {
+            return slot->value;
+        }
+    }
+}
+
+static u32 index_first(const struct index *x, u32 hash, struct index_probe *probe) {
+    *probe = (struct index_probe){hash, hash};
+    return index_next(x, probe);
+}
+
+static void index_put(struct index *x, u32 hash, u32 value) {
+    u32 at = hash;
+    MPS_ASSERT(x->used <= x->mask / 2);
+    while (index_slot(x, at)->value) {
+        at++;
+    }
+    *index_slot(x, at) = (struct index_slot){hash, value + 1};
+    x->used++;
+}
+
+static void index_remove(struct index *x, u32 hash, u32 value) {
+    u32 at = hash;
+    while (index_slot(x, at)->value != value + 1) {
+        MPS_ASSERT(index_slot(x, at)->value);
+        at++;
+    }
+    for (u32 next = at + 1; index_slot(x, next)->value; next++) {
+        /* An entry may move back to the hole unless the hole lies before its home. */
+        if (((next - index_slot(x, next)->hash) & x->mask) >= ((next - at) & x->mask)) {
+            *index_slot(x, at) = *index_slot(x, next);
+            at = next;
+        }
+    }
+    *index_slot(x, at) = (struct index_slot){0, 0};
+    x->used--;
+}
+
+/* == 28 queues, outcomes =========================================================================
+   Lists that run through the records of a pool by index, and the list of outcomes: what lower
+   sections want told to the game, the log or other connections. They only append; section 87 tells
+   it before the call returns. */
+
+struct link {
+    u32 next, prev; /* index + 1; 0 is none */
+};
+
+struct queue {
+    u32 head, tail, count; /* head and tail: index + 1 */
+    u32 link_at;           /* where in a record its struct link is */
+};
+
+static struct link *queue_link(const struct queue *q, const struct pool *p, u32 index) {
+    return (struct link *)((char *)pool_at(p, index) + q->link_at);
+}
+
+static bool queue_has(const struct queue *q, const struct pool *p, u32 index) {
+    return q->head == index + 1 || queue_link(q, p, index)->prev != 0;
+}
+
+static void queue_push(struct queue *q, const struct pool *p, u32 index) {
+    MPS_ASSERT(!queue_has(q, p, index));
+    *queue_link(q, p, index) = (struct link){0, q->tail};
+    if (q->tail) {
+        queue_link(q, p, q->tail - 1)->next = index + 1;
+    } else {
+        q->head = index + 1;
+    }
+    q->tail = index + 1;
+    q->count++;
+}
+
+static void queue_remove(struct queue *q, const struct pool *p, u32 index) {
+    if (!queue_has(q, p, index)) {
+        return;
+    }
+    struct link *link = queue_link(q, p, index);
+    if (link->prev) {
+        queue_link(q, p, link->prev - 1)->next = link->next;
+    } else {
+        q->head = link->next;
+    }
+    if (link->next) {
+        queue_link(q, p, link->next - 1)->prev = link->prev;
+    } else {
+        q->tail = link->prev;
+    }
+    *link = (struct link){0, 0};
+    q->count--;
+}
+
+/* Takes the first out: index + 1, or 0. */
+static u32 queue_pop(struct queue *q, const struct pool *p) {
+    u32 first = q->head;
+    if (first) {
+        queue_remove(q, p, first - 1);
+    }
+    return first;
+}
+
+static void queue_push_once(struct queue *q, const struct pool *p, u32 index) {
+    if (!queue_has(q, p, index)) {
+        queue_push(q, p, index);
+    }
+}
+
+enum outcome_kind { OUTCOME_LOBBY_OPENED, OUTCOME_LOBBY_CLOSED, OUTCOME_PLAYER_JOINED,
+                    OUTCOME_PLAYER_LEFT, OUTCOME_SLOW_READER };
+
+struct outcome {
+    enum outcome_kind kind;
+    u32 cause; /* of what has one */
+    u64 subject; /* handle of the lobby, player or connection */
+};
+
+struct outcomes {
+    u32 capacity, head, count;
+    ptrdiff_t ring;
+};
+
+static struct outcome *outcome_at(const struct outcomes *o, u32 at) {
+    return (struct outcome *)near_get(o, o->ring) + at % o->capacity;
+}
+
+/* Whoever makes outcomes in numbers asks for room first. */
+static bool outcomes_room(const struct outcomes *o, u32 count) {
+    return o->capacity - o->count >= count;
+}
+
+static void outcomes_add(struct outcomes *o, enum outcome_kind kind, u64 subject, u32 cause) {
+    MPS_ASSERT(outcomes_room(o, 1));
+    *outcome_at(o, o->head + o->count) = (struct outcome){kind, cause, subject};
+    o->count++;
+}
+
+static bool outcomes_take(struct outcomes *o, struct outcome *out) {
+    if (!o->count) {
+        return false;
+    }
+    *out = *outcome_at(o, o->head);
+    o->head = (o->head + 1) % o->capacity;
+    o->count--;
+    return true;
+}
+
+/* == 30 timers ===================================================================================
+   One binary heap of deadlines, indexed, so that a deadline can be moved. A deadline that is put
+   off (an idle connection heard from again) only notes its new date: it sinks when it comes up,
+   once, instead of at every message. The rate limits use the same heap to find their fullest
+   bucket. Timers are data: a kind, and the index of a record. */
+
+struct heap_entry {
+    u64 key;  /* what the heap is ordered by */
+    u64 want; /* what it should be; never less than key */
+    u32 at;   /* position + 1; 0: not in the heap */
+};
+
+struct heap {
+    u32 capacity, count;
+    ptrdiff_t entries, order;
+};
+
+static void heap_create(struct heap *h, u32 capacity, void *entries, void *order) {
+    *h = (struct heap){.capacity = capacity};
+    h->entries = near_set(h, entries);
+    h->order = near_set(h, order);
+    memset(entries, 0, capacity * sizeof(struct heap_entry));
+    memset(order, 0, capacity * sizeof(u32));
+}
+
+static struct heap_entry *heap_entry(const struct heap *h, u32 id) {
+    MPS_ASSERT(id < h->capacity);
+    return (struct heap_entry *)near_get(h, h->entries) + id;
+}
+
+static u32 *heap_order(const struct heap *h) {
+    return near_get(h, h->order);
+}
+
+static u64 heap_key_at(const struct heap *h, u32 at) {
+    return heap_entry(h, heap_order(h)[at])->key;
+}
+
+static void heap_place(struct heap *h, u32 at, u32 id) {
+    heap_order(h)[at] = id;
+    heap_entry(h, id)->at = at + 1;
+}
+
+static void heap_rise(struct heap *h, u32 at, u32 id) {
+    u64 key = heap_entry(h, id)->key;
+    while (at > 0 && heap_key_at(h, (at - 1) / 2) > key) {
+        heap_place(h, at, heap_order(h)[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    heap_place(h, at, id);
+}
+
+static void heap_sink(struct heap *h, u32 at, u32 id) {
+    u64 key = heap_entry(h, id)->key;
+    for (u32 child = 2 * at + 1; child < h->count; child = 2 * at + 1) {
+        if (child + 1 < h->count && heap_key_at(h, child + 1) < heap_key_at(h, child)) {
+            child++;
+        }
+        if (heap_key_at(h, child) >= key) {
+            break;
+        }
+        heap_place(h, at, heap_order(h)[child]);
+        at = child;
+    }
+    heap_place(h, at, id);
+}
+
+static void heap_remove(struct heap *h, u32 id) {
+    struct heap_entry *entry = heap_entry(h, id);
+    if (!entry->at) {
+        return;
+    }
+    u32 at = entry->at - 1;
+    u32 last = heap_order(h)[--h->count];
+    entry->at = 0;
+    if (last != id) {
+        heap_rise(h, at, last);
+        heap_sink(h, heap_entry(h, last)->at - 1, last);
+    }
+}
+
+static void heap_set(struct heap *h, u32 id, u64 key) {
+    struct heap_entry *entry = heap_entry(h, id);
+    entry->want = key;
+    if (entry->at && key >= entry->key) {
+        return; /* put off: it sinks when it comes up */
+    }
+    entry->key = key;
+    heap_rise(h, entry->at ? entry->at - 1 : h->count++, id);
+}
+
+#define HEAP_PUT_OFF_MAX 64 /* entries that one call lets sink */
+
+/* The first entry, after letting those sink that were put off. Past HEAP_PUT_OFF_MAX of them the
+   answer is early, never late: `settled` says which. False when the heap is empty. */
+static bool heap_first(struct heap *h, u32 *id, u64 *key, bool *settled) {
+    *settled = true;
+    for (u32 i = 0; h->count; i++) {
+        *id = heap_order(h)[0];
+        struct heap_entry *entry = heap_entry(h, *id);
+        *key = entry->key;
+        *settled = entry->want == entry->key;
+        if (*settled || i == HEAP_PUT_OFF_MAX) {
+            return true;
+        }
+        entry->key = entry->want;
+        heap_sink(h, 0, *id);
+    }
+    return false;
+}
+
+static bool heap_check(const struct heap *h) {
+    for (u32 at = 0; at < h->count; at++) {
+        struct heap_entry *entry = heap_entry(h, heap_order(h)[at]);
+        if (entry->at != at + 1 || entry->want < entry->key ||
+            (at && heap_key_at(h, (at - 1) / 2) > entry->key)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* TIMER_SERVER has one per enum server_timer; the others one per record of their pool. */
+enum timer_kind { TIMER_CONN, TIMER_LOBBY, TIMER_PLAYER, TIMER_SERVER, TIMER_KINDS };
+
+struct timers {
+    struct heap heap;
+    u32 base[TIMER_KINDS + 1]; /* the ids of a kind start here */
+};
+
+static void timer_set(struct timers *t, enum timer_kind kind, u32 index, u64 due) {
+    MPS_ASSERT(t->base[kind] + index < t->base[kind + 1]);
+    heap_set(&t->heap, t->base[kind] + index, due);
+}
+
+static void timer_clear(struct timers *t, enum timer_kind kind, u32 index) {
+    MPS_ASSERT(t->base[kind] + index < t->base[kind + 1]);
+    heap_remove(&t->heap, t->base[kind] + index);
+}
+
+/* Takes a timer out that is due at `now`; false when there is none, or none that is sure. */
+static bool timer_take(struct timers *t, u64 now, enum timer_kind *kind, u32 *index) {
+    u32 id;
+    u64 due;
+    bool settled;
+    if (!heap_first(&t->heap, &id, &due, &settled) || !settled || due > now) {
+        return false;
+    }
+    heap_remove(&t->heap, id);
+    u32 k = 0;
+    while (id >= t->base[k + 1]) {
+        k++;
+    }
+    *kind = (enum timer_kind)k;
+    *index = id - t->base[k];
+    return true;
+}
+
+/* When the next one may be due: never late. */
+static u64 timer_next(const struct timers *t) {
+    return t->heap.count ? heap_key_at(&t->heap, 0) : NEVER;
+}
+
+/* What every stateful section above here is given: the time, and whom to tell. */
+struct kit {
+    u64 now;
+    u64 born;         /* `now` at the first call */
+    i64 wall_ms;      /* Unix ms at `wall_now`; meaningless until wall_known */
+    u64 wall_now;
+    bool started, wall_known;
+    struct metrics metrics;
+    struct random_state random;
+    struct outcomes outcomes;
+    struct timers timers;
+};
+
+/* Unix milliseconds; until the date is known, milliseconds since the start. */
+static i64 kit_unix_ms(const struct kit *k) {
+    if (k->wall_known) {
+        return k->wall_ms + (i64)((k->now - k->wall_now) / MS_US);
+    }
+    return (i64)((k->now - k->born) / MS_US);
+}
+
+/* Time only goes forward: a `now` from the past is the latest one seen. */
+static void kit_tick(struct kit *k, u64 now) {
+    if (!k->started) {
+        k->started = true;
+        k->born = k->now = k->wall_now = now;
+    }
+    k->now = now > k->now ? now : k->now;
+}
 
 /* == 32 json ====================================================================================
    UTF-8 (RFC 3629), JSON texts (RFC 8259) and the decimal form of doubles.
@@ -1450,7 +2232,7 @@ static bool json_read_text(struct json_reader *r) {
 }
 
 /* Tells whether the whole text is one value, white space around it allowed. Changes nothing. */
-static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
+MPS_UNUSED static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
     struct json_reader r = {.at = (const u8 *)text};
     r.end = bytes ? r.at + bytes : r.at;
     if (!json_read_text(&r)) {
@@ -2238,7 +3020,7 @@ static void json_put_raw(struct text *t, struct span s) {
 
 /* The shortest text that reads back as the same double; -0 is written 0, as ECMAScript does.
    JSON has no infinities and no NaN: `v` is finite. */
-static void json_put_f64(struct text *t, double v) {
+MPS_UNUSED static void json_put_f64(struct text *t, double v) {
     struct json_digits digits;
     u64 bits;
     memcpy(&bits, &v, sizeof bits);
@@ -2640,6 +3422,153 @@ static bool address_in_range(const struct address_range *r, const mps_address *a
     memcpy(ip, a->ip, sizeof ip);
     address_cut(ip, r->bits);
     return memcmp(ip, r->ip, sizeof ip) == 0;
+}
+
+/* == 36 log ======================================================================================
+   Log records: built on the stack by whoever has something to say, handed to the game's hook, and
+   kept as JSON lines in a ring for GET /admin/log. Only sections 84 and above write log lines;
+   lower ones add outcomes. */
+
+#define LOG_LINE_BYTES 304
+#define LOG_ITEM_PER_S 20
+
+struct log_entry {
+    u64 serial; /* from 1 */
+    u32 bytes;
+    char line[LOG_LINE_BYTES];
+};
+
+struct log {
+    mps_level level;
+    void (*hook)(void *user, const mps_log_record *record);
+    void *user;
+    u64 serial; /* of the newest entry */
+    u64 window; /* the second that the budgets below are for */
+    u32 entries_max;
+    u32 budget_used[LOG_ITEM_COUNT], suppressed[LOG_ITEM_COUNT];
+    ptrdiff_t entries;
+};
+
+static const char *const log_level_names[] = {"info", "debug", "info", "warn", "error", "off"};
+
+static bool log_wants(const struct log *log, enum log_item item) {
+    return log_items[item].level >= log->level;
+}
+
+/* Starts a record; false when nobody wants it, or its item has spent its budget. Requests have
+   none: whoever asks for debug lines gets all of them. */
+static bool log_begin(struct log *log, enum log_item item, u64 now, i64 unix_ms,
+                      mps_log_record *r, struct metrics *metrics) {
+    if (!log_wants(log, item)) {
+        return false;
+    }
+    if (log->window != now / S_US) {
+        log->window = now / S_US;
+        memset(log->budget_used, 0, sizeof log->budget_used);
+    }
+    if (log_items[item].level > MPS_LOG_DEBUG && ++log->budget_used[item] > LOG_ITEM_PER_S) {
+        log->suppressed[item]++;
+        metrics_count(metrics, COUNTER_LOG_SUPPRESSED);
+        return false;
+    }
+    memset(r, 0, sizeof *r);
+    r->level = log_items[item].level;
+    r->item = log_items[item].name;
+    r->text = log_items[item].text;
+    r->now_us = now;
+    r->unix_ms = unix_ms;
+    if (log->suppressed[item]) {
+        r->fields[r->fields_count++] =
+            (mps_log_field){.name = "suppressed", .number = log->suppressed[item]};
+        log->suppressed[item] = 0;
+    }
+    return true;
+}
+
+static void log_text(mps_log_record *r, const char *name, struct span s) {
+    MPS_ASSERT(r->fields_count < MPS_LOG_FIELDS_MAX);
+    r->fields[r->fields_count++] =
+        (mps_log_field){.name = name, .text = s.at ? s.at : "", .text_bytes = s.bytes};
+}
+
+static void log_number(mps_log_record *r, const char *name, i64 number) {
+    MPS_ASSERT(r->fields_count < MPS_LOG_FIELDS_MAX);
+    r->fields[r->fields_count++] = (mps_log_field){.name = name, .number = number};
+}
+
+/* A value as people read it: bare when it is plain, else quoted as in JSON. */
+static void log_put_value(struct text *t, const mps_log_field *field) {
+    struct span s = span_of(field->text, field->text_bytes);
+    if (!field->text) {
+        text_i64(t, field->number);
+        return;
+    }
+    bool plain = s.bytes > 0;
+    for (size_t i = 0; i < s.bytes; i++) {
+        plain &= (u8)s.at[i] > ' ' && s.at[i] != '"' && s.at[i] != '\\' && s.at[i] != '=' &&
+                 s.at[i] != 0x7F;
+    }
+    if (plain) {
+        text_add(t, s);
+    } else {
+        struct text quoted = text_on(t->at + t->bytes, t->capacity - t->bytes);
+        json_put_string(&quoted, s);
+        t->bytes += quoted.bytes;
+        t->cut |= quoted.cut;
+    }
+}
+
+static void log_put_json(struct text *t, const mps_log_record *r) {
+    json_put_open(t, '{');
+    json_put_key(t, "time");
+    if (r->unix_ms) {
+        char date[DATE_TEXT_BYTES];
+        struct text d = text_on(date, sizeof date);
+        date_put_iso(&d, r->unix_ms);
+        json_put_string(t, text_span(&d));
+    } else {
+        json_put_null(t);
+    }
+    json_put_key(t, "uptime_us");
+    json_put_u64(t, r->now_us);
+    json_put_key(t, "level");
+    json_put_string(t, span_z(log_level_names[r->level]));
+    json_put_key(t, "item");
+    json_put_string(t, span_z(r->item));
+    json_put_key(t, "text");
+    json_put_string(t, span_z(r->text));
+    for (u32 i = 0; i < r->fields_count; i++) {
+        const mps_log_field *field = &r->fields[i];
+        json_put_key(t, field->name);
+        if (field->text) {
+            json_put_string(t, span_of(field->text, field->text_bytes));
+        } else {
+            json_put_i64(t, field->number);
+        }
+    }
+    json_put_close(t, '}');
+}
+
+static struct log_entry *log_entry(const struct log *log, u64 serial) {
+    return (struct log_entry *)near_get(log, log->entries) + serial % log->entries_max;
+}
+
+/* A line that would be cut is kept without its fields: cut JSON is no JSON. */
+static void log_emit(struct log *log, mps_log_record *r) {
+    struct log_entry *entry = log_entry(log, ++log->serial);
+    struct text t = text_on(entry->line, sizeof entry->line);
+    log_put_json(&t, r);
+    if (t.cut) {
+        mps_log_record bare = *r;
+        bare.fields_count = 0;
+        t = text_on(entry->line, sizeof entry->line);
+        log_put_json(&t, &bare);
+    }
+    entry->serial = log->serial;
+    entry->bytes = (u32)t.bytes;
+    if (log->hook) {
+        log->hook(log->user, r);
+    }
 }
 
 /* == 40 http ====================================================================================
@@ -3547,52 +4476,26 @@ static const char *http_reason(u32 status) {
     return "";
 }
 
-#define HTTP_DAY_S 86400
-#define HTTP_DATE_S_MAX ((i64)253402300799) /* the last second of 9999 */
-
-/* The date of a day counted from 1970-01-01. Years are taken to begin in March, so that the leap
-   day is the last of its year, and are counted from March of the year 0. */
-static void http_civil_date(u32 day, u32 *year, u32 *month, u32 *day_of_month) {
-    static const u16 month_starts[] = {0, 31, 61, 92, 122, 153, 184, 214, 245, 275, 306, 337};
-    u32 rest = day + 719468; /* days from 0000-03-01 to 1970-01-01 */
-    u32 cycles = rest / 146097;
-    rest %= 146097; /* in 400 years; the last century and the last year are the ones a day longer */
-    u32 centuries = u32_min(rest / 36524, 3);
-    rest -= centuries * 36524;
-    u32 fours = rest / 1461;
-    rest %= 1461;
-    u32 ones = u32_min(rest / 365, 3);
-    rest -= ones * 365;
-    u32 index = 11;
-    while (month_starts[index] > rest) {
-        index--;
-    }
-    *year = cycles * 400 + centuries * 100 + fours * 4 + ones + (index >= 10);
-    *month = index < 10 ? index + 3 : index - 9;
-    *day_of_month = rest - month_starts[index] + 1;
-}
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" (IMF-fixdate, RFC 9110, 5.6.7). Times outside the years 1970 to
    9999 are taken as the nearest that the format can say. */
 static void http_put_date(struct text *t, i64 unix_s) {
     static const char days[] = "SunMonTueWedThuFriSat";
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    u64 s = unix_s < 0 ? 0 : (u64)(unix_s > HTTP_DATE_S_MAX ? HTTP_DATE_S_MAX : unix_s);
-    u32 day = (u32)(s / HTTP_DAY_S), second = (u32)(s % HTTP_DAY_S), year, month, day_of_month;
-    http_civil_date(day, &year, &month, &day_of_month);
-    text_add(t, span_of(days + (day + 4) % 7 * 3, 3)); /* 1970-01-01 was a Thursday */
+    struct date d = date_split(unix_s);
+    text_add(t, span_of(days + d.weekday * 3, 3));
     TEXT_LITERAL(t, ", ");
-    text_padded(t, day_of_month, 2);
+    text_padded(t, d.day, 2);
     text_char(t, ' ');
-    text_add(t, span_of(months + (month - 1) * 3, 3));
+    text_add(t, span_of(months + (d.month - 1) * 3, 3));
     text_char(t, ' ');
-    text_padded(t, year, 4);
+    text_padded(t, (u64)d.year, 4);
     text_char(t, ' ');
-    text_padded(t, second / 3600, 2);
+    text_padded(t, d.hour, 2);
     text_char(t, ':');
-    text_padded(t, second / 60 % 60, 2);
+    text_padded(t, d.minute, 2);
     text_char(t, ':');
-    text_padded(t, second % 60, 2);
+    text_padded(t, d.second, 2);
     TEXT_LITERAL(t, " GMT");
 }
 
@@ -3636,7 +4539,4099 @@ static void http_put_target(struct text *t, struct span target) {
     text_add(t, text_span(&line));
 }
 
-/* == 90 api =====================================================================================*/
+/* == 50 connections ==============================================================================
+   TCP connections without their sockets: a state, unfinished input, unsent output. It knows bytes
+   and memory, and nothing of what they say, except for the few marks of the request in progress
+   that it keeps for section 84.
+
+   Output is a chain of chunks. A connection owns its first chunk, further ones are lent from a pool
+   up to output_bytes_max; when the pool is short, the connection that holds most is closed, never
+   the one that asks. Input is parsed where the port has it; what is unfinished moves to the
+   connection's own bytes, then to a lent chunk, then to one of the few large buffers. */
+
+enum conn_state {
+    CONN_FREE,
+    CONN_HEAD,   /* waits for a request head, or is idle */
+    CONN_BODY,   /* has the head, waits for the body */
+    CONN_AUTH,   /* the game thinks about a token */
+    CONN_ANSWER, /* a producer writes a long answer */
+    CONN_FINISH, /* sends the rest, takes no more requests; discards input */
+    CONN_LINGER, /* all is sent; discards input until FIN or linger_ms (RFC 9112, 9.6) */
+    CONN_ABORT,  /* dead, until the port says that the socket is gone */
+    CONN_STATES
+};
+
+#define CONN_TO(state) (1u << CONN_##state)
+
+static const u8 conn_moves[CONN_STATES] = {
+    [CONN_FREE] = CONN_TO(HEAD),
+    [CONN_HEAD] = CONN_TO(BODY) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_BODY] = CONN_TO(HEAD) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_AUTH] = CONN_TO(HEAD) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_ANSWER] = CONN_TO(HEAD) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_FINISH] = CONN_TO(LINGER) | CONN_TO(ABORT),
+    [CONN_LINGER] = CONN_TO(ABORT),
+    [CONN_ABORT] = 0,
+};
+
+/* Where unfinished input is kept. */
+enum input_tier { INPUT_NONE, INPUT_OWN, INPUT_CHUNK, INPUT_LARGE };
+
+/* A long answer in the making; section 84 knows the kinds. */
+struct producer {
+    u64 cursor, end, filter;
+    u8 kind;
+    bool open, begun;
+};
+
+/* The request in progress: marks into the unfinished input, kept while it arrives in pieces. */
+struct request_marks {
+    size_t scanned;    /* of the head, while it is incomplete */
+    u32 head_bytes;    /* 0: no complete head yet */
+    u32 route;         /* found when the head was complete */
+    size_t body_bytes; /* decoded so far, or the whole Content-Length */
+    size_t raw_at;     /* chunked: what is not decoded yet starts here */
+    struct http_chunks chunks;
+    u64 started; /* when its first byte came; 0: it has not */
+    u8 minor;    /* HTTP/1.minor of a long answer */
+};
+
+struct conn {
+    mps_address peer, local;
+    u8 state;
+    u8 tier;         /* enum input_tier */
+    bool keep_alive; /* of the request in progress */
+    bool ended;     /* the peer sent FIN */
+    bool starved;   /* waits for input memory since `starved_at` */
+    bool ready;     /* the input kept may hold whole requests: process it before reading on */
+    bool served;    /* at least one request was answered */
+    bool refused;   /* beyond `connections` or its rate: it is told so and nothing else */
+    u32 held;       /* lent chunks, of output and input */
+    u32 tier_index; /* of the lent chunk or the large buffer */
+    u32 in_bytes;
+    u32 out_head, out_tail; /* chunk + 1 */
+    u32 out_start;          /* bytes of the first chunk that are sent */
+    u32 out_bytes, out_taken;
+    u64 auth_ticket; /* 0: none; else the request that the game thinks about */
+    u64 starved_at;
+    u64 since;       /* when the present phase began: idle, head, body, auth, linger */
+    u64 progress_at; /* when output was last added to none, or sent */
+    struct producer producer;
+    struct request_marks request;
+    struct link dirty, work, starving, holding;
+};
+
+struct chunk {
+    u32 next; /* chunk + 1 */
+    u32 used;
+};
+
+struct large {
+    u32 owner; /* connection + 1 */
+};
+
+#define CONN_HELD_MAX 128 /* lent chunks of one connection: output_bytes_max / chunk_bytes + 1 */
+
+struct conns {
+    struct pool pool;
+    u32 live_max; /* connections; the pool has `refusals` more */
+    u32 input_bytes, output_bytes, chunk_bytes, large_bytes, output_bytes_max;
+    u32 chunks_count, large_count, large_per_address;
+    u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
+    u32 large_used, large_high;
+    ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
+    struct queue dirty, work, starving; /* to be drained; has input or a producer; lacks memory */
+    struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
+    u32 held_max;                            /* no list above this one has members */
+    u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
+};
+
+static struct conn *conn_at(const struct conns *c, u32 index) {
+    return pool_at(&c->pool, index);
+}
+
+static u32 conn_index(const struct conns *c, const struct conn *conn) {
+    return (u32)((size_t)((const char *)conn - (const char *)pool_at(&c->pool, 0)) /
+                 c->pool.item_bytes);
+}
+
+static void conn_set_state(struct conn *conn, enum conn_state state) {
+    MPS_ASSERT(conn->state == state || (conn_moves[conn->state] & 1u << state));
+    conn->state = (u8)state;
+}
+
+/* Something for the port to look at. */
+static void conn_mark(struct conns *c, const struct conn *conn) {
+    queue_push_once(&c->dirty, &c->pool, conn_index(c, conn));
+}
+
+/* -- chunks: ids below the pool's capacity are the connections' own, the others are lent -- */
+
+static struct chunk *chunk_info(const struct conns *c, u32 id) {
+    return (struct chunk *)near_get(c, c->chunk_info) + id;
+}
+
+static bool chunk_is_lent(const struct conns *c, u32 id) {
+    return id >= c->pool.capacity;
+}
+
+static u32 chunk_capacity(const struct conns *c, u32 id) {
+    return chunk_is_lent(c, id) ? c->chunk_bytes : c->output_bytes;
+}
+
+static char *chunk_data(const struct conns *c, u32 id) {
+    if (chunk_is_lent(c, id)) {
+        return (char *)near_get(c, c->chunk_data) + (size_t)(id - c->pool.capacity) * c->chunk_bytes;
+    }
+    return (char *)near_get(c, c->own_output) + (size_t)id * c->output_bytes;
+}
+
+static u32 chunks_free(const struct conns *c) {
+    return c->chunks_count - c->chunks_used;
+}
+
+/* Keeps the connection in the list of those who hold as much. */
+static void conn_hold(struct conns *c, struct conn *conn, u32 held) {
+    u32 index = conn_index(c, conn);
+    MPS_ASSERT(held <= CONN_HELD_MAX);
+    if (conn->held) {
+        queue_remove(&c->holders[conn->held], &c->pool, index);
+    }
+    conn->held = held;
+    if (held) {
+        queue_push(&c->holders[held], &c->pool, index);
+        c->held_max = u32_max(c->held_max, held);
+    }
+    while (c->held_max && !c->holders[c->held_max].count) {
+        c->held_max--;
+    }
+}
+
+static u32 chunk_lend(struct conns *c, struct conn *conn) {
+    MPS_ASSERT(c->chunk_free && conn->held < CONN_HELD_MAX);
+    u32 id = c->chunk_free - 1;
+    c->chunk_free = chunk_info(c, id)->next;
+    *chunk_info(c, id) = (struct chunk){0, 0};
+    c->chunks_used++;
+    c->chunks_high = u32_max(c->chunks_high, c->chunks_used);
+    conn_hold(c, conn, conn->held + 1);
+    return id;
+}
+
+/* Tells the first of those who wait for input memory to look again. */
+static void conns_wake_starving(struct conns *c) {
+    u32 first = queue_pop(&c->starving, &c->pool);
+    if (first) {
+        conn_mark(c, conn_at(c, first - 1));
+    }
+}
+
+static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
+    if (!chunk_is_lent(c, id)) {
+        return;
+    }
+    *chunk_info(c, id) = (struct chunk){c->chunk_free, 0};
+    c->chunk_free = id + 1;
+    c->chunks_used--;
+    conn_hold(c, conn, conn->held - 1);
+    conns_wake_starving(c);
+}
+
+/* -- output -- */
+
+static void output_drop(struct conns *c, struct conn *conn) {
+    for (u32 at = conn->out_head; at;) {
+        u32 next = chunk_info(c, at - 1)->next;
+        chunk_return(c, conn, at - 1);
+        at = next;
+    }
+    conn->out_head = conn->out_tail = conn->out_start = 0;
+    conn->out_bytes = conn->out_taken = 0;
+}
+
+/* How many chunks must be lent for `bytes` more. */
+static u32 output_lack(const struct conns *c, const struct conn *conn, size_t bytes) {
+    size_t room = c->output_bytes;
+    if (conn->out_tail) {
+        room = chunk_capacity(c, conn->out_tail - 1) - chunk_info(c, conn->out_tail - 1)->used;
+    }
+    return bytes <= room ? 0 : (u32)((bytes - room + c->chunk_bytes - 1) / c->chunk_bytes);
+}
+
+static u32 conn_output_free(const struct conns *c, const struct conn *conn) {
+    return conn->out_bytes < c->output_bytes_max ? c->output_bytes_max - conn->out_bytes : 0;
+}
+
+/* Appends; room was made by conns_output_reserve of the same call. */
+static void output_add(struct conns *c, struct conn *conn, struct span s) {
+    while (s.bytes) {
+        if (!conn->out_tail) {
+            conn->out_head = conn->out_tail = conn_index(c, conn) + 1;
+            *chunk_info(c, conn->out_tail - 1) = (struct chunk){0, 0};
+        }
+        struct chunk *tail = chunk_info(c, conn->out_tail - 1);
+        u32 room = chunk_capacity(c, conn->out_tail - 1) - tail->used;
+        if (!room) {
+            tail->next = chunk_lend(c, conn) + 1;
+            conn->out_tail = tail->next;
+            continue;
+        }
+        size_t count = size_min(room, s.bytes);
+        memcpy(chunk_data(c, conn->out_tail - 1) + tail->used, s.at, count);
+        tail->used += (u32)count;
+        conn->out_bytes += (u32)count;
+        s = span_of(s.at + count, s.bytes - count);
+    }
+    conn_mark(c, conn);
+}
+
+/* Up to `max` spans of what is not taken yet. */
+static size_t output_spans(const struct conns *c, const struct conn *conn, mps_span *spans,
+                           size_t max) {
+    size_t count = 0;
+    u32 skip = conn->out_start + conn->out_taken;
+    for (u32 at = conn->out_head; at && count < max; at = chunk_info(c, at - 1)->next) {
+        u32 used = chunk_info(c, at - 1)->used;
+        if (skip < used) {
+            spans[count++] = (mps_span){chunk_data(c, at - 1) + skip, used - skip};
+            skip = 0;
+        } else {
+            skip -= used;
+        }
+    }
+    return count;
+}
+
+static void output_sent(struct conns *c, struct conn *conn, u32 count) {
+    MPS_ASSERT(count <= conn->out_taken);
+    conn->out_taken -= count;
+    conn->out_bytes -= count;
+    conn->out_start += count;
+    while (conn->out_head && conn->out_start >= chunk_info(c, conn->out_head - 1)->used) {
+        u32 done = conn->out_head - 1;
+        conn->out_start -= chunk_info(c, done)->used;
+        conn->out_head = chunk_info(c, done)->next;
+        chunk_return(c, conn, done);
+    }
+    if (!conn->out_head) {
+        conn->out_tail = 0;
+        conn->out_start = 0;
+    }
+}
+
+/* -- input -- */
+
+static struct large *large_info(const struct conns *c, u32 index) {
+    return (struct large *)near_get(c, c->large_info) + index;
+}
+
+static char *input_data(const struct conns *c, const struct conn *conn) {
+    switch ((enum input_tier)conn->tier) {
+    case INPUT_CHUNK:
+        return chunk_data(c, conn->tier_index);
+    case INPUT_LARGE:
+        return (char *)near_get(c, c->large_data) + (size_t)conn->tier_index * c->large_bytes;
+    case INPUT_NONE:
+    case INPUT_OWN:
+        break;
+    }
+    return (char *)near_get(c, c->own_input) + (size_t)conn_index(c, conn) * c->input_bytes;
+}
+
+static u32 input_tier_bytes(const struct conns *c, enum input_tier tier) {
+    const u32 bytes[] = {0, c->input_bytes, c->chunk_bytes, c->large_bytes};
+    return bytes[tier];
+}
+
+/* May this connection take a large buffer now? One is free, and its address has not its share. */
+static bool input_large_allowed(const struct conns *c, const struct conn *conn) {
+    u8 prefix[16], other[16];
+    u32 mine = 0;
+    if (c->large_used == c->large_count) {
+        return false;
+    }
+    if (!c->large_used) {
+        return true;
+    }
+    address_prefix(&conn->peer, prefix);
+    for (u32 i = 0; i < c->large_count; i++) {
+        if (large_info(c, i)->owner) {
+            address_prefix(&conn_at(c, large_info(c, i)->owner - 1)->peer, other);
+            mine += memcmp(prefix, other, sizeof prefix) == 0;
+        }
+    }
+    return mine < c->large_per_address;
+}
+
+/* The best tier that the connection could move to now. Input takes lent chunks only while three
+   quarters of them are free: output comes first, and many slow heads must not eat them all. */
+static enum input_tier input_tier_reach(const struct conns *c, const struct conn *conn) {
+    if (conn->tier == INPUT_LARGE || input_large_allowed(c, conn)) {
+        return INPUT_LARGE;
+    }
+    if (conn->tier == INPUT_CHUNK || chunks_free(c) > c->chunks_count / 4 * 3) {
+        return INPUT_CHUNK;
+    }
+    return INPUT_OWN;
+}
+
+static void input_release(struct conns *c, struct conn *conn) {
+    enum input_tier tier = (enum input_tier)conn->tier;
+    u32 index = conn->tier_index;
+    conn->tier = INPUT_NONE;
+    conn->tier_index = 0;
+    conn->in_bytes = 0;
+    if (tier == INPUT_CHUNK) {
+        chunk_return(c, conn, index);
+    } else if (tier == INPUT_LARGE) {
+        large_info(c, index)->owner = 0;
+        c->large_used--;
+        conns_wake_starving(c);
+    }
+}
+
+static u32 large_take(struct conns *c, const struct conn *conn) {
+    u32 index = 0;
+    while (large_info(c, index)->owner) {
+        index++;
+    }
+    large_info(c, index)->owner = conn_index(c, conn) + 1;
+    c->large_used++;
+    c->large_high = u32_max(c->large_high, c->large_used);
+    return index;
+}
+
+/* Makes the input kept hold `bytes` in all: moves it up as many tiers as that needs. False when the
+   memory is not there. `bytes` may be what stands elsewhere: nothing is lost on failure. */
+static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
+    enum input_tier tier = conn->tier ? (enum input_tier)conn->tier : INPUT_OWN;
+    enum input_tier reach = input_tier_reach(c, conn);
+    if (tier == INPUT_OWN && bytes > c->input_bytes) {
+        tier = bytes <= c->chunk_bytes && chunks_free(c) > c->chunks_count / 4 * 3 ? INPUT_CHUNK
+                                                                                   : INPUT_LARGE;
+    } else if (tier == INPUT_CHUNK && bytes > c->chunk_bytes) {
+        tier = INPUT_LARGE;
+    }
+    if (tier > reach || bytes > input_tier_bytes(c, tier)) {
+        return false;
+    }
+    if (tier == (enum input_tier)conn->tier || (tier == INPUT_OWN && !conn->in_bytes)) {
+        conn->tier = (u8)tier;
+        return true;
+    }
+    const char *from = input_data(c, conn);
+    u32 old_index = conn->tier_index, kept = conn->in_bytes;
+    bool was_chunk = conn->tier == INPUT_CHUNK;
+    conn->tier_index = tier == INPUT_LARGE ? large_take(c, conn) : chunk_lend(c, conn);
+    conn->tier = (u8)tier;
+    if (kept) {
+        memcpy(input_data(c, conn), from, kept);
+    }
+    if (was_chunk) {
+        chunk_return(c, conn, old_index);
+    }
+    return true;
+}
+
+/* -- life -- */
+
+/* When the connection's patience ends, by what it waits for. */
+static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
+    switch ((enum conn_state)conn->state) {
+    case CONN_LINGER:
+        return time_after(conn->since, c->linger_us);
+    case CONN_FREE:
+    case CONN_ABORT:
+    case CONN_STATES:
+        return NEVER;
+    default:
+        break;
+    }
+    if (conn->starved) {
+        return time_after(conn->starved_at, c->buffer_wait_us);
+    }
+    if (conn->out_bytes || conn->state == CONN_ANSWER || conn->state == CONN_FINISH) {
+        return time_after(conn->progress_at, c->send_us);
+    }
+    if (conn->state == CONN_AUTH) {
+        return time_after(conn->since, c->auth_us);
+    }
+    if (conn->state == CONN_BODY) {
+        return time_after(conn->since, c->body_us);
+    }
+    bool idle = !conn->in_bytes && conn->served;
+    return time_after(conn->since, idle ? c->idle_us : c->head_us);
+}
+
+static void conn_wait(struct kit *k, const struct conns *c, const struct conn *conn) {
+    u64 due = conn_deadline(c, conn);
+    if (due != NEVER) {
+        timer_set(&k->timers, TIMER_CONN, conn_index(c, conn), due);
+    }
+}
+
+/* A new phase begins now. */
+static void conn_enter(struct kit *k, struct conns *c, struct conn *conn, enum conn_state state) {
+    conn_set_state(conn, state);
+    conn->since = k->now;
+    conn_wait(k, c, conn);
+}
+
+static void conn_unstarve(struct conns *c, struct conn *conn) {
+    queue_remove(&c->starving, &c->pool, conn_index(c, conn));
+    conn->starved = false;
+}
+
+/* Nothing of it is of use any more; the port closes the socket. */
+static void conn_abort(struct kit *k, struct conns *c, struct conn *conn) {
+    u32 index = conn_index(c, conn);
+    conn_set_state(conn, CONN_ABORT);
+    conn->auth_ticket = 0;
+    conn->ready = false;
+    output_drop(c, conn);
+    conn_unstarve(c, conn);
+    input_release(c, conn);
+    queue_remove(&c->work, &c->pool, index);
+    timer_clear(&k->timers, TIMER_CONN, index);
+    conn_mark(c, conn);
+}
+
+/* Everything is sent: linger for the peer's FIN, or be done when it came. */
+static void conn_sent_all(struct kit *k, struct conns *c, struct conn *conn) {
+    if (conn->ended) {
+        conn_abort(k, c, conn);
+    } else {
+        conn_enter(k, c, conn, CONN_LINGER);
+        conn_mark(c, conn);
+    }
+}
+
+/* No more requests: send what there is, then close in peace. */
+static void conn_finish(struct kit *k, struct conns *c, struct conn *conn) {
+    conn->ready = false;
+    conn->auth_ticket = 0;
+    conn_unstarve(c, conn);
+    input_release(c, conn);
+    conn_enter(k, c, conn, CONN_FINISH);
+    conn_mark(c, conn);
+    if (!conn->out_bytes) {
+        conn_sent_all(k, c, conn);
+    }
+}
+
+static mps_fate conn_fate(const struct conn *conn) {
+    if (conn->state == CONN_ABORT) {
+        return MPS_FATE_ABORT;
+    }
+    return conn->state >= CONN_FINISH ? MPS_FATE_FINISH : MPS_FATE_OPEN;
+}
+
+#define CONN_DISCARD_BYTES 65536
+
+static size_t conn_room(const struct conns *c, const struct conn *conn) {
+    if (conn->state == CONN_FINISH || conn->state == CONN_LINGER) {
+        return CONN_DISCARD_BYTES;
+    }
+    if ((conn->state != CONN_HEAD && conn->state != CONN_BODY) || conn->ready || conn->ended ||
+        conn->out_bytes > c->output_bytes_max / 2) {
+        return 0;
+    }
+    return input_tier_bytes(c, input_tier_reach(c, conn)) - conn->in_bytes;
+}
+
+/* Has it work that could go on now, its output being low enough? */
+static void conn_want_work(struct conns *c, struct conn *conn) {
+    bool wants = conn->state == CONN_ANSWER || (conn->ready && conn->state < CONN_AUTH);
+    if (wants && conn->out_bytes <= c->output_bytes_max / 4) {
+        queue_push_once(&c->work, &c->pool, conn_index(c, conn));
+    }
+}
+
+/* A connection that waits for the rest of a request and cannot be given memory for it. */
+static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn) {
+    bool waits = (conn->state == CONN_HEAD || conn->state == CONN_BODY) && !conn->ready;
+    bool full = waits && conn->in_bytes >= input_tier_bytes(c, input_tier_reach(c, conn));
+    if (!full) {
+        conn_unstarve(c, conn);
+        return;
+    }
+    if (!conn->starved) {
+        conn->starved = true;
+        conn->starved_at = k->now;
+        metrics_count(&k->metrics, COUNTER_FULL_LARGE_INPUTS);
+    }
+    queue_push_once(&c->starving, &c->pool, conn_index(c, conn));
+}
+
+#define CONN_EVICTIONS_MAX 8 /* per answer */
+
+/* Makes room for an answer of `bytes`: MPS_E_OUTPUT_FULL when it would pass the connection's cap or
+   memory is short and nobody holds more than the one that asks. */
+static mps_error conns_output_reserve(struct kit *k, struct conns *c, struct conn *conn,
+                                      size_t bytes) {
+    u32 lack = output_lack(c, conn, bytes);
+    if (bytes > conn_output_free(c, conn) || conn->held + lack > CONN_HELD_MAX) {
+        return MPS_E_OUTPUT_FULL;
+    }
+    for (u32 i = 0; chunks_free(c) < lack; i++) {
+        metrics_count(&k->metrics, COUNTER_FULL_CHUNKS);
+        u32 first = c->holders[c->held_max].head;
+        if (i == CONN_EVICTIONS_MAX || c->held_max <= conn->held || !first ||
+            !outcomes_room(&k->outcomes, 1)) {
+            return MPS_E_OUTPUT_FULL;
+        }
+        metrics_count(&k->metrics, COUNTER_CLOSED_SLOW);
+        outcomes_add(&k->outcomes, OUTCOME_SLOW_READER, pool_handle(&c->pool, first - 1), 0);
+        conn_abort(k, c, conn_at(c, first - 1));
+    }
+    return MPS_OK;
+}
+
+/* Adds an answer or a part of one, reserved before. */
+static void conn_output(struct kit *k, struct conns *c, struct conn *conn, struct span s) {
+    if (!conn->out_bytes) {
+        conn->progress_at = k->now;
+    }
+    output_add(c, conn, s);
+}
+
+/* Bytes to parse: the port's own, or those kept with the new ones behind them. */
+struct input_view {
+    char *at;
+    size_t bytes;
+    bool kept;
+};
+
+static bool conn_input_begin(struct conns *c, struct conn *conn, char *bytes, size_t count,
+                             struct input_view *view) {
+    *view = (struct input_view){bytes, count, false};
+    if (!conn->in_bytes) {
+        return true;
+    }
+    if (!input_grow(c, conn, conn->in_bytes + count)) {
+        return false;
+    }
+    if (count) {
+        memcpy(input_data(c, conn) + conn->in_bytes, bytes, count);
+    }
+    conn->in_bytes += (u32)count;
+    *view = (struct input_view){input_data(c, conn), conn->in_bytes, true};
+    return true;
+}
+
+/* Keeps what was not consumed; false when there is no memory for it. */
+static bool conn_input_end(struct conns *c, struct conn *conn, struct input_view view,
+                           size_t consumed) {
+    size_t rest = view.bytes - consumed;
+    MPS_ASSERT(consumed <= view.bytes);
+    if (!rest) {
+        input_release(c, conn);
+        return true;
+    }
+    if (!view.kept && !input_grow(c, conn, rest)) {
+        return false;
+    }
+    if (!view.kept || consumed) {
+        memmove(input_data(c, conn), view.at + consumed, rest);
+    }
+    conn->in_bytes = (u32)rest;
+    return true;
+}
+
+static bool conns_check(const struct conns *c) {
+    u32 lent = 0, held = 0, larges = 0;
+    for (u32 at = c->chunk_free; at && lent <= c->chunks_count; at = chunk_info(c, at - 1)->next) {
+        lent++;
+    }
+    for (u32 i = 0; i < c->pool.capacity; i++) {
+        const struct conn *conn = conn_at(c, i);
+        if (!pool_alive(&c->pool, i)) {
+            continue;
+        }
+        u32 bytes = 0;
+        for (u32 at = conn->out_head; at; at = chunk_info(c, at - 1)->next) {
+            bytes += chunk_info(c, at - 1)->used;
+        }
+        held += conn->held;
+        larges += conn->tier == INPUT_LARGE;
+        if (bytes != conn->out_bytes + conn->out_start || conn->out_taken > conn->out_bytes) {
+            return false;
+        }
+    }
+    return pool_check(&c->pool) && lent + held == c->chunks_count && held == c->chunks_used &&
+           larges == c->large_used;
+}
+
+/* == 52 auth =====================================================================================
+   Who a token speaks for: JWT (RFC 7519) signed with HS256 (RFC 7515, 7518 3.2) and nothing else.
+   Reads and mints; holds the prepared key. Knows no connection and no request.
+
+   Tokens minted before the date is known carry `boot`, a mark of this run, and count their times in
+   seconds since the start: they work, and they end with the run. */
+
+#define AUTH_LEEWAY_S 60
+#define AUTH_TOKEN_BYTES_MAX 4096
+#define AUTH_MEMBERS_MAX 64
+#define AUTH_BOOT_BYTES 16
+
+struct auth {
+    struct hmac256 key; /* prepared with the secret */
+    char issuer[65], audience[129];
+    char boot[AUTH_BOOT_BYTES + 1];
+};
+
+/* What a verified token says beyond the identity. */
+struct auth_claims {
+    mps_identity who;
+    bool ours;      /* issued here */
+    i64 auth_time;  /* when this identity first signed in */
+};
+
+/* The time on which tokens are judged, in Unix seconds or seconds since the start. */
+struct auth_clock {
+    i64 now_s, uptime_s;
+    bool known;
+};
+
+static const char auth_header[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
+
+static const char *const role_names[] = {"player", "server", "admin"};
+
+static bool role_parse(struct span text, mps_role *role) {
+    for (u32 i = 0; i < COUNT_OF(role_names); i++) {
+        if (span_equal(text, span_z(role_names[i]))) {
+            *role = (mps_role)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Copies with a zero behind; false when it does not fit or has a zero inside. */
+static bool copy_z(char *out, size_t capacity, struct span s) {
+    if (s.bytes >= capacity || span_has(s, 0)) {
+        return false;
+    }
+    if (s.bytes) {
+        memcpy(out, s.at, s.bytes);
+    }
+    out[s.bytes] = 0;
+    return true;
+}
+
+#define NAME_POINTS_MAX 32
+
+/* Printable and no longer than `points` code points. */
+static bool name_valid(struct span s, size_t points) {
+    for (size_t i = 0; i < s.bytes; i++) {
+        if ((u8)s.at[i] < 0x20 || s.at[i] == 0x7F) {
+            return false;
+        }
+    }
+    return s.bytes > 0 && utf8_valid(s) && utf8_points(s) <= points;
+}
+
+enum auth_member { AUTH_USER_ID, AUTH_SUB, AUTH_USERNAME, AUTH_NAME, AUTH_ROLE, AUTH_ISS, AUTH_AUD,
+                   AUTH_EXP, AUTH_NBF, AUTH_AUTH_TIME, AUTH_IAT, AUTH_BOOT, AUTH_MEMBERS };
+static const char *const auth_members[] = {"userId", "sub", "username", "name", "role", "iss",
+                                           "aud",    "exp", "nbf",      "auth_time", "iat", "boot"};
+
+/* The header must say HS256 and nothing critical; a member twice is refused. */
+static bool auth_header_ok(char *json, size_t bytes) {
+    static const char *const keys[] = {"alg", "crit"};
+    struct json_value v[2];
+    struct json_fault fault;
+    struct span alg;
+    if (!json_object(json, bytes, keys, 2, v, &fault) ||
+        json_has_duplicates((struct json_value){JSON_OBJECT, json, bytes}, AUTH_MEMBERS_MAX)) {
+        return false;
+    }
+    return v[1].type == JSON_ABSENT && json_string(&v[0], &alg) && span_equal(alg, SPAN("HS256"));
+}
+
+/* userId (a number) or sub (a string); the JSON type is part of who it is. */
+static bool auth_read_id(struct json_value *v, mps_identity *who) {
+    struct span text;
+    i64 number;
+    if (v[AUTH_USER_ID].type != JSON_ABSENT) {
+        if (!json_i64(v[AUTH_USER_ID], -(1LL << 53), 1LL << 53, &number)) {
+            return false;
+        }
+        struct text t = text_on(who->id, MPS_ID_BYTES_MAX);
+        text_i64(&t, number);
+        who->id[t.bytes] = 0;
+        who->id_is_number = true;
+        return true;
+    }
+    return json_string(&v[AUTH_SUB], &text) && text.bytes > 0 &&
+           copy_z(who->id, sizeof who->id, text);
+}
+
+/* A display name is what people see: too long a one is cut, a bad one replaced by the id. */
+static void auth_read_name(struct json_value *v, mps_identity *who) {
+    struct span name = {0};
+    if (!json_string(&v[AUTH_USERNAME], &name)) {
+        json_string(&v[AUTH_NAME], &name);
+    }
+    if (!name_valid(name, SIZE_MAX)) {
+        name = span_z(who->id);
+    }
+    copy_z(who->name, sizeof who->name, utf8_cut(name, NAME_POINTS_MAX));
+}
+
+/* `aud` is a string or an array of them (RFC 7519, 4.1.3). */
+static bool auth_audience_ok(const struct auth *a, struct json_value *v) {
+    struct span aud, wanted = span_z(a->audience);
+    struct json_value element;
+    if (!wanted.bytes) {
+        return true;
+    }
+    if (v->type == JSON_ARRAY) {
+        struct json_walk w = json_walk_into(*v);
+        while (json_walk_element(&w, &element)) {
+            if (json_string(&element, &aud) && span_equal(aud, wanted)) {
+                return true;
+            }
+        }
+        return false;
+    }
+    return json_string(v, &aud) && span_equal(aud, wanted);
+}
+
+/* NumericDate may have a fraction (RFC 7519, 2). */
+static bool auth_read_date(struct json_value v, i64 *out) {
+    double d;
+    if (!json_f64(v, &d) || d < 0 || d > 1e15) {
+        return false;
+    }
+    *out = (i64)d;
+    return true;
+}
+
+static mps_error auth_times_ok(const struct auth *a, const struct auth_clock *clock,
+                               struct json_value *v, struct auth_claims *claims) {
+    i64 exp, nbf, now = clock->now_s;
+    struct span boot;
+    bool counts_from_start = v[AUTH_BOOT].type != JSON_ABSENT;
+    if (!auth_read_date(v[AUTH_EXP], &exp)) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    if (counts_from_start) {
+        if (!claims->ours || !json_string(&v[AUTH_BOOT], &boot) ||
+            !span_equal(boot, span_z(a->boot))) {
+            return claims->ours ? MPS_E_TOKEN_EXPIRED : MPS_E_TOKEN_INVALID;
+        }
+        now = clock->uptime_s;
+    } else if (!clock->known) {
+        return MPS_E_CLOCK_UNSET;
+    }
+    if (v[AUTH_NBF].type != JSON_ABSENT) {
+        if (!auth_read_date(v[AUTH_NBF], &nbf)) {
+            return MPS_E_TOKEN_INVALID;
+        }
+        if (nbf > now + AUTH_LEEWAY_S) {
+            return MPS_E_TOKEN_EARLY;
+        }
+    }
+    if (!auth_read_date(v[AUTH_AUTH_TIME], &claims->auth_time) &&
+        !auth_read_date(v[AUTH_IAT], &claims->auth_time)) {
+        claims->auth_time = exp;
+    }
+    /* Who asks on the other scale later is told on that scale. */
+    claims->auth_time += counts_from_start ? clock->now_s - clock->uptime_s : 0;
+    return exp + AUTH_LEEWAY_S <= now ? MPS_E_TOKEN_EXPIRED : MPS_OK;
+}
+
+static mps_error auth_read_claims(const struct auth *a, const struct auth_clock *clock, char *json,
+                                  size_t bytes, struct auth_claims *claims) {
+    struct json_value v[AUTH_MEMBERS];
+    struct json_fault fault;
+    struct span text;
+    if (!json_object(json, bytes, auth_members, AUTH_MEMBERS, v, &fault) ||
+        json_has_duplicates((struct json_value){JSON_OBJECT, json, bytes}, AUTH_MEMBERS_MAX)) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    if (v[AUTH_ISS].type != JSON_ABSENT && !json_string(&v[AUTH_ISS], &text)) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    claims->ours = v[AUTH_ISS].type != JSON_ABSENT && span_equal(text, span_z(a->issuer));
+    if (!auth_read_id(v, &claims->who) || !auth_audience_ok(a, &v[AUTH_AUD])) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    if (v[AUTH_ROLE].type != JSON_ABSENT &&
+        (!json_string(&v[AUTH_ROLE], &text) || !role_parse(text, &claims->who.role))) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    auth_read_name(v, &claims->who);
+    return auth_times_ok(a, clock, v, claims);
+}
+
+/* What a game said of who it is: terminated texts, an id, and a name. */
+static bool identity_complete(mps_identity *who) {
+    who->id[MPS_ID_BYTES_MAX] = 0;
+    who->name[MPS_NAME_BYTES_MAX] = 0;
+    struct span name = span_z(who->name), id = span_z(who->id);
+    if (!name_valid(name, NAME_POINTS_MAX)) {
+        copy_z(who->name, sizeof who->name, utf8_cut(id, NAME_POINTS_MAX));
+    }
+    return id.bytes > 0 && utf8_valid(id) && (u32)who->role < COUNT_OF(role_names);
+}
+
+/* Checks a compact JWS and reads its claims. `work` is scratch for the decoded parts. Sets `signed_here`
+   when the signature is ours, whatever else is wrong: such a token is never shown to the game. */
+static mps_error auth_verify(const struct auth *a, const struct auth_clock *clock,
+                             struct span token, char *work, size_t work_bytes,
+                             struct auth_claims *claims, bool *signed_here) {
+    size_t dots[2] = {0, 0};
+    u32 found = 0;
+    u8 given[32], ours[32];
+    *signed_here = false;
+    memset(claims, 0, sizeof *claims);
+    for (size_t i = 0; i < token.bytes; i++) {
+        if (token.at[i] == '.' && found++ < 2) {
+            dots[found - 1] = i;
+        }
+    }
+    if (found != 2 || token.bytes > AUTH_TOKEN_BYTES_MAX) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    struct span header = span_of(token.at, dots[0]);
+    struct span payload = span_of(token.at + dots[0] + 1, dots[1] - dots[0] - 1);
+    struct span signature = span_of(token.at + dots[1] + 1, token.bytes - dots[1] - 1);
+    i64 bytes = base64url_read(header, (u8 *)work, work_bytes);
+    if (bytes < 0 || !auth_header_ok(work, (size_t)bytes) ||
+        base64url_read(signature, given, sizeof given) != sizeof given) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    struct hmac256 h = a->key;
+    hmac256_add(&h, token.at, dots[1]);
+    hmac256_finish(&h, ours);
+    if (!crypto_equal(given, ours, sizeof ours)) {
+        return MPS_E_TOKEN_INVALID;
+    }
+    *signed_here = true;
+    bytes = base64url_read(payload, (u8 *)work, work_bytes);
+    return bytes < 0 ? MPS_E_TOKEN_INVALID
+                     : auth_read_claims(a, clock, work, (size_t)bytes, claims);
+}
+
+/* The claims of a new token. `boot` NULL: the times are Unix seconds. */
+struct auth_grant {
+    const mps_identity *who;
+    const char *issuer, *audience, *boot;
+    i64 now_s, exp_s, auth_time_s;
+};
+
+static void auth_put_claims(struct text *t, const struct auth_grant *g) {
+    json_put_open(t, '{');
+    json_put_key(t, "iss");
+    json_put_string(t, span_z(g->issuer));
+    if (g->audience && g->audience[0]) {
+        json_put_key(t, "aud");
+        json_put_string(t, span_z(g->audience));
+    }
+    json_put_key(t, g->who->id_is_number ? "userId" : "sub");
+    if (g->who->id_is_number) {
+        json_put_raw(t, span_z(g->who->id));
+    } else {
+        json_put_string(t, span_z(g->who->id));
+    }
+    json_put_key(t, "username");
+    json_put_string(t, span_z(g->who->name));
+    json_put_key(t, "role");
+    json_put_string(t, span_z(role_names[g->who->role]));
+    json_put_key(t, "iat");
+    json_put_i64(t, g->now_s);
+    json_put_key(t, "auth_time");
+    json_put_i64(t, g->auth_time_s);
+    json_put_key(t, "exp");
+    json_put_i64(t, g->exp_s);
+    if (g->boot) {
+        json_put_key(t, "boot");
+        json_put_string(t, span_z(g->boot));
+    }
+    json_put_close(t, '}');
+}
+
+#define AUTH_CLAIMS_BYTES_MAX 1024
+
+/* Writes header.payload.signature; false when it does not fit. */
+static bool auth_mint(struct text *t, const struct auth_grant *g, const struct hmac256 *key) {
+    char claims[AUTH_CLAIMS_BYTES_MAX], encoded[AUTH_CLAIMS_BYTES_MAX * 4 / 3 + 4];
+    u8 signature[32];
+    size_t start = t->bytes;
+    struct text c = text_on(claims, sizeof claims);
+    auth_put_claims(&c, g);
+    text_add(t, span_of(encoded, base64url_write((const u8 *)auth_header, sizeof auth_header - 1,
+                                                 encoded)));
+    text_char(t, '.');
+    text_add(t, span_of(encoded, base64url_write((const u8 *)claims, c.bytes, encoded)));
+    struct hmac256 h = *key;
+    hmac256_add(&h, t->at + start, t->bytes - start);
+    hmac256_finish(&h, signature);
+    text_char(t, '.');
+    text_add(t, span_of(encoded, base64url_write(signature, sizeof signature, encoded)));
+    return !t->cut && !c.cut;
+}
+
+/* == 54 rate limits ==============================================================================
+   Token buckets by address, in a table of fixed size, and whom to believe about an address. A
+   bucket is one number: the time at which it is full again (the virtual schedule of GCRA, ITU-T
+   I.371), so refilling costs nothing. When the table is full the bucket that is nearest to full is
+   forgotten: nobody loses less. */
+
+enum rate_class { RATE_CONNECTIONS, RATE_REQUESTS, RATE_DATAGRAMS, RATE_CLASSES };
+
+struct bucket_key {
+    u8 class;
+    u8 prefix[16];
+};
+
+struct bucket {
+    struct bucket_key key;
+    u32 hash;
+    u64 full_at;
+};
+
+struct rates {
+    struct pool pool;
+    struct index index;
+    struct heap fullest;
+    u64 cost_us[RATE_CLASSES];  /* of one event */
+    u64 burst_us[RATE_CLASSES]; /* how far full_at may lie ahead */
+};
+
+static void rates_set(struct rates *r, enum rate_class class, u32 per_s) {
+    r->cost_us[class] = S_US / per_s ? S_US / per_s : 1;
+    r->burst_us[class] = 2 * r->cost_us[class] * per_s;
+}
+
+static struct bucket *bucket_find(const struct rates *r, const struct bucket_key *key, u32 hash) {
+    struct index_probe probe;
+    for (u32 at = index_first(&r->index, hash, &probe); at; at = index_next(&r->index, &probe)) {
+        struct bucket *b = pool_at(&r->pool, at - 1);
+        if (memcmp(&b->key, key, sizeof *key) == 0) {
+            return b;
+        }
+    }
+    return NULL;
+}
+
+static void bucket_forget(struct rates *r, u32 index) {
+    struct bucket *b = pool_at(&r->pool, index);
+    heap_remove(&r->fullest, index);
+    index_remove(&r->index, b->hash, index);
+    pool_give(&r->pool, pool_handle(&r->pool, index));
+}
+
+static struct bucket *bucket_make(struct kit *k, struct rates *r, const struct bucket_key *key,
+                                  u32 hash) {
+    u32 id;
+    u64 full_at;
+    bool settled;
+    if (r->pool.used == r->pool.capacity && heap_first(&r->fullest, &id, &full_at, &settled)) {
+        if (full_at > k->now) {
+            metrics_count(&k->metrics, COUNTER_FULL_BUCKETS); /* it still meant something */
+        }
+        bucket_forget(r, id);
+    }
+    u64 handle = pool_take(&r->pool);
+    MPS_ASSERT(handle);
+    struct bucket *b = pool_get(&r->pool, handle);
+    b->key = *key;
+    b->hash = hash;
+    index_put(&r->index, hash, handle_index(handle));
+    return b;
+}
+
+/* Spends one event; 0 when there was one to spend, else the microseconds until there is. */
+static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
+                      const mps_address *from) {
+    struct bucket_key key = {.class = (u8)class};
+    address_prefix(from, key.prefix);
+    u32 hash = index_hash(&r->index, &key, sizeof key);
+    struct bucket *b = bucket_find(r, &key, hash);
+    if (!b) {
+        b = bucket_make(k, r, &key, hash);
+    }
+    u64 full_at = b->full_at > k->now ? b->full_at : k->now;
+    u64 ahead = full_at + r->cost_us[class] - k->now;
+    if (ahead > r->burst_us[class]) {
+        return ahead - r->burst_us[class];
+    }
+    b->full_at = full_at + r->cost_us[class];
+    u32 index = (u32)((size_t)((char *)b - (char *)pool_at(&r->pool, 0)) / r->pool.item_bytes);
+    heap_set(&r->fullest, index, b->full_at);
+    return 0;
+}
+
+/* -- ranges: what trusted_proxies and metrics_allow were frozen into -- */
+
+struct ranges {
+    u32 count;
+    ptrdiff_t at;
+};
+
+static bool ranges_have(const struct ranges *r, const mps_address *a) {
+    const struct address_range *range = near_get(r, r->at);
+    for (u32 i = 0; i < r->count; i++) {
+        if (address_in_range(&range[i], a)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Builds a list without repetitions in the scratch arena and freezes it. The texts were checked. */
+static mps_error ranges_load(struct ranges *r, const char *const *texts, void *table) {
+    struct address_range *list = NULL, range;
+    struct {
+        struct address_range key;
+        u32 value;
+    } *seen = NULL;
+    u32 count = 0;
+    for (u32 i = 0; i < MPS_RANGES_MAX && texts[i]; i++) {
+        if (!load_room(count, sizeof *seen)) {
+            return MPS_E_LOAD_FULL;
+        }
+        if (!address_range_parse(span_z(texts[i]), &range)) {
+            return MPS_E_CONFIG;
+        }
+        if (stbds_hmgeti(seen, range) < 0) {
+            stbds_hmput(seen, range, i);
+            stbds_arrput(list, range);
+            count++;
+        }
+    }
+    r->count = count;
+    r->at = near_set(r, table);
+    if (count) {
+        memcpy(table, list, count * sizeof *list);
+    }
+    return MPS_OK;
+}
+
+/* Walks one X-Forwarded-For value from the right while `client` is a trusted proxy: the result is
+   the right-most entry that is not one. From anyone else the field says nothing. True when the
+   value was used up and the one before it counts. What is no address was not written by a proxy
+   that is trusted, and ends the walk. */
+static bool client_walk(const struct ranges *trusted, mps_address *client, struct span list) {
+    mps_address entry;
+    size_t end = list.bytes;
+    while (end && ranges_have(trusted, client)) {
+        size_t start = end;
+        while (start && list.at[start - 1] != ',') {
+            start--;
+        }
+        if (!address_parse(span_trim(span_of(list.at + start, end - start)), &entry)) {
+            return false;
+        }
+        *client = entry;
+        end = start ? start - 1 : 0;
+    }
+    return !end;
+}
+
+/* == 64 lobbies ==================================================================================
+   Lobbies, found by code, and the players in them. Pure bookkeeping: who may do what is asked
+   here, how it is asked and answered over HTTP stands in section 84. A lobby or player that goes
+   is taken out of sight at once and its record kept until section 87 has told the game. */
+
+#define LOBBY_CODE_MAX 32
+#define LOBBY_CODE_MADE 6
+#define LOBBY_SCENE_MAX 64
+#define LOBBY_MADE_TRIES 16
+#define UDP_TOKEN_BYTES 16
+#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES)
+#define DUMMY_PLAYER_ID 999 /* of the TEST lobby; no player gets it */
+
+/* No look-alikes: without I, L, O, 0 and 1. */
+static const char lobby_code_letters[] = "ABCDEFGHJKMNPQRSTUVWXYZ23456789";
+
+struct lobby {
+    char code[LOBBY_CODE_MAX + 1];
+    char scene[LOBBY_SCENE_MAX + 1];
+    bool is_public, permanent, closing;
+    u32 max_players, next_player_id, hash;
+    u64 scene_hash;
+    i64 created_ms;
+    mps_address creator;
+    struct queue players;
+};
+
+struct player {
+    u64 lobby;
+    u32 id;
+    bool leaving;
+    u8 token[UDP_TOKEN_BYTES];
+    char name[MPS_NAME_BYTES_MAX + 1];
+    mps_address joined_from;
+    struct link seat;
+};
+
+struct lobbies {
+    struct pool pool, players;
+    struct index by_code;
+    u32 players_max; /* the most max_players may say */
+    u64 player_us, empty_us;
+};
+
+enum leave_cause { LEAVE_ASKED, LEAVE_SILENT, LEAVE_KICKED, LEAVE_LOBBY_CLOSED };
+static const char *const leave_causes[] = {"left", "silent", "kicked", "lobby_closed"};
+
+/* What the caller wants of a new lobby. */
+struct lobby_wish {
+    struct span code, scene; /* no code: one is made */
+    u32 max_players;
+    bool is_public, permanent;
+};
+
+static struct lobby *lobby_get(const struct lobbies *l, u64 handle) {
+    struct lobby *lobby = pool_get(&l->pool, handle);
+    return lobby && !lobby->closing ? lobby : NULL;
+}
+
+static bool lobby_code_valid(struct span code) {
+    for (size_t i = 0; i < code.bytes; i++) {
+        u8 c = ascii_lower((u8)code.at[i]);
+        if (!ascii_digit(c) && !(c >= 'a' && c <= 'z') && c != '_' && c != '-') {
+            return false;
+        }
+    }
+    return code.bytes >= 1 && code.bytes <= LOBBY_CODE_MAX;
+}
+
+/* Codes match without regard to case. */
+static u32 lobby_hash(const struct lobbies *l, struct span code) {
+    char folded[LOBBY_CODE_MAX];
+    for (size_t i = 0; i < code.bytes; i++) {
+        folded[i] = (char)ascii_lower((u8)code.at[i]);
+    }
+    return index_hash(&l->by_code, folded, code.bytes);
+}
+
+/* For listings by scene: hashes are compared, never 0. */
+static u64 lobby_scene_hash(const struct lobbies *l, struct span scene) {
+    return siphash(&l->by_code.key, scene.at, scene.bytes) | 1;
+}
+
+static u64 lobby_find(const struct lobbies *l, struct span code) {
+    struct index_probe probe;
+    if (!lobby_code_valid(code)) {
+        return 0;
+    }
+    u32 hash = lobby_hash(l, code);
+    for (u32 at = index_first(&l->by_code, hash, &probe); at; at = index_next(&l->by_code, &probe)) {
+        struct lobby *lobby = pool_at(&l->pool, at - 1);
+        if (span_equal_fold(code, span_z(lobby->code))) {
+            return pool_handle(&l->pool, at - 1);
+        }
+    }
+    return 0;
+}
+
+/* Makes a code that no lobby has; false when luck runs out, 31^6 codes against a few thousand. */
+static bool lobby_make_code(struct kit *k, const struct lobbies *l, char *code) {
+    for (u32 try = 0; try < LOBBY_MADE_TRIES; try++) {
+        for (u32 i = 0; i < LOBBY_CODE_MADE; i++) {
+            code[i] = lobby_code_letters[random_below(&k->random, sizeof lobby_code_letters - 1)];
+        }
+        if (!lobby_find(l, span_of(code, LOBBY_CODE_MADE))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Could this lobby be opened? Decides only. The wish itself was checked for range and form. */
+static mps_error lobby_open_check(struct kit *k, const struct lobbies *l,
+                                  const struct lobby_wish *wish) {
+    if (wish->code.bytes && lobby_find(l, wish->code)) {
+        return MPS_E_LOBBY_EXISTS;
+    }
+    if (l->pool.used == l->pool.capacity) {
+        metrics_count(&k->metrics, COUNTER_FULL_LOBBIES);
+        return MPS_E_LOBBIES_FULL;
+    }
+    return MPS_OK;
+}
+
+static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish *wish,
+                      const mps_address *creator) {
+    u64 handle = pool_take(&l->pool);
+    struct lobby *lobby = pool_get(&l->pool, handle);
+    MPS_ASSERT(lobby);
+    copy_z(lobby->code, sizeof lobby->code, wish->code);
+    copy_z(lobby->scene, sizeof lobby->scene, wish->scene);
+    lobby->is_public = wish->is_public;
+    lobby->permanent = wish->permanent;
+    lobby->max_players = wish->max_players;
+    lobby->next_player_id = 1;
+    lobby->created_ms = kit_unix_ms(k);
+    lobby->creator = *creator;
+    lobby->players.link_at = offsetof(struct player, seat);
+    lobby->hash = lobby_hash(l, wish->code);
+    lobby->scene_hash = lobby_scene_hash(l, wish->scene);
+    index_put(&l->by_code, lobby->hash, handle_index(handle));
+    if (!lobby->permanent) {
+        timer_set(&k->timers, TIMER_LOBBY, handle_index(handle), time_after(k->now, l->empty_us));
+    }
+    metrics_count(&k->metrics, COUNTER_LOBBIES_OPENED);
+    outcomes_add(&k->outcomes, OUTCOME_LOBBY_OPENED, handle, 0);
+    return handle;
+}
+
+static struct player *player_get(const struct lobbies *l, u64 handle) {
+    return pool_get(&l->players, handle);
+}
+
+static struct player *player_at(const struct lobbies *l, u32 index) {
+    return pool_at(&l->players, index);
+}
+
+/* The member with this id: index + 1, or 0. */
+static u32 player_find(const struct lobbies *l, const struct lobby *lobby, u32 id) {
+    u32 at = lobby->players.head;
+    while (at && player_at(l, at - 1)->id != id) {
+        at = player_at(l, at - 1)->seat.next;
+    }
+    return at;
+}
+
+/* Has one of the members this token? Compared in constant time each. */
+static bool lobby_has_token(const struct lobbies *l, const struct lobby *lobby, const u8 *token) {
+    bool found = false;
+    for (u32 at = lobby->players.head; at; at = player_at(l, at - 1)->seat.next) {
+        found |= crypto_equal(player_at(l, at - 1)->token, token, UDP_TOKEN_BYTES);
+    }
+    return found;
+}
+
+static mps_error lobby_join_check(struct kit *k, const struct lobbies *l,
+                                  const struct lobby *lobby) {
+    if (lobby->players.count >= lobby->max_players) {
+        return MPS_E_LOBBY_FULL;
+    }
+    if (l->players.used == l->players.capacity) {
+        metrics_count(&k->metrics, COUNTER_FULL_PLAYERS);
+        return MPS_E_PLAYERS_FULL;
+    }
+    return MPS_OK;
+}
+
+static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, struct span name,
+                                 const mps_address *from) {
+    struct lobby *lobby = lobby_get(l, handle);
+    u64 player_handle = pool_take(&l->players);
+    struct player *player = player_get(l, player_handle);
+    MPS_ASSERT(lobby && player);
+    lobby->next_player_id += lobby->next_player_id == DUMMY_PLAYER_ID;
+    player->lobby = handle;
+    player->id = lobby->next_player_id++;
+    copy_z(player->name, sizeof player->name, name);
+    random_bytes(&k->random, player->token, sizeof player->token);
+    player->joined_from = *from;
+    queue_push(&lobby->players, &l->players, handle_index(player_handle));
+    timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
+    timer_set(&k->timers, TIMER_PLAYER, handle_index(player_handle),
+              time_after(k->now, l->player_us));
+    metrics_count(&k->metrics, COUNTER_PLAYERS_JOINED);
+    outcomes_add(&k->outcomes, OUTCOME_PLAYER_JOINED, player_handle, 0);
+    return player;
+}
+
+/* Out of the lobby; the record goes when the game has been told. */
+static void player_leave(struct kit *k, struct lobbies *l, u32 index, enum leave_cause cause) {
+    struct player *player = player_at(l, index);
+    struct lobby *lobby = pool_get(&l->pool, player->lobby);
+    MPS_ASSERT(lobby && !player->leaving);
+    player->leaving = true;
+    queue_remove(&lobby->players, &l->players, index);
+    timer_clear(&k->timers, TIMER_PLAYER, index);
+    if (!lobby->players.count && !lobby->permanent && !lobby->closing) {
+        timer_set(&k->timers, TIMER_LOBBY, handle_index(player->lobby),
+                  time_after(k->now, l->empty_us));
+    }
+    metrics_count(&k->metrics, COUNTER_PLAYERS_LEFT);
+    outcomes_add(&k->outcomes, OUTCOME_PLAYER_LEFT, pool_handle(&l->players, index), cause);
+}
+
+/* How many outcomes closing this lobby makes. */
+static u32 lobby_close_outcomes(const struct lobby *lobby) {
+    return lobby->players.count + 1;
+}
+
+static void lobby_close(struct kit *k, struct lobbies *l, u64 handle) {
+    struct lobby *lobby = lobby_get(l, handle);
+    MPS_ASSERT(lobby && outcomes_room(&k->outcomes, lobby_close_outcomes(lobby)));
+    lobby->closing = true;
+    for (u32 left = lobby->players.count; left; left--) {
+        player_leave(k, l, lobby->players.head - 1, LEAVE_LOBBY_CLOSED);
+    }
+    index_remove(&l->by_code, lobby->hash, handle_index(handle));
+    timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
+    outcomes_add(&k->outcomes, OUTCOME_LOBBY_CLOSED, handle, 0);
+}
+
+static bool lobbies_check(const struct lobbies *l) {
+    u32 seats = 0, indexed = 0, seated = 0;
+    for (u32 i = 0; i < l->pool.capacity; i++) {
+        const struct lobby *lobby = pool_at(&l->pool, i);
+        if (pool_alive(&l->pool, i)) {
+            seats += lobby->players.count;
+            indexed += !lobby->closing;
+            if (lobby->players.count > lobby->max_players ||
+                (!lobby->closing && lobby_find(l, span_z(lobby->code)) != pool_handle(&l->pool, i))) {
+                return false;
+            }
+        }
+    }
+    for (u32 i = 0; i < l->players.capacity; i++) {
+        seated += pool_alive(&l->players, i) && !player_at(l, i)->leaving;
+    }
+    return seats == seated && indexed == l->by_code.used && pool_check(&l->pool) &&
+           pool_check(&l->players);
+}
+
+/* == 80 server ===================================================================================
+   struct mps_server, complete only from here on, so that nothing above can reach across. The table
+   of configuration keys, which reads, checks, prints and documents them; the layout of the block. */
+
+enum server_timer { SERVER_TIMER_DRAIN, SERVER_TIMERS };
+
+#define DATAGRAM_BYTES_MAX 1200
+#define SERVER_MAGIC 0x6D70736572766572u
+#define SERVER_ALIGN 16
+#define PUBLIC_HOST_MAX 255
+#define CORS_ORIGIN_MAX 64 /* with it the shortest 503 fits output_bytes */
+#define SERVER_NAME_MAX 64
+#define ANSWER_HEAD_MAX 1024
+
+/* GRACE: new work is refused, idle connections go. CLOSING: so do the others. */
+enum drain_state { DRAIN_NO, DRAIN_GRACE, DRAIN_CLOSING, DRAIN_DONE };
+
+struct mps_server {
+    u64 magic;
+    struct kit kit;
+    struct log log;
+    struct conns conns;
+    struct auth auth;
+    struct rates rates;
+    struct ranges trusted_proxies, metrics_allow;
+    struct lobbies lobbies;
+    mps_config config; /* effective; its strings are the copies below */
+    char name[SERVER_NAME_MAX + 1], public_host[PUBLIC_HOST_MAX + 1];
+    char cors_origin[CORS_ORIGIN_MAX + 1];
+    bool guest_login, has_secret, in_call; /* in_call: a hook must not come back in */
+    enum drain_state drain;
+    u32 drain_sweep; /* connections below this index have been told */
+    size_t memory_bytes;
+    u64 request_serial, auth_serial;
+    struct siphash_key request_key;
+    i64 date_s; /* the second that `date` is for */
+    char date[32];
+    u32 date_bytes;
+    u32 answer_bytes, work_bytes;
+    ptrdiff_t answer, work; /* scratch: a body in the making; decoded input */
+};
+
+/* -- configuration keys -- */
+
+enum config_type { CONFIG_U32, CONFIG_U16, CONFIG_BOOL, CONFIG_SWITCH, CONFIG_LEVEL, CONFIG_PRESET,
+                   CONFIG_STRING, CONFIG_SECRET, CONFIG_RANGES };
+
+struct config_row {
+    const char *key;
+    enum config_type type;
+    bool live; /* mps_reconfigure takes it over */
+    size_t at;
+    u32 defaults[3]; /* by mps_preset: small, tiny, large */
+    u32 min, max;    /* of a string: bytes */
+    const char *unit, *doc;
+};
+
+#define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc)                          \
+    {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
+#define CONFIG_OTHER(key, type, live, min, max, doc)                                               \
+    {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", doc}
+#define FIXED false
+#define LIVE true
+
+static const struct config_row config_keys[] = {
+    CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
+    CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
+                 "guest login, TEST lobby, no rate limits on loopback, open metrics"),
+    CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, "", "connections served at once"),
+    CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000,
+                  "", "further connections that are told 503 or 429"),
+    CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, "", "lobbies at once"),
+    CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, "", "the most max_players may say"),
+    CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, "", "players over all lobbies"),
+    CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
+    CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
+    CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
+                  "unfinished input that each connection owns"),
+    CONFIG_NUMBER(output_bytes, FIXED, 384, 384, 384, 384, 65536, "B",
+                  "output that each connection owns"),
+    CONFIG_NUMBER(chunks, FIXED, 1024, 24, 8192, 4, 1000000, "",
+                  "chunks lent to connections that need more"),
+    CONFIG_NUMBER(chunk_bytes, FIXED, 4096, 1024, 4096, 512, 65536, "B", "size of a lent chunk"),
+    CONFIG_NUMBER(output_bytes_max, FIXED, 65536, 8192, 65536, 4096, 16777216, "B",
+                  "unsent output of one connection; above half of it no input is read"),
+    CONFIG_NUMBER(large_inputs, FIXED, 8, 2, 64, 1, 10000, "", "buffers for large requests"),
+    CONFIG_NUMBER(large_inputs_per_address, FIXED, 2, 2, 2, 1, 10000, "",
+                  "large buffers that one address may hold"),
+    CONFIG_NUMBER(head_bytes_max, FIXED, 8192, 2048, 8192, 512, 65536, "B", "request head"),
+    CONFIG_NUMBER(target_bytes_max, FIXED, 2048, 1024, 2048, 64, 32768, "B", "request target"),
+    CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, "B", "request body"),
+    CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, "",
+                  "pipelined requests answered before others have their turn"),
+    CONFIG_NUMBER(settle_max, FIXED, 256, 64, 256, 16, 100000, "",
+                  "outcomes, timers and waiting connections handled per call"),
+    CONFIG_NUMBER(head_timeout_ms, LIVE, 10000, 10000, 10000, 10, 3600000, "ms",
+                  "for a request head, from its first byte"),
+    CONFIG_NUMBER(body_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+                  "for a request body"),
+    CONFIG_NUMBER(idle_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",
+                  "for the next request of a kept connection"),
+    CONFIG_NUMBER(send_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+                  "without the peer reading anything"),
+    CONFIG_NUMBER(linger_ms, LIVE, 2000, 2000, 2000, 10, 60000, "ms",
+                  "for the peer's FIN after the last answer"),
+    CONFIG_NUMBER(buffer_wait_ms, LIVE, 5000, 5000, 5000, 10, 60000, "ms",
+                  "for a large buffer to come free"),
+    CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, "ms",
+                  "for the game to answer an authenticate hook"),
+    CONFIG_NUMBER(player_timeout_ms, LIVE, 15000, 15000, 15000, 10, 3600000, "ms",
+                  "a lobby player without a datagram"),
+    CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
+                  "a lobby without players"),
+    CONFIG_NUMBER(drain_grace_ms, LIVE, 5000, 5000, 5000, 10, 3600000, "ms",
+                  "between the announcement to shut down and the end"),
+    CONFIG_NUMBER(connections_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
+                  "new connections of one address"),
+    CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s", "requests of one address"),
+    CONFIG_NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",
+                  "datagrams of one address before a join"),
+    CONFIG_OTHER(guest_login, CONFIG_SWITCH, LIVE, 0, 2,
+                 "auto (on with dev, or without jwt_secret), on, off"),
+    CONFIG_OTHER(jwt_secret, CONFIG_SECRET, FIXED, 1, 1024, "key of the tokens (HS256)"),
+    CONFIG_OTHER(jwt_issuer, CONFIG_STRING, FIXED, 1, 64, "iss of tokens; default mpserver"),
+    CONFIG_OTHER(jwt_audience, CONFIG_STRING, FIXED, 1, 128, "aud that tokens must name; none: any"),
+    CONFIG_NUMBER(token_ttl_s, LIVE, 3600, 3600, 3600, 10, 31536000, "s", "life of a minted token"),
+    CONFIG_NUMBER(refresh_ttl_s, LIVE, 86400, 86400, 86400, 10, 31536000, "s",
+                  "how long after the first sign-in a token can be refreshed"),
+    CONFIG_OTHER(name, CONFIG_STRING, FIXED, 1, SERVER_NAME_MAX, "name of this server"),
+    CONFIG_OTHER(public_host, CONFIG_STRING, FIXED, 1, PUBLIC_HOST_MAX,
+                 "server_ip of lobbies; none: the address that the caller reached"),
+    CONFIG_OTHER(http_port, CONFIG_U16, FIXED, 0, 65535, "TCP port of HTTP; 0 picks a free one"),
+    CONFIG_OTHER(udp_port, CONFIG_U16, FIXED, 0, 65535, "UDP port; 0 picks a free one"),
+    CONFIG_OTHER(cors_origin, CONFIG_STRING, FIXED, 1, CORS_ORIGIN_MAX,
+                 "Access-Control-Allow-Origin; default *"),
+    CONFIG_OTHER(trusted_proxies, CONFIG_RANGES, FIXED, 0, MPS_RANGES_MAX,
+                 "addresses or CIDRs whose X-Forwarded-For is believed"),
+    CONFIG_OTHER(metrics_allow, CONFIG_RANGES, FIXED, 0, MPS_RANGES_MAX,
+                 "addresses or CIDRs that may read /metrics and /api/status"),
+    CONFIG_OTHER(log_level, CONFIG_LEVEL, LIVE, 0, 5, "debug, info, warn, error, off"),
+};
+
+static const char *const preset_names[] = {"small", "tiny", "large"};
+static const char *const switch_names[] = {"auto", "on", "off"};
+
+static u32 *config_u32(const mps_config *c, const struct config_row *row) {
+    return (u32 *)((char *)(uintptr_t)c + row->at);
+}
+
+static const char **config_string(const mps_config *c, const struct config_row *row) {
+    return (const char **)((char *)(uintptr_t)c + row->at);
+}
+
+/* Enums of the configuration as numbers, whatever the compiler makes of their size. */
+static u32 config_choice(const mps_config *c, const struct config_row *row) {
+    switch (row->type) {
+    case CONFIG_PRESET:
+        return (u32)c->preset;
+    case CONFIG_SWITCH:
+        return (u32)c->guest_login;
+    case CONFIG_LEVEL:
+        return (u32)c->log_level;
+    case CONFIG_BOOL:
+        return c->dev;
+    case CONFIG_U16:
+        return row->at == offsetof(mps_config, http_port) ? c->http_port : c->udp_port;
+    default:
+        return *config_u32(c, row);
+    }
+}
+
+static void config_choose(mps_config *c, const struct config_row *row, u32 value) {
+    switch (row->type) {
+    case CONFIG_PRESET:
+        c->preset = (mps_preset)value;
+        break;
+    case CONFIG_SWITCH:
+        c->guest_login = (mps_switch)value;
+        break;
+    case CONFIG_LEVEL:
+        c->log_level = (mps_level)value;
+        break;
+    case CONFIG_BOOL:
+        c->dev = value != 0;
+        break;
+    case CONFIG_U16:
+        *(row->at == offsetof(mps_config, http_port) ? &c->http_port : &c->udp_port) = (u16)value;
+        break;
+    default:
+        *config_u32(c, row) = value;
+        break;
+    }
+}
+
+/* Fills `fault` with "KEY: TEXT A TEXT B". */
+static mps_error config_fault(mps_fault *fault, const char *key, const char *what, u64 a,
+                              const char *then, u64 b) {
+    if (fault) {
+        struct text t = text_on(fault->text, sizeof fault->text - 1);
+        text_z(&t, what);
+        if (then) {
+            text_u64(&t, a);
+            text_z(&t, then);
+            text_u64(&t, b);
+        }
+        fault->text[t.bytes] = 0;
+        t = text_on(fault->key, sizeof fault->key - 1);
+        text_z(&t, key);
+        fault->key[t.bytes] = 0;
+        fault->error = MPS_E_CONFIG;
+    }
+    return MPS_E_CONFIG;
+}
+
+static u32 config_names(const struct config_row *row, const char *const **names) {
+    *names = row->type == CONFIG_PRESET ? preset_names
+             : row->type == CONFIG_SWITCH ? switch_names
+                                          : log_level_names;
+    return row->type == CONFIG_LEVEL ? (u32)COUNT_OF(log_level_names) : 3;
+}
+
+/* Reads a name of a closed list. "info" stands twice among the levels; the later one is explicit. */
+static mps_error config_read_name(mps_config *c, const struct config_row *row,
+                                  struct json_value *value, mps_fault *fault) {
+    const char *const *names;
+    struct span text;
+    u32 count = config_names(row, &names), found = count;
+    if (json_string(value, &text)) {
+        for (u32 i = 0; i < count; i++) {
+            found = span_equal(text, span_z(names[i])) ? i : found;
+        }
+    }
+    if (found == count) {
+        return config_fault(fault, row->key, row->doc, 0, NULL, 0);
+    }
+    config_choose(c, row, found);
+    return MPS_OK;
+}
+
+/* Takes a string of the text in place: zero-terminated over its closing quote. */
+static mps_error config_take_string(struct json_value *value, u32 min, u32 max, const char *key,
+                                    const char **out, size_t *bytes, mps_fault *fault) {
+    struct span text;
+    if (!json_string(value, &text) || text.bytes < min || text.bytes > max ||
+        span_has(text, 0)) {
+        return config_fault(fault, key, "must be a string, its bytes from ", min, " to ", max);
+    }
+    ((char *)(uintptr_t)text.at)[text.bytes] = 0;
+    *out = text.at;
+    *bytes = text.bytes;
+    return MPS_OK;
+}
+
+static mps_error config_read_ranges(mps_config *c, const struct config_row *row,
+                                    struct json_value *value, mps_fault *fault) {
+    const char **list = config_string(c, row);
+    struct json_value element;
+    size_t bytes;
+    u32 count = 0;
+    if (value->type != JSON_ARRAY) {
+        return config_fault(fault, row->key, "must be an array of addresses or CIDRs", 0, NULL, 0);
+    }
+    struct json_walk walk = json_walk_into(*value);
+    while (json_walk_element(&walk, &element)) {
+        if (count == MPS_RANGES_MAX) {
+            return config_fault(fault, row->key, "has too many entries: from ", 0, " to ",
+                                MPS_RANGES_MAX);
+        }
+        if (config_take_string(&element, 1, 64, row->key, &list[count++], &bytes, fault)) {
+            return MPS_E_CONFIG;
+        }
+    }
+    while (count < MPS_RANGES_MAX) {
+        list[count++] = NULL;
+    }
+    return MPS_OK;
+}
+
+static mps_error config_read_value(mps_config *c, const struct config_row *row,
+                                   struct json_value *value, mps_fault *fault) {
+    i64 number;
+    size_t bytes;
+    switch (row->type) {
+    case CONFIG_PRESET:
+    case CONFIG_SWITCH:
+    case CONFIG_LEVEL:
+        return config_read_name(c, row, value, fault);
+    case CONFIG_BOOL:
+        if (value->type != JSON_TRUE && value->type != JSON_FALSE) {
+            return config_fault(fault, row->key, "must be true or false", 0, NULL, 0);
+        }
+        config_choose(c, row, value->type == JSON_TRUE);
+        return MPS_OK;
+    case CONFIG_STRING:
+        return config_take_string(value, row->min, row->max, row->key, config_string(c, row),
+                                  &bytes, fault);
+    case CONFIG_SECRET:
+        return config_take_string(value, row->min, row->max, row->key, &c->jwt_secret,
+                                  &c->jwt_secret_bytes, fault);
+    case CONFIG_RANGES:
+        return config_read_ranges(c, row, value, fault);
+    case CONFIG_U16:
+    case CONFIG_U32:
+        break;
+    }
+    if (!json_i64(*value, row->min, row->max, &number)) {
+        return config_fault(fault, row->key, "must be a whole number from ", row->min, " to ",
+                            row->max);
+    }
+    config_choose(c, row, (u32)number);
+    return MPS_OK;
+}
+
+/* Moves a place in the text on to `position`, before anything up to there is changed: a decoded
+   string may hold line ends that the file does not. */
+static void fault_advance(mps_fault *place, const char *json, size_t position) {
+    for (; place->position < position; place->position++) {
+        bool line_end = json[place->position] == '\n';
+        place->column = line_end ? 1 : place->column + 1;
+        place->line += line_end;
+    }
+}
+
+static const struct config_row *config_find(struct span key) {
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        if (span_equal(key, span_z(config_keys[i].key))) {
+            return &config_keys[i];
+        }
+    }
+    return NULL;
+}
+
+static mps_error config_read_member(mps_config *c, bool *seen, struct json_value *key,
+                                    struct json_value *value, mps_fault *fault) {
+    char name[64];
+    struct span text;
+    json_string(key, &text);
+    copy_z(name, sizeof name, span_of(text.at, size_min(text.bytes, sizeof name - 1)));
+    const struct config_row *row = config_find(text);
+    if (!row) {
+        return config_fault(fault, name, "is no configuration key; --help-config lists them", 0,
+                            NULL, 0);
+    }
+    if (seen[row - config_keys]) {
+        return config_fault(fault, name, "stands here a second time", 0, NULL, 0);
+    }
+    seen[row - config_keys] = true;
+    return config_read_value(c, row, value, fault);
+}
+
+static mps_error config_read(mps_config *c, char *json, size_t bytes, mps_fault *fault) {
+    struct json_fault at;
+    struct json_value key, value, none;
+    bool seen[COUNT_OF(config_keys)] = {false};
+    mps_fault place = {.line = 1, .column = 1};
+    const char *const no_keys[] = {""};
+    if (!json_object(json, bytes, no_keys, 1, &none, &at)) {
+        fault_advance(&place, json, at.position);
+        *fault = place;
+        config_fault(fault, "", at.text, 0, NULL, 0);
+        return fault->error = MPS_E_BAD_JSON;
+    }
+    struct json_walk walk = json_walk_into((struct json_value){JSON_OBJECT, json, bytes});
+    while (json_walk_member(&walk, &key, &value)) {
+        fault_advance(&place, json, (size_t)(key.at - json));
+        *fault = place;
+        fault_advance(&place, json, (size_t)(value.at - json) + value.bytes);
+        mps_error error = config_read_member(c, seen, &key, &value, fault);
+        if (error) {
+            return error;
+        }
+    }
+    return MPS_OK;
+}
+
+/* Fills in the defaults of the preset. */
+static mps_config config_effective(const mps_config *given) {
+    mps_config c = *given;
+    u32 preset = (u32)given->preset <= MPS_PRESET_LARGE ? (u32)given->preset : 0;
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        if (config_keys[i].type == CONFIG_U32 && !*config_u32(&c, &config_keys[i])) {
+            *config_u32(&c, &config_keys[i]) = config_keys[i].defaults[preset];
+        }
+    }
+    if (c.log_level == MPS_LOG_DEFAULT) {
+        c.log_level = MPS_LOG_INFO;
+    }
+    c.jwt_issuer = c.jwt_issuer ? c.jwt_issuer : "mpserver";
+    c.cors_origin = c.cors_origin ? c.cors_origin : "*";
+    c.name = c.name ? c.name : "mpserver";
+    if (c.jwt_secret && !c.jwt_secret_bytes) {
+        c.jwt_secret_bytes = strlen(c.jwt_secret);
+    }
+    return c;
+}
+
+/* The longest text of one lobby: every byte of its names may need an escape. */
+#define LOBBY_TEXT_FIXED 1024
+#define LOBBY_TEXT_PLAYER (2 * MPS_NAME_BYTES_MAX + 40)
+
+static u32 config_answer_bytes(const mps_config *c) {
+    return LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER;
+}
+
+static u32 config_large_bytes(const mps_config *c) {
+    return c->head_bytes_max + c->body_bytes_max + 512; /* the last: a chunk line in the making */
+}
+
+/* How the values fit together. */
+static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
+    u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
+    if (c->output_bytes_max < answer) {
+        return config_fault(fault, "output_bytes_max", "must be at least ", answer,
+                            " to hold a lobby of lobby_players = ", c->lobby_players);
+    }
+    if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
+        return config_fault(fault, "chunks", "times chunk_bytes must be at least ",
+                            2 * (u64)answer, ", two answers of lobby_players = ",
+                            c->lobby_players);
+    }
+    if (c->output_bytes_max / c->chunk_bytes + 2 > CONN_HELD_MAX) {
+        return config_fault(fault, "output_bytes_max", "must be at most ",
+                            (u64)(CONN_HELD_MAX - 2) * c->chunk_bytes, " with chunk_bytes = ",
+                            c->chunk_bytes);
+    }
+    if (c->target_bytes_max + 32 > c->head_bytes_max) {
+        return config_fault(fault, "target_bytes_max", "must leave room in the head: at most ",
+                            c->head_bytes_max - 32, " with head_bytes_max = ", c->head_bytes_max);
+    }
+    if (c->input_bytes > c->chunk_bytes) {
+        return config_fault(fault, "input_bytes", "must be at most chunk_bytes: from ", 64, " to ",
+                            c->chunk_bytes);
+    }
+    return MPS_OK;
+}
+
+/* A string that goes into headers, JSON and logs as it is: printable ASCII without quotes. */
+static bool config_string_plain(struct span s) {
+    for (size_t i = 0; i < s.bytes; i++) {
+        if ((u8)s.at[i] <= ' ' || (u8)s.at[i] >= 0x7F || s.at[i] == '"' || s.at[i] == '\\') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static mps_error config_check_row(const mps_config *c, const struct config_row *row,
+                                  mps_fault *fault) {
+    struct address_range range;
+    u64 value = 0;
+    if (row->type == CONFIG_STRING || row->type == CONFIG_SECRET) {
+        struct span s = span_z(*config_string(c, row));
+        bool secret = row->type == CONFIG_SECRET;
+        value = secret ? c->jwt_secret_bytes : s.bytes;
+        if (s.at && (value < row->min || value > row->max)) {
+            return config_fault(fault, row->key, "must be a string, its bytes from ", row->min,
+                                " to ", row->max);
+        }
+        if (s.at && !secret && !config_string_plain(s)) {
+            return config_fault(fault, row->key, "must be printable ASCII, no spaces or quotes", 0,
+                                NULL, 0);
+        }
+        return MPS_OK;
+    }
+    if (row->type == CONFIG_RANGES) {
+        const char **list = config_string(c, row);
+        for (u32 i = 0; i < MPS_RANGES_MAX && list[i]; i++) {
+            if (!address_range_parse(span_z(list[i]), &range)) {
+                return config_fault(fault, row->key,
+                                    "holds what is no address or CIDR (host bits must be zero)", 0,
+                                    NULL, 0);
+            }
+        }
+        return MPS_OK;
+    }
+    value = config_choice(c, row);
+    if (value < row->min || value > row->max) {
+        return config_fault(fault, row->key, "must be a whole number from ", row->min, " to ",
+                            row->max);
+    }
+    return MPS_OK;
+}
+
+static mps_error config_check(const mps_config *effective, mps_fault *fault) {
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        if (config_check_row(effective, &config_keys[i], fault)) {
+            return MPS_E_CONFIG;
+        }
+    }
+    return config_check_fit(effective, fault);
+}
+
+static void config_put_row(struct text *t, const mps_config *c, const struct config_row *row) {
+    const char *const *names;
+    const char **list = config_string(c, row);
+    switch (row->type) {
+    case CONFIG_SECRET:
+        return;
+    case CONFIG_STRING:
+        if (!*list) {
+            return;
+        }
+        json_put_key(t, row->key);
+        json_put_string(t, span_z(*list));
+        return;
+    case CONFIG_RANGES:
+        json_put_key(t, row->key);
+        json_put_open(t, '[');
+        for (u32 i = 0; i < MPS_RANGES_MAX && list[i]; i++) {
+            json_put_string(t, span_z(list[i]));
+        }
+        json_put_close(t, ']');
+        return;
+    case CONFIG_BOOL:
+        json_put_key(t, row->key);
+        json_put_bool(t, config_choice(c, row));
+        return;
+    case CONFIG_PRESET:
+    case CONFIG_SWITCH:
+    case CONFIG_LEVEL:
+        config_names(row, &names);
+        json_put_key(t, row->key);
+        json_put_string(t, span_z(names[config_choice(c, row)]));
+        return;
+    case CONFIG_U32:
+    case CONFIG_U16:
+        json_put_key(t, row->key);
+        json_put_u64(t, config_choice(c, row));
+        return;
+    }
+}
+
+/* -- layout -- */
+
+struct server_layout {
+    struct layout layout;
+    size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
+        large_data, lobby_slots, lobbies, lobby_index, player_slots, players, bucket_slots, buckets,
+        bucket_index, bucket_heap, bucket_order, timer_heap, timer_order, outcomes, log, ranges,
+        answer, work;
+};
+
+static u32 config_conns(const mps_config *c) {
+    return c->connections + c->refusals;
+}
+
+static u32 config_timers(const mps_config *c) {
+    return config_conns(c) + c->lobbies + c->players + SERVER_TIMERS;
+}
+
+/* Requests are taken only while a whole lobby's worth of outcomes has room. */
+static u32 config_outcomes(const mps_config *c) {
+    return 2 * c->settle_max + c->lobby_players + 16;
+}
+
+static u32 config_work_bytes(const mps_config *c) {
+    return u32_max(AUTH_TOKEN_BYTES_MAX, c->target_bytes_max);
+}
+
+/* Sizes and places every table. */
+static void server_layout(const mps_config *c, struct server_layout *o) {
+    struct layout *l = &o->layout;
+    u32 conns = config_conns(c);
+    *l = (struct layout){0};
+    o->server = layout_take(l, "server", 1, sizeof(struct mps_server));
+    o->conn_slots = layout_take(l, "connection slots", conns, sizeof(struct pool_slot));
+    o->conns = layout_take(l, "connections", conns, sizeof(struct conn));
+    o->own_input = layout_take(l, "connection input", conns, c->input_bytes);
+    o->own_output = layout_take(l, "connection output", conns, c->output_bytes);
+    o->chunk_info = layout_take(l, "chunk list", conns + c->chunks, sizeof(struct chunk));
+    o->chunk_data = layout_take(l, "chunks", c->chunks, c->chunk_bytes);
+    o->large_info = layout_take(l, "large input list", c->large_inputs, sizeof(struct large));
+    o->large_data = layout_take(l, "large inputs", c->large_inputs, config_large_bytes(c));
+    o->lobby_slots = layout_take(l, "lobby slots", c->lobbies, sizeof(struct pool_slot));
+    o->lobbies = layout_take(l, "lobbies", c->lobbies, sizeof(struct lobby));
+    o->lobby_index =
+        layout_take(l, "lobby index", index_slots(c->lobbies), sizeof(struct index_slot));
+    o->player_slots = layout_take(l, "player slots", c->players, sizeof(struct pool_slot));
+    o->players = layout_take(l, "players", c->players, sizeof(struct player));
+    o->bucket_slots = layout_take(l, "bucket slots", c->buckets, sizeof(struct pool_slot));
+    o->buckets = layout_take(l, "buckets", c->buckets, sizeof(struct bucket));
+    o->bucket_index =
+        layout_take(l, "bucket index", index_slots(c->buckets), sizeof(struct index_slot));
+    o->bucket_heap = layout_take(l, "bucket heap", c->buckets, sizeof(struct heap_entry));
+    o->bucket_order = layout_take(l, "bucket order", c->buckets, sizeof(u32));
+    o->timer_heap = layout_take(l, "timers", config_timers(c), sizeof(struct heap_entry));
+    o->timer_order = layout_take(l, "timer order", config_timers(c), sizeof(u32));
+    o->outcomes = layout_take(l, "outcomes", config_outcomes(c), sizeof(struct outcome));
+    o->log = layout_take(l, "log", c->log_entries, sizeof(struct log_entry));
+    o->ranges = layout_take(l, "address ranges", 2 * MPS_RANGES_MAX, sizeof(struct address_range));
+    o->answer = layout_take(l, "answer scratch", 1, config_answer_bytes(c));
+    o->work = layout_take(l, "input scratch", 1, config_work_bytes(c));
+}
+
+static void server_create_conns(struct mps_server *s, const struct server_layout *o, char *block) {
+    const mps_config *c = &s->config;
+    struct conns *conns = &s->conns;
+    u32 count = config_conns(c);
+    pool_create(&conns->pool, count, sizeof(struct conn), block + o->conn_slots, block + o->conns);
+    conns->live_max = c->connections;
+    conns->input_bytes = c->input_bytes;
+    conns->output_bytes = c->output_bytes;
+    conns->chunk_bytes = c->chunk_bytes;
+    conns->large_bytes = config_large_bytes(c);
+    conns->output_bytes_max = c->output_bytes_max;
+    conns->chunks_count = c->chunks;
+    conns->large_count = c->large_inputs;
+    conns->large_per_address = c->large_inputs_per_address;
+    conns->own_input = near_set(conns, block + o->own_input);
+    conns->own_output = near_set(conns, block + o->own_output);
+    conns->chunk_info = near_set(conns, block + o->chunk_info);
+    conns->chunk_data = near_set(conns, block + o->chunk_data);
+    conns->large_info = near_set(conns, block + o->large_info);
+    conns->large_data = near_set(conns, block + o->large_data);
+    memset(block + o->chunk_info, 0, (count + c->chunks) * sizeof(struct chunk));
+    memset(block + o->large_info, 0, c->large_inputs * sizeof(struct large));
+    for (u32 i = c->chunks; i > 0; i--) {
+        chunk_info(conns, count + i - 1)->next = conns->chunk_free;
+        conns->chunk_free = count + i;
+    }
+    conns->dirty.link_at = offsetof(struct conn, dirty);
+    conns->work.link_at = offsetof(struct conn, work);
+    conns->starving.link_at = offsetof(struct conn, starving);
+    for (u32 i = 0; i <= CONN_HELD_MAX; i++) {
+        conns->holders[i].link_at = offsetof(struct conn, holding);
+    }
+}
+
+static struct siphash_key server_key(struct mps_server *s) {
+    struct siphash_key key;
+    u8 bytes[16];
+    random_bytes(&s->kit.random, bytes, sizeof bytes);
+    key.k0 = load_le64(bytes);
+    key.k1 = load_le64(bytes + 8);
+    return key;
+}
+
+static void server_create_tables(struct mps_server *s, const struct server_layout *o,
+                                 char *block) {
+    const mps_config *c = &s->config;
+    pool_create(&s->lobbies.pool, c->lobbies, sizeof(struct lobby), block + o->lobby_slots,
+                block + o->lobbies);
+    index_create(&s->lobbies.by_code, index_slots(c->lobbies), block + o->lobby_index,
+                 server_key(s));
+    pool_create(&s->lobbies.players, c->players, sizeof(struct player), block + o->player_slots,
+                block + o->players);
+    s->lobbies.players_max = c->lobby_players;
+    pool_create(&s->rates.pool, c->buckets, sizeof(struct bucket), block + o->bucket_slots,
+                block + o->buckets);
+    index_create(&s->rates.index, index_slots(c->buckets), block + o->bucket_index, server_key(s));
+    heap_create(&s->rates.fullest, c->buckets, block + o->bucket_heap, block + o->bucket_order);
+    struct timers *timers = &s->kit.timers;
+    heap_create(&timers->heap, config_timers(c), block + o->timer_heap, block + o->timer_order);
+    timers->base[TIMER_LOBBY] = config_conns(c);
+    timers->base[TIMER_PLAYER] = timers->base[TIMER_LOBBY] + c->lobbies;
+    timers->base[TIMER_SERVER] = timers->base[TIMER_PLAYER] + c->players;
+    timers->base[TIMER_KINDS] = timers->base[TIMER_SERVER] + SERVER_TIMERS;
+    s->kit.outcomes.capacity = config_outcomes(c);
+    s->kit.outcomes.ring = near_set(&s->kit.outcomes, block + o->outcomes);
+    memset(block + o->outcomes, 0, config_outcomes(c) * sizeof(struct outcome));
+    s->log.entries_max = c->log_entries;
+    s->log.entries = near_set(&s->log, block + o->log);
+    memset(block + o->log, 0, c->log_entries * sizeof(struct log_entry));
+    memset(block + o->ranges, 0, 2 * MPS_RANGES_MAX * sizeof(struct address_range));
+    s->answer = near_set(s, block + o->answer);
+    s->work = near_set(s, block + o->work);
+    s->answer_bytes = config_answer_bytes(c);
+    s->work_bytes = config_work_bytes(c);
+}
+
+/* What may change while running. */
+static void server_apply_live(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->conns.head_us = c->head_timeout_ms * MS_US;
+    s->conns.body_us = c->body_timeout_ms * MS_US;
+    s->conns.idle_us = c->idle_timeout_ms * MS_US;
+    s->conns.send_us = c->send_timeout_ms * MS_US;
+    s->conns.linger_us = c->linger_ms * MS_US;
+    s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
+    s->conns.auth_us = c->auth_timeout_ms * MS_US;
+    s->lobbies.player_us = c->player_timeout_ms * MS_US;
+    s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
+    rates_set(&s->rates, RATE_CONNECTIONS, c->connections_per_s);
+    rates_set(&s->rates, RATE_REQUESTS, c->requests_per_s);
+    rates_set(&s->rates, RATE_DATAGRAMS, c->datagrams_per_s);
+    s->log.level = c->log_level;
+}
+
+/* Guest login without being asked for: with dev, or when nobody gave a secret. */
+static bool config_guest_login(const mps_config *c, bool has_secret) {
+    return c->guest_login == MPS_ON || (c->guest_login == MPS_AUTO && (c->dev || !has_secret));
+}
+
+static void server_create_auth(struct mps_server *s, const mps_config *given) {
+    u8 made[32], boot[AUTH_BOOT_BYTES / 2];
+    const void *secret = given->jwt_secret;
+    size_t bytes = given->jwt_secret_bytes;
+    random_bytes(&s->kit.random, made, sizeof made);
+    hmac256_start(&s->auth.key, secret ? secret : made, secret ? bytes : sizeof made);
+    crypto_wipe(made, sizeof made);
+    random_bytes(&s->kit.random, boot, sizeof boot);
+    struct text t = text_on(s->auth.boot, AUTH_BOOT_BYTES);
+    text_hex(&t, boot, sizeof boot);
+    copy_z(s->auth.issuer, sizeof s->auth.issuer, span_z(given->jwt_issuer));
+    copy_z(s->auth.audience, sizeof s->auth.audience, span_z(given->jwt_audience));
+    s->has_secret = secret != NULL;
+    s->guest_login = config_guest_login(given, s->has_secret);
+    s->request_key = server_key(s);
+}
+
+/* The strings are copied; what the caller handed over may go. */
+static void server_copy_strings(struct mps_server *s) {
+    copy_z(s->name, sizeof s->name, span_z(s->config.name));
+    copy_z(s->public_host, sizeof s->public_host, span_z(s->config.public_host));
+    copy_z(s->cors_origin, sizeof s->cors_origin, span_z(s->config.cors_origin));
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        if (config_keys[i].type == CONFIG_STRING || config_keys[i].type == CONFIG_SECRET) {
+            *config_string(&s->config, &config_keys[i]) = NULL;
+        }
+    }
+    memset(s->config.trusted_proxies, 0, sizeof s->config.trusted_proxies);
+    memset(s->config.metrics_allow, 0, sizeof s->config.metrics_allow);
+}
+
+/* Loads what was given as lists. The chunks are not in use yet and serve as scratch. */
+static mps_error server_load(struct mps_server *s, const mps_config *c,
+                             const struct server_layout *o, char *block) {
+    struct load_arena arena = {block + o->chunk_data, 0, (size_t)c->chunks * c->chunk_bytes};
+    struct address_range *ranges = (struct address_range *)(void *)(block + o->ranges);
+    load_current = &arena;
+    mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
+    if (!error) {
+        error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
+    }
+    load_current = NULL;
+    return error;
+}
+
+static void *server_answer(struct mps_server *s) {
+    return near_get(s, s->answer);
+}
+
+static bool server_check(const struct mps_server *s) {
+    return s->magic == SERVER_MAGIC && conns_check(&s->conns) && lobbies_check(&s->lobbies) &&
+           pool_check(&s->rates.pool) && heap_check(&s->rates.fullest) &&
+           heap_check(&s->kit.timers.heap) && s->kit.outcomes.count <= s->kit.outcomes.capacity;
+}
+
+/* == 84 http handlers ============================================================================
+   What the routes do. A connection's bytes become requests here, requests find their row in
+   routes[], the row says what is checked before its handler runs, and handlers hold only the work.
+   Answers that may be longer than a scratch buffer come from producers, which write on whenever the
+   connection's output has drained. */
+
+/* A request that is complete, while it is being answered. Everything in it is borrowed. */
+struct request {
+    struct mps_server *s;
+    struct conn *conn;
+    const struct http_head *head;
+    const struct route *route; /* NULL: none matched */
+    u32 route_index;
+    char *body;
+    size_t body_bytes;
+    mps_address client; /* behind trusted proxies */
+    bool has_claims;
+    bool waits;   /* the game answers for its token later */
+    bool resumed; /* it has answered: yes, when has_claims */
+    struct span param;        /* {code} of the path, decoded */
+    const char *produce_type; /* set by a handler that leaves its answer to a producer */
+    /* What helps to understand a refusal; NULL and 0 are left out. */
+    const char *error_field, *error_allow;
+    bool has_position;
+    size_t error_position, error_limit;
+    u32 retry_s;
+    /* Up to here zeroed for every request. */
+    char id[65];
+    char extra[64]; /* a header line of the answer, its line end in front */
+    char param_text[LOBBY_CODE_MAX * 4];
+    char allow[64];            /* the methods of the path, when error_allow points here */
+    struct auth_claims claims; /* valid when has_claims */
+};
+
+enum route_auth { ROUTE_OPEN, ROUTE_USER, ROUTE_ADMIN, ROUTE_OPTIONAL, ROUTE_METRICS };
+enum route_body { BODY_IGNORED, BODY_JSON };
+
+struct route {
+    enum http_method method;
+    const char *path; /* segments; {code} is one segment, decoded into `param` */
+    enum route_auth auth;
+    enum route_body body;
+    bool new_work; /* refused while draining */
+    bool free_of_limits; /* not counted against the address: probes and scrapers */
+    mps_error (*handler)(struct request *r);
+    const char *doc;
+};
+
+/* -- answers -- */
+
+static struct text answer_text(struct request *r) {
+    return text_on(server_answer(r->s), r->s->answer_bytes);
+}
+
+static void answer_put_date(struct mps_server *s, struct text *t) {
+    i64 now_s = kit_unix_ms(&s->kit) / 1000;
+    if (s->date_s != now_s || !s->date_bytes) {
+        struct text d = text_on(s->date, sizeof s->date);
+        http_put_date(&d, now_s);
+        s->date_s = now_s;
+        s->date_bytes = (u32)d.bytes;
+    }
+    TEXT_LITERAL(t, "\r\nDate: ");
+    text_add(t, span_of(s->date, s->date_bytes));
+}
+
+static void answer_put_status(struct text *t, u32 status) {
+    TEXT_LITERAL(t, "HTTP/1.1 ");
+    text_u64(t, status);
+    text_char(t, ' ');
+    text_z(t, http_reason(status));
+}
+
+#define BODY_CHUNKED SIZE_MAX        /* a producer writes it, RFC 9112, 7.1 */
+#define BODY_UNTIL_CLOSE (SIZE_MAX - 1) /* the same for HTTP/1.0 */
+#define BODY_NONE (SIZE_MAX - 2)     /* 204 */
+
+/* What an answer's head says. `extra` holds whole lines, each with its line end in front. */
+struct answer {
+    u32 status;
+    size_t body_bytes;
+    const char *type;
+    struct span extra;
+};
+
+static void answer_put_head(struct request *r, struct text *t, const struct answer *a) {
+    answer_put_status(t, a->status);
+    if (a->body_bytes == BODY_CHUNKED) {
+        TEXT_LITERAL(t, "\r\nTransfer-Encoding: chunked");
+    } else if (a->body_bytes < BODY_NONE) {
+        TEXT_LITERAL(t, "\r\nContent-Length: ");
+        text_u64(t, a->body_bytes);
+    }
+    if (a->body_bytes != BODY_NONE) {
+        TEXT_LITERAL(t, "\r\nContent-Type: ");
+        text_z(t, a->type);
+    }
+    answer_put_date(r->s, t);
+    TEXT_LITERAL(t, "\r\nAccess-Control-Allow-Origin: ");
+    text_z(t, r->s->cors_origin);
+    TEXT_LITERAL(t, "\r\nAccess-Control-Expose-Headers: "
+                    "X-Next-Cursor, X-Request-Id, Retry-After, ETag\r\nX-Request-Id: ");
+    text_z(t, r->id);
+    text_add(t, a->extra);
+    if (!r->conn->keep_alive) {
+        TEXT_LITERAL(t, "\r\nConnection: close");
+    } else if (r->head && r->head->minor == 0) {
+        TEXT_LITERAL(t, "\r\nConnection: keep-alive");
+    }
+    TEXT_LITERAL(t, "\r\n\r\n");
+}
+
+static bool server_log_begin(struct mps_server *s, enum log_item item, mps_log_record *record) {
+    return log_begin(&s->log, item, s->kit.now, kit_unix_ms(&s->kit), record, &s->kit.metrics);
+}
+
+/* Counts and logs what was answered. */
+static void answer_note(struct request *r, u32 status, size_t bytes) {
+    struct kit *k = &r->s->kit;
+    mps_log_record record;
+    u64 began = r->conn->request.started ? r->conn->request.started : k->now;
+    metrics_request(&k->metrics, r->route_index, status);
+    histogram_add(&k->metrics.request, (k->now - began) * 1000);
+    enum log_item item = status >= 500 ? LOG_ITEM_REQUEST_FAILED : LOG_ITEM_REQUEST;
+    if (!server_log_begin(r->s, item, &record)) {
+        return;
+    }
+    char client[ADDRESS_TEXT_MAX], target[256];
+    struct text c = text_on(client, sizeof client), t = text_on(target, sizeof target);
+    address_put_ip(&c, &r->client);
+    if (r->head) {
+        http_put_target(&t, r->head->target);
+        log_text(&record, "method", span_z(http_method_names[r->head->method]));
+        log_text(&record, "target", text_span(&t));
+    }
+    log_number(&record, "status", status);
+    log_number(&record, "bytes", (i64)bytes);
+    log_number(&record, "us", (i64)(k->now - began));
+    log_text(&record, "client", text_span(&c));
+    log_text(&record, "request_id", span_z(r->id));
+    log_emit(&r->s->log, &record);
+}
+
+/* There is no memory for the answer: a short one fits what the connection owns, if that is free. */
+static void answer_output_full(struct request *r) {
+    char text[512];
+    struct text t = text_on(text, size_min(sizeof text, r->s->conns.output_bytes));
+    const struct error_row *row = error_row(MPS_E_OUTPUT_FULL);
+    struct text body = answer_text(r);
+    json_put_open(&body, '{');
+    json_put_key(&body, "status");
+    json_put_string(&body, SPAN("error"));
+    json_put_key(&body, "error");
+    json_put_string(&body, span_z(row->code));
+    json_put_key(&body, "message");
+    json_put_string(&body, span_z(row->text));
+    json_put_close(&body, '}');
+    answer_put_status(&t, row->http);
+    TEXT_LITERAL(&t, "\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: application/json"
+                     "\r\nAccess-Control-Allow-Origin: ");
+    text_z(&t, r->s->cors_origin);
+    TEXT_LITERAL(&t, "\r\nContent-Length: ");
+    text_u64(&t, body.bytes);
+    TEXT_LITERAL(&t, "\r\n\r\n");
+    text_add(&t, text_span(&body));
+    r->conn->keep_alive = false;
+    if (r->conn->out_bytes || t.cut) {
+        metrics_count(&r->s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
+        answer_note(r, row->http, 0);
+        conn_abort(&r->s->kit, &r->s->conns, r->conn);
+        return;
+    }
+    conn_output(&r->s->kit, &r->s->conns, r->conn, text_span(&t));
+    answer_note(r, row->http, body.bytes);
+}
+
+/* Sends a whole answer, or the head of one that a producer writes. False when there was no memory
+   for it and the client was told, or dropped. */
+static bool answer_send(struct request *r, const struct answer *a, struct span body) {
+    char head[ANSWER_HEAD_MAX];
+    struct text t = text_on(head, sizeof head);
+    bool bodyless = r->head && r->head->method == HTTP_HEAD;
+    answer_put_head(r, &t, a);
+    MPS_ASSERT(!t.cut);
+    size_t bytes = bodyless ? 0 : body.bytes;
+    if (conns_output_reserve(&r->s->kit, &r->s->conns, r->conn, t.bytes + bytes)) {
+        answer_output_full(r);
+        return false;
+    }
+    conn_output(&r->s->kit, &r->s->conns, r->conn, text_span(&t));
+    conn_output(&r->s->kit, &r->s->conns, r->conn, span_of(body.at, bytes));
+    answer_note(r, a->status, bytes);
+    return true;
+}
+
+static mps_error answer_json(struct request *r, u32 status, const struct text *body) {
+    struct answer a = {status, body->bytes, "application/json", SPAN("")};
+    MPS_ASSERT(!body->cut);
+    answer_send(r, &a, text_span(body));
+    return MPS_OK;
+}
+
+/* {"status":"ok"} and nothing else. */
+static mps_error answer_ok(struct request *r, u32 status) {
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"status\":\"ok\"}");
+    return answer_json(r, status, &t);
+}
+
+static void answer_put_error(const struct request *r, struct text *t, const struct error_row *row) {
+    json_put_open(t, '{');
+    json_put_key(t, "status");
+    json_put_string(t, SPAN("error"));
+    json_put_key(t, "error");
+    json_put_string(t, span_z(row->code));
+    json_put_key(t, "message");
+    json_put_string(t, span_z(row->text));
+    if (r->error_field) {
+        json_put_key(t, "field");
+        json_put_string(t, span_z(r->error_field));
+    }
+    if (r->has_position) {
+        json_put_key(t, "position");
+        json_put_u64(t, r->error_position);
+    }
+    if (r->error_limit) {
+        json_put_key(t, "limit");
+        json_put_u64(t, r->error_limit);
+    }
+    json_put_close(t, '}');
+}
+
+static void answer_error(struct request *r, mps_error error) {
+    const struct error_row *row = error_row(error);
+    char extra[128];
+    struct text e = text_on(extra, sizeof extra), body = answer_text(r);
+    answer_put_error(r, &body, row);
+    if (row->http == 503 || row->http == 429) {
+        TEXT_LITERAL(&e, "\r\nRetry-After: ");
+        text_u64(&e, r->retry_s ? r->retry_s : 1);
+    } else if (row->http == 401) {
+        TEXT_LITERAL(&e, "\r\nWWW-Authenticate: Bearer"); /* RFC 9110, 11.6.1 */
+    } else if (row->http == 405) {
+        TEXT_LITERAL(&e, "\r\nAllow: ");
+        text_z(&e, r->error_allow);
+    }
+    struct answer a = {row->http, body.bytes, "application/json", text_span(&e)};
+    answer_send(r, &a, text_span(&body));
+}
+
+static mps_error fail_field(struct request *r, mps_error error, const char *field) {
+    r->error_field = field;
+    return error;
+}
+
+/* -- reading what came -- */
+
+static mps_error body_read(struct request *r, const char *const *keys, u32 count,
+                           struct json_value *values) {
+    struct json_fault fault;
+    if (json_object(r->body, r->body_bytes, keys, count, values, &fault)) {
+        return MPS_OK;
+    }
+    r->has_position = true;
+    r->error_position = fault.position;
+    return MPS_E_BAD_JSON;
+}
+
+/* An optional member may be absent or null. */
+static bool value_given(const struct json_value *v) {
+    return v->type != JSON_ABSENT && v->type != JSON_NULL;
+}
+
+/* A name that people see: 1..32 code points, printable. */
+static mps_error body_name(struct request *r, struct json_value *v, const char *field,
+                           struct span *out) {
+    bool good = json_string(v, out) && out->bytes <= MPS_NAME_BYTES_MAX &&
+                name_valid(*out, NAME_POINTS_MAX);
+    return good ? MPS_OK : fail_field(r, MPS_E_INVALID_FIELD, field);
+}
+
+static mps_error body_u32(struct request *r, struct json_value *v, const char *field, u32 min,
+                          u32 max, u32 *out) {
+    i64 number;
+    if (!json_i64(*v, min, max, &number)) {
+        return fail_field(r, MPS_E_INVALID_FIELD, field);
+    }
+    *out = (u32)number;
+    return MPS_OK;
+}
+
+static mps_error body_bool(struct request *r, struct json_value *v, const char *field, bool *out) {
+    if (v->type != JSON_TRUE && v->type != JSON_FALSE) {
+        return fail_field(r, MPS_E_INVALID_FIELD, field);
+    }
+    *out = v->type == JSON_TRUE;
+    return MPS_OK;
+}
+
+static bool udp_token_read(struct span hex, u8 *token) {
+    if (hex.bytes != UDP_TOKEN_TEXT) {
+        return false;
+    }
+    for (u32 i = 0; i < UDP_TOKEN_BYTES; i++) {
+        int high = hex_value((u8)hex.at[2 * i]), low = hex_value((u8)hex.at[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        token[i] = (u8)(high << 4 | low);
+    }
+    return true;
+}
+
+/* A query parameter as text into `out`; absent is no error and 0 bytes. */
+static mps_error query_text(struct request *r, const char *name, char *out, size_t capacity,
+                            struct span *value, bool *found) {
+    i64 bytes = http_query_find(r->head->query, name, out, capacity, found);
+    *value = span_of(out, *found && bytes > 0 ? (size_t)bytes : 0);
+    return bytes < 0 ? fail_field(r, MPS_E_BAD_QUERY, name) : MPS_OK;
+}
+
+static mps_error query_u64(struct request *r, const char *name, u64 absent, u64 *out) {
+    char text[U64_DIGITS_MAX];
+    struct span value;
+    bool found;
+    mps_error error = query_text(r, name, text, sizeof text, &value, &found);
+    *out = absent;
+    if (error || !found) {
+        return error;
+    }
+    *out = 0;
+    for (size_t i = 0; i < value.bytes; i++) {
+        u32 digit = (u32)(u8)value.at[i] - '0';
+        if (digit > 9 || *out > (UINT64_MAX - digit) / 10) {
+            return fail_field(r, MPS_E_BAD_QUERY, name);
+        }
+        *out = *out * 10 + digit;
+    }
+    return value.bytes ? MPS_OK : fail_field(r, MPS_E_BAD_QUERY, name);
+}
+
+/* true, 1, or the bare name; false or 0. */
+static mps_error query_bool(struct request *r, const char *name, bool *out) {
+    char text[8];
+    struct span value;
+    bool found;
+    mps_error error = query_text(r, name, text, sizeof text, &value, &found);
+    bool yes = span_equal(value, SPAN("true")) || span_equal(value, SPAN("1")) || !value.bytes;
+    bool no = span_equal(value, SPAN("false")) || span_equal(value, SPAN("0"));
+    *out = found && yes;
+    return error ? error : found && !yes && !no ? fail_field(r, MPS_E_BAD_QUERY, name) : MPS_OK;
+}
+
+/* -- lobbies as text -- */
+
+static void lobby_put_players(struct text *t, const struct lobbies *l, const struct lobby *lobby) {
+    json_put_key(t, "players");
+    json_put_open(t, '[');
+    for (u32 at = lobby->players.head; at; at = player_at(l, at - 1)->seat.next) {
+        const struct player *player = player_at(l, at - 1);
+        json_put_open(t, '{');
+        json_put_key(t, "id");
+        json_put_u64(t, player->id);
+        json_put_key(t, "name");
+        json_put_string(t, span_z(player->name));
+        json_put_close(t, '}');
+    }
+    json_put_close(t, ']');
+}
+
+/* LobbyInfo, as the contract's section 3 has it. `reached` is the address the caller used. */
+static void lobby_put(struct text *t, const struct mps_server *s, const struct lobby *lobby,
+                      const mps_address *reached) {
+    char ip[ADDRESS_TEXT_MAX], date[DATE_TEXT_BYTES];
+    struct text i = text_on(ip, sizeof ip), d = text_on(date, sizeof date);
+    if (!s->public_host[0]) {
+        address_put_ip(&i, reached);
+    }
+    date_put_iso(&d, lobby->created_ms);
+    json_put_open(t, '{');
+    json_put_key(t, "code");
+    json_put_string(t, span_z(lobby->code));
+    json_put_key(t, "player_count");
+    json_put_u64(t, lobby->players.count);
+    json_put_key(t, "max_players");
+    json_put_u64(t, lobby->max_players);
+    lobby_put_players(t, &s->lobbies, lobby);
+    json_put_key(t, "server_ip");
+    json_put_string(t, s->public_host[0] ? span_z(s->public_host) : text_span(&i));
+    json_put_key(t, "udp_port");
+    json_put_u64(t, s->config.udp_port);
+    json_put_key(t, "scene");
+    json_put_string(t, span_z(lobby->scene));
+    json_put_key(t, "created_at");
+    json_put_string(t, text_span(&d));
+    json_put_close(t, '}');
+}
+
+/* -- what /metrics and /api/status tell -- */
+
+enum producer_kind { PRODUCE_NOTHING, PRODUCE_LOBBIES, PRODUCE_METRICS, PRODUCE_LOG };
+
+/* What /metrics and /api/status tell of a table. */
+struct table_row {
+    const char *name;
+    u64 used, high, limit;
+};
+
+#define TABLE_ROWS 6
+
+static struct table_row table_row(const struct mps_server *s, u32 i) {
+    const struct conns *c = &s->conns;
+    const struct pool *l = &s->lobbies.pool, *p = &s->lobbies.players, *b = &s->rates.pool;
+    switch (i) {
+    case 0:
+        return (struct table_row){"connections", c->pool.used, c->pool.high, c->live_max};
+    case 1:
+        return (struct table_row){"lobbies", l->used, l->high, l->capacity};
+    case 2:
+        return (struct table_row){"players", p->used, p->high, p->capacity};
+    case 3:
+        return (struct table_row){"large_inputs", c->large_used, c->large_high, c->large_count};
+    case 4:
+        return (struct table_row){"chunks", c->chunks_used, c->chunks_high, c->chunks_count};
+    default:
+        return (struct table_row){"buckets", b->used, b->high, b->capacity};
+    }
+}
+
+struct gauge_row {
+    const char *metric, *help;
+};
+
+static const struct gauge_row gauges[] = {
+    {"connections", "Connections open now."},
+    {"lobbies", "Lobbies open now."},
+    {"players", "Players in lobbies now."},
+    {"uptime_seconds", "Seconds since the start."},
+    {"memory_bytes", "Size of the one memory block."},
+    {"draining", "1 while the server shuts down."},
+};
+
+static u64 gauge_value(const struct mps_server *s, u32 i) {
+    switch (i) {
+    case 0:
+        return s->conns.pool.used;
+    case 1:
+        return s->lobbies.pool.used;
+    case 2:
+        return s->lobbies.players.used;
+    case 3:
+        return (s->kit.now - s->kit.born) / S_US;
+    case 4:
+        return s->memory_bytes;
+    default:
+        return s->drain != DRAIN_NO;
+    }
+}
+
+/* -- handlers: operations -- */
+
+static mps_error handle_health(struct request *r) {
+    struct text t = answer_text(r);
+    json_put_open(&t, '{');
+    json_put_key(&t, "status");
+    json_put_string(&t, SPAN("ok"));
+    json_put_key(&t, "version");
+    json_put_string(&t, SPAN(MPS_VERSION));
+    json_put_key(&t, "uptime_ms");
+    json_put_u64(&t, (r->s->kit.now - r->s->kit.born) / MS_US);
+    json_put_close(&t, '}');
+    return answer_json(r, 200, &t);
+}
+
+static mps_error handle_ready(struct request *r) {
+    return r->s->drain == DRAIN_NO ? answer_ok(r, 200) : MPS_E_DRAINING;
+}
+
+static mps_error handle_metrics(struct request *r) {
+    r->conn->producer = (struct producer){.kind = PRODUCE_METRICS};
+    r->produce_type = "text/plain; version=0.0.4; charset=utf-8";
+    return MPS_OK;
+}
+
+static mps_error handle_status(struct request *r) {
+    const struct mps_server *s = r->s;
+    struct text t = answer_text(r);
+    json_put_open(&t, '{');
+    json_put_key(&t, "status");
+    json_put_string(&t, SPAN("ok"));
+    json_put_key(&t, "name");
+    json_put_string(&t, span_z(s->name));
+    json_put_key(&t, "version");
+    json_put_string(&t, SPAN(MPS_VERSION));
+    json_put_key(&t, "uptime_ms");
+    json_put_u64(&t, (s->kit.now - s->kit.born) / MS_US);
+    json_put_key(&t, "draining");
+    json_put_bool(&t, s->drain != DRAIN_NO);
+    json_put_key(&t, "memory_bytes");
+    json_put_u64(&t, s->memory_bytes);
+    json_put_key(&t, "tables");
+    json_put_open(&t, '{');
+    for (u32 i = 0; i < TABLE_ROWS; i++) {
+        struct table_row row = table_row(s, i);
+        json_put_key(&t, row.name);
+        json_put_open(&t, '{');
+        json_put_key(&t, "used");
+        json_put_u64(&t, row.used);
+        json_put_key(&t, "high");
+        json_put_u64(&t, row.high);
+        json_put_key(&t, "limit");
+        json_put_u64(&t, row.limit);
+        json_put_close(&t, '}');
+    }
+    json_put_close(&t, '}');
+    json_put_close(&t, '}');
+    return answer_json(r, 200, &t);
+}
+
+/* -- handlers: admin -- */
+
+/* Nothing to do on this connection that a drain should wait for. */
+static bool drain_idle(const struct conn *conn) {
+    return conn->state == CONN_HEAD && !conn->in_bytes && !conn->out_bytes && !conn->ready;
+}
+
+static void server_drain(struct mps_server *s, u32 grace_ms) {
+    mps_log_record record;
+    grace_ms = grace_ms ? grace_ms : s->config.drain_grace_ms;
+    if (s->drain > DRAIN_GRACE) {
+        return;
+    }
+    s->drain = DRAIN_GRACE;
+    s->drain_sweep = 0;
+    timer_clear(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_DRAIN);
+    timer_set(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_DRAIN,
+              time_after(s->kit.now, grace_ms * MS_US));
+    if (server_log_begin(s, LOG_ITEM_DRAIN_BEGUN, &record)) {
+        log_number(&record, "grace_ms", grace_ms);
+        log_emit(&s->log, &record);
+    }
+}
+
+static mps_error handle_drain(struct request *r) {
+    static const char *const keys[] = {"grace_ms"};
+    struct json_value v[1];
+    u32 grace_ms = 0;
+    mps_error error = body_read(r, keys, 1, v);
+    if (!error && value_given(&v[0])) {
+        error = body_u32(r, &v[0], "grace_ms", 1, 3600000, &grace_ms);
+    }
+    if (error) {
+        return error;
+    }
+    server_drain(r->s, grace_ms);
+    return answer_ok(r, 202);
+}
+
+#define ANNOUNCE_POINTS_MAX 500
+
+/* Tells every socket; there are no sockets in a server of lobbies alone, and the answer says so. */
+static mps_error handle_announce(struct request *r) {
+    static const char *const keys[] = {"text"};
+    struct json_value v[1];
+    struct span said;
+    mps_log_record record;
+    mps_error error = body_read(r, keys, 1, v);
+    if (error) {
+        return error;
+    }
+    if (!json_string(&v[0], &said) || !name_valid(said, ANNOUNCE_POINTS_MAX)) {
+        return fail_field(r, MPS_E_INVALID_FIELD, "text");
+    }
+    if (server_log_begin(r->s, LOG_ITEM_ANNOUNCED, &record)) {
+        log_text(&record, "said", said);
+        log_text(&record, "by", span_z(r->claims.who.id));
+        log_emit(&r->s->log, &record);
+    }
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"status\":\"ok\",\"sockets\":0}");
+    return answer_json(r, 202, &t);
+}
+
+/* Reload and record are the host's business: a hook does them, or nobody. */
+static mps_error admin_ask(struct request *r, void (*hook)(void *), mps_error unavailable,
+                           enum log_item item) {
+    mps_log_record record;
+    mps_error error = body_read(r, NULL, 0, NULL);
+    if (error || !hook) {
+        return error ? error : unavailable;
+    }
+    if (server_log_begin(r->s, item, &record)) {
+        log_text(&record, "by", span_z(r->claims.who.id));
+        log_emit(&r->s->log, &record);
+    }
+    hook(r->s->config.hooks.user);
+    return answer_ok(r, 202);
+}
+
+static mps_error handle_reload(struct request *r) {
+    return admin_ask(r, r->s->config.hooks.reload, MPS_E_RELOAD_UNAVAILABLE,
+                     LOG_ITEM_RELOAD_ASKED);
+}
+
+static mps_error handle_record(struct request *r) {
+    return admin_ask(r, r->s->config.hooks.record, MPS_E_RECORD_UNAVAILABLE,
+                     LOG_ITEM_RECORD_ASKED);
+}
+
+/* Lines newer than `since`; what the ring has lost is skipped. `next` asks for what comes then. */
+static mps_error handle_log(struct request *r) {
+    u64 since;
+    const struct log *log = &r->s->log;
+    mps_error error = query_u64(r, "since", 0, &since);
+    if (error) {
+        return error;
+    }
+    u64 oldest = log->serial > log->entries_max ? log->serial - log->entries_max : 0;
+    r->conn->producer = (struct producer){.kind = PRODUCE_LOG,
+                                          .cursor = since > oldest ? since : oldest,
+                                          .end = log->serial};
+    r->produce_type = "application/json";
+    return MPS_OK;
+}
+
+/* -- handlers: sign-in -- */
+
+/* Mints a token for `who` and answers with it. */
+static mps_error answer_token(struct request *r, u32 status, const mps_identity *who,
+                              i64 auth_time) {
+    struct mps_server *s = r->s;
+    struct kit *k = &s->kit;
+    i64 unix_s = kit_unix_ms(k) / 1000, ttl = s->config.token_ttl_s;
+    char date[DATE_TEXT_BYTES];
+    struct text token = text_on(near_get(s, s->work), s->work_bytes), t = answer_text(r);
+    struct text d = text_on(date, sizeof date);
+    struct auth_grant grant = {who, s->auth.issuer, s->auth.audience,
+                               k->wall_known ? NULL : s->auth.boot, unix_s, unix_s + ttl,
+                               auth_time};
+    bool minted = auth_mint(&token, &grant, &s->auth.key);
+    MPS_ASSERT(minted);
+    (void)minted;
+    date_put_iso(&d, (unix_s + ttl) * 1000);
+    json_put_open(&t, '{');
+    json_put_key(&t, "token");
+    json_put_string(&t, text_span(&token));
+    json_put_key(&t, "user_id");
+    if (who->id_is_number) {
+        json_put_raw(&t, span_z(who->id));
+    } else {
+        json_put_string(&t, span_z(who->id));
+    }
+    json_put_key(&t, "username");
+    json_put_string(&t, span_z(who->name));
+    json_put_key(&t, "expires_at");
+    json_put_string(&t, text_span(&d));
+    json_put_close(&t, '}');
+    return answer_json(r, status, &t);
+}
+
+static mps_error handle_guest(struct request *r) {
+    static const char *const keys[] = {"username"};
+    struct json_value v[1];
+    struct span name = SPAN("Guest");
+    mps_identity who = {.role = MPS_ROLE_PLAYER};
+    if (!r->s->guest_login) {
+        return MPS_E_GUEST_DISABLED;
+    }
+    mps_error error = body_read(r, keys, 1, v);
+    if (!error && value_given(&v[0])) {
+        error = body_name(r, &v[0], "username", &name);
+    }
+    if (error) {
+        return error;
+    }
+    random_uuid(&r->s->kit.random, who.id);
+    copy_z(who.name, sizeof who.name, name);
+    return answer_token(r, 201, &who, kit_unix_ms(&r->s->kit) / 1000);
+}
+
+static mps_error handle_refresh(struct request *r) {
+    i64 now_s = kit_unix_ms(&r->s->kit) / 1000;
+    if (r->claims.who.role != MPS_ROLE_PLAYER || !r->claims.ours) {
+        return MPS_E_NOT_REFRESHABLE;
+    }
+    if (now_s - r->claims.auth_time > r->s->config.refresh_ttl_s) {
+        return MPS_E_REFRESH_EXPIRED;
+    }
+    return answer_token(r, 200, &r->claims.who, r->claims.auth_time);
+}
+
+/* -- handlers: lobbies -- */
+
+static mps_error answer_lobby(struct request *r, u64 handle) {
+    struct text t = answer_text(r);
+    lobby_put(&t, r->s, lobby_get(&r->s->lobbies, handle), &r->conn->local);
+    return answer_json(r, 200, &t);
+}
+
+/* The lobby of the path. */
+static u64 request_lobby(const struct request *r) {
+    return lobby_find(&r->s->lobbies, r->param);
+}
+
+#define LOBBY_PLAYERS_DEFAULT 4
+
+static mps_error lobby_read_wish(struct request *r, struct lobby_wish *wish) {
+    static const char *const keys[] = {"code", "scene", "max_players", "is_public"};
+    struct json_value v[4];
+    u32 most = r->s->lobbies.players_max;
+    *wish = (struct lobby_wish){.scene = SPAN("world"), .is_public = true,
+                                .max_players = u32_min(LOBBY_PLAYERS_DEFAULT, most)};
+    mps_error error = body_read(r, keys, 4, v);
+    if (!error && value_given(&v[0]) &&
+        (!json_string(&v[0], &wish->code) || !lobby_code_valid(wish->code))) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "code");
+    }
+    if (!error && value_given(&v[1]) &&
+        (!json_string(&v[1], &wish->scene) || wish->scene.bytes > LOBBY_SCENE_MAX ||
+         !name_valid(wish->scene, LOBBY_SCENE_MAX))) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "scene");
+    }
+    if (!error && value_given(&v[2])) {
+        r->error_limit = most;
+        error = body_u32(r, &v[2], "max_players", 1, most, &wish->max_players);
+        r->error_limit = error ? most : 0;
+    }
+    if (!error && value_given(&v[3])) {
+        error = body_bool(r, &v[3], "is_public", &wish->is_public);
+    }
+    return error;
+}
+
+/* Asks the game; a hook that is not there agrees. */
+static bool game_lobby_check(struct mps_server *s, const struct lobby_wish *wish) {
+    char code[LOBBY_CODE_MAX + 1], scene[LOBBY_SCENE_MAX + 1];
+    if (!s->config.hooks.lobby_check) {
+        return true;
+    }
+    copy_z(code, sizeof code, wish->code);
+    copy_z(scene, sizeof scene, wish->scene);
+    return s->config.hooks.lobby_check(s->config.hooks.user, code, scene, wish->max_players);
+}
+
+static mps_error handle_lobby_create(struct request *r) {
+    struct mps_server *s = r->s;
+    struct lobby_wish wish;
+    char made[LOBBY_CODE_MADE];
+    mps_error error = lobby_read_wish(r, &wish);
+    if (!error) {
+        error = lobby_open_check(&s->kit, &s->lobbies, &wish);
+    }
+    if (error) {
+        return error;
+    }
+    if (!wish.code.bytes) {
+        if (!lobby_make_code(&s->kit, &s->lobbies, made)) {
+            return MPS_E_LOBBIES_FULL;
+        }
+        wish.code = span_of(made, sizeof made);
+    }
+    if (!game_lobby_check(s, &wish)) {
+        return MPS_E_REFUSED;
+    }
+    return answer_lobby(r, lobby_open(&s->kit, &s->lobbies, &wish, &r->client));
+}
+
+/* What a listing asks for; a scene is compared by its hash. */
+struct lobby_filter {
+    u64 scene;
+    bool open;
+};
+
+static bool lobby_listed(const struct lobbies *l, u32 index, const struct lobby_filter *f) {
+    const struct lobby *lobby = pool_at(&l->pool, index);
+    return pool_alive(&l->pool, index) && !lobby->closing && lobby->is_public &&
+           (!f->scene || lobby->scene_hash == f->scene) &&
+           (!f->open || lobby->players.count < lobby->max_players);
+}
+
+#define LIST_LIMIT_DEFAULT 50
+#define LIST_LIMIT_MAX 200
+
+/* Pages go by table slot: a lobby that is there all the while is listed exactly once, whatever
+   comes and goes. The cursor is the slot to go on from. */
+static mps_error handle_lobby_list(struct request *r) {
+    const struct lobbies *l = &r->s->lobbies;
+    char scene[LOBBY_SCENE_MAX];
+    struct span wanted;
+    bool found;
+    struct lobby_filter filter = {0};
+    u64 limit, cursor, end;
+    mps_error error = query_text(r, "scene", scene, sizeof scene, &wanted, &found);
+    error = error ? error : query_bool(r, "open", &filter.open);
+    error = error ? error : query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
+    error = error ? error : query_u64(r, "cursor", 0, &cursor);
+    if (error) {
+        return error;
+    }
+    limit = limit < 1 ? 1 : limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
+    filter.scene = found ? lobby_scene_hash(l, wanted) : 0;
+    for (end = cursor; end < l->pool.capacity; end++) {
+        if (lobby_listed(l, (u32)end, &filter) && !limit--) {
+            struct text t = text_on(r->extra, sizeof r->extra - 1);
+            TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
+            text_u64(&t, end);
+            r->extra[t.bytes] = 0;
+            break;
+        }
+    }
+    r->conn->producer = (struct producer){.kind = PRODUCE_LOBBIES, .cursor = cursor, .end = end,
+                                          .filter = filter.scene, .open = filter.open};
+    r->produce_type = "application/json";
+    return MPS_OK;
+}
+
+static mps_error handle_lobby_get(struct request *r) {
+    u64 handle = request_lobby(r);
+    return handle ? answer_lobby(r, handle) : MPS_E_LOBBY_NOT_FOUND;
+}
+
+static mps_error answer_joined(struct request *r, u64 handle, const struct player *player) {
+    struct text t = answer_text(r);
+    char token[UDP_TOKEN_TEXT];
+    struct text hex = text_on(token, sizeof token);
+    text_hex(&hex, player->token, sizeof player->token);
+    json_put_open(&t, '{');
+    json_put_key(&t, "lobby");
+    lobby_put(&t, r->s, lobby_get(&r->s->lobbies, handle), &r->conn->local);
+    json_put_key(&t, "player_id");
+    json_put_u64(&t, player->id);
+    json_put_key(&t, "udp_token");
+    json_put_string(&t, text_span(&hex));
+    json_put_close(&t, '}');
+    return answer_json(r, 200, &t);
+}
+
+static mps_error handle_lobby_join(struct request *r) {
+    static const char *const keys[] = {"player_name"};
+    struct mps_server *s = r->s;
+    struct json_value v[1];
+    struct span name;
+    char name_text[MPS_NAME_BYTES_MAX + 1];
+    u64 handle = request_lobby(r);
+    mps_error error = body_read(r, keys, 1, v);
+    if (!error) {
+        error = body_name(r, &v[0], "player_name", &name);
+    }
+    if (!error) {
+        error = handle ? lobby_join_check(&s->kit, &s->lobbies, lobby_get(&s->lobbies, handle))
+                       : MPS_E_LOBBY_NOT_FOUND;
+    }
+    if (error) {
+        return error;
+    }
+    copy_z(name_text, sizeof name_text, name);
+    if (s->config.hooks.join_check &&
+        !s->config.hooks.join_check(s->config.hooks.user, (mps_lobby){handle}, name_text)) {
+        return MPS_E_REFUSED;
+    }
+    return answer_joined(r, handle,
+                         lobby_join(&s->kit, &s->lobbies, handle, name, &r->client));
+}
+
+static mps_error handle_lobby_leave(struct request *r) {
+    static const char *const keys[] = {"player_id", "udp_token"};
+    struct lobbies *l = &r->s->lobbies;
+    struct json_value v[2];
+    struct span hex;
+    u8 token[UDP_TOKEN_BYTES];
+    u32 id;
+    u64 handle = request_lobby(r);
+    mps_error error = body_read(r, keys, 2, v);
+    error = error ? error : body_u32(r, &v[0], "player_id", 1, UINT32_MAX, &id);
+    if (!error && (!json_string(&v[1], &hex) || !udp_token_read(hex, token))) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "udp_token");
+    }
+    if (error) {
+        return error;
+    }
+    if (!handle) {
+        return MPS_E_LOBBY_NOT_FOUND;
+    }
+    u32 at = player_find(l, lobby_get(l, handle), id);
+    if (!at) {
+        return MPS_E_PLAYER_NOT_FOUND;
+    }
+    if (!crypto_equal(player_at(l, at - 1)->token, token, sizeof token)) {
+        return MPS_E_UDP_TOKEN_WRONG;
+    }
+    player_leave(&r->s->kit, l, at - 1, LEAVE_ASKED);
+    return answer_ok(r, 200);
+}
+
+/* Its creator (by address), a member (by ?udp_token=) or an admin. */
+static bool lobby_may_delete(const struct request *r, const struct lobby *lobby, bool admin,
+                             struct span token_hex) {
+    u8 token[UDP_TOKEN_BYTES];
+    return admin || address_same_ip(&lobby->creator, &r->client) ||
+           (udp_token_read(token_hex, token) && lobby_has_token(&r->s->lobbies, lobby, token));
+}
+
+static mps_error handle_lobby_delete(struct request *r) {
+    struct lobbies *l = &r->s->lobbies;
+    u64 handle = request_lobby(r);
+    char hex[UDP_TOKEN_TEXT];
+    struct span token;
+    bool admin = r->has_claims && r->claims.who.role == MPS_ROLE_ADMIN, force, found;
+    mps_error error = query_bool(r, "force", &force);
+    error = error ? error : query_text(r, "udp_token", hex, sizeof hex, &token, &found);
+    if (error) {
+        return error;
+    }
+    if (!handle) {
+        return MPS_E_LOBBY_NOT_FOUND;
+    }
+    const struct lobby *lobby = lobby_get(l, handle);
+    if (lobby->permanent) {
+        return MPS_E_LOBBY_PERMANENT;
+    }
+    if (!lobby_may_delete(r, lobby, admin, token)) {
+        return MPS_E_LOBBY_NOT_YOURS;
+    }
+    if (force && !admin) {
+        return MPS_E_FORBIDDEN;
+    }
+    if (lobby->players.count && !force) {
+        return MPS_E_LOBBY_NOT_EMPTY;
+    }
+    lobby_close(&r->s->kit, l, handle);
+    return answer_ok(r, 200);
+}
+
+/* -- routes -- */
+
+static const struct route routes[] = {
+    {HTTP_GET, "/healthz", ROUTE_OPEN, BODY_IGNORED, false, true, handle_health,
+     "alive: status, version, uptime_ms"},
+    {HTTP_GET, "/readyz", ROUTE_OPEN, BODY_IGNORED, false, true, handle_ready,
+     "200, or 503 while draining"},
+    {HTTP_GET, "/metrics", ROUTE_METRICS, BODY_IGNORED, false, true, handle_metrics,
+     "Prometheus text format 0.0.4"},
+    {HTTP_GET, "/api/status", ROUTE_METRICS, BODY_IGNORED, false, true, handle_status,
+     "tables and load at a glance"},
+    {HTTP_POST, "/admin/drain", ROUTE_ADMIN, BODY_JSON, false, false, handle_drain,
+     "{grace_ms?}: shut down in peace"},
+    {HTTP_POST, "/admin/announce", ROUTE_ADMIN, BODY_JSON, false, false, handle_announce,
+     "{text}: tell every socket"},
+    {HTTP_POST, "/admin/reload", ROUTE_ADMIN, BODY_JSON, false, false, handle_reload,
+     "{}: what SIGHUP does"},
+    {HTTP_POST, "/admin/record", ROUTE_ADMIN, BODY_JSON, false, false, handle_record,
+     "{}: write the flight recorder"},
+    {HTTP_GET, "/admin/log", ROUTE_ADMIN, BODY_IGNORED, false, false, handle_log,
+     "?since=: recent log lines"},
+    {HTTP_POST, "/auth/guest", ROUTE_OPEN, BODY_JSON, true, false, handle_guest,
+     "{username?}: a token for a guest"},
+    {HTTP_POST, "/auth/refresh", ROUTE_USER, BODY_IGNORED, true, false, handle_refresh,
+     "a new token for the same player"},
+    {HTTP_POST, "/lobbies", ROUTE_OPEN, BODY_JSON, true, false, handle_lobby_create,
+     "{code?, scene?, max_players?, is_public?}: open a lobby"},
+    {HTTP_GET, "/lobbies", ROUTE_OPEN, BODY_IGNORED, false, false, handle_lobby_list,
+     "?scene= ?open=true ?limit= ?cursor=: public lobbies"},
+    {HTTP_GET, "/lobbies/{code}", ROUTE_OPEN, BODY_IGNORED, false, false, handle_lobby_get,
+     "one lobby"},
+    {HTTP_POST, "/lobbies/{code}/join", ROUTE_OPEN, BODY_JSON, true, false, handle_lobby_join,
+     "{player_name}: take a seat"},
+    {HTTP_POST, "/lobbies/{code}/leave", ROUTE_OPEN, BODY_JSON, false, false, handle_lobby_leave,
+     "{player_id, udp_token}: give it up"},
+    {HTTP_DELETE, "/lobbies/{code}", ROUTE_OPTIONAL, BODY_IGNORED, false, false,
+     handle_lobby_delete, "?udp_token= ?force=true: close a lobby"},
+};
+
+/* What matches no row is counted behind the last. */
+#define ROUTE_NONE COUNT_OF(routes)
+_Static_assert(COUNT_OF(routes) < METRIC_ROUTES_MAX, "raise METRIC_ROUTES_MAX");
+
+/* -- producers: one unit at a time, whole or not at all -- */
+
+static void metrics_put_head(struct text *t, const char *metric, const char *type,
+                             const char *help) {
+    TEXT_LITERAL(t, "# HELP mpserver_");
+    text_z(t, metric);
+    text_char(t, ' ');
+    text_z(t, help);
+    TEXT_LITERAL(t, "\n# TYPE mpserver_");
+    text_z(t, metric);
+    text_char(t, ' ');
+    text_z(t, type);
+    text_char(t, '\n');
+}
+
+static void metrics_put_line(struct text *t, const char *metric, const char *labels, u64 value) {
+    TEXT_LITERAL(t, "mpserver_");
+    text_z(t, metric);
+    if (labels[0]) {
+        text_char(t, '{');
+        text_z(t, labels);
+        text_char(t, '}');
+    }
+    text_char(t, ' ');
+    text_u64(t, value);
+    text_char(t, '\n');
+}
+
+static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) {
+    if (counters[i].help[0]) {
+        metrics_put_head(t, counters[i].metric, "counter", counters[i].help);
+    }
+    metrics_put_line(t, counters[i].metric, counters[i].labels, m->counters[i]);
+}
+
+static const char *const table_metrics[] = {"table_used", "table_high", "table_limit"};
+static const char *const table_helps[] = {"Records in use.", "The most records ever in use.",
+                                          "Records there are."};
+
+static void metrics_put_table(struct text *t, const struct mps_server *s, u32 column, u32 i) {
+    struct table_row row = table_row(s, i);
+    char labels[64];
+    struct text l = text_on(labels, sizeof labels - 1);
+    if (i == 0) {
+        metrics_put_head(t, table_metrics[column], "gauge", table_helps[column]);
+    }
+    TEXT_LITERAL(&l, "table=\"");
+    text_z(&l, row.name);
+    text_char(&l, '"');
+    labels[l.bytes] = 0;
+    metrics_put_line(t, table_metrics[column], labels,
+                     column == 0 ? row.used : column == 1 ? row.high : row.limit);
+}
+
+/* A duration in seconds, exact to the nanosecond. */
+static void metrics_put_seconds(struct text *t, u64 ns) {
+    text_u64(t, ns / 1000000000);
+    text_char(t, '.');
+    text_padded(t, ns % 1000000000, 9);
+}
+
+static void metrics_put_histogram(struct text *t, const char *metric, const char *help,
+                                  const struct histogram *h) {
+    u64 sum = 0;
+    metrics_put_head(t, metric, "histogram", help);
+    for (u32 i = 0; i <= HISTOGRAM_BUCKETS; i++) {
+        sum += h->buckets[i];
+        TEXT_LITERAL(t, "mpserver_");
+        text_z(t, metric);
+        TEXT_LITERAL(t, "_bucket{le=\"");
+        text_z(t, i < HISTOGRAM_BUCKETS ? histogram_bounds_text[i] : "+Inf");
+        TEXT_LITERAL(t, "\"} ");
+        text_u64(t, sum);
+        text_char(t, '\n');
+    }
+    TEXT_LITERAL(t, "mpserver_");
+    text_z(t, metric);
+    TEXT_LITERAL(t, "_sum ");
+    metrics_put_seconds(t, h->sum_ns);
+    TEXT_LITERAL(t, "\nmpserver_");
+    text_z(t, metric);
+    TEXT_LITERAL(t, "_count ");
+    text_u64(t, sum);
+    text_char(t, '\n');
+}
+
+static void metrics_put_requests(struct text *t, const struct metrics *m, u32 route) {
+    for (u32 i = 0; i < METRIC_STATUSES; i++) {
+        if (m->requests[route][i]) {
+            TEXT_LITERAL(t, "mpserver_requests_total{route=\"");
+            text_z(t, route < ROUTE_NONE ? routes[route].path : "other");
+            TEXT_LITERAL(t, "\",method=\"");
+            text_z(t, route < ROUTE_NONE ? http_method_names[routes[route].method] : "OTHER");
+            TEXT_LITERAL(t, "\",status=\"");
+            text_u64(t, metric_statuses[i]);
+            TEXT_LITERAL(t, "\"} ");
+            text_u64(t, m->requests[route][i]);
+            text_char(t, '\n');
+        }
+    }
+}
+
+/* Row by row: counters, gauges, tables, requests, histograms. False behind the last. */
+static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row) {
+    const struct metrics *m = &s->kit.metrics;
+    u32 i = (u32)row;
+    if (i < COUNTER_COUNT) {
+        metrics_put_counter(t, m, i);
+        return true;
+    }
+    i -= COUNTER_COUNT;
+    if (i < COUNT_OF(gauges)) {
+        metrics_put_head(t, gauges[i].metric, "gauge", gauges[i].help);
+        metrics_put_line(t, gauges[i].metric, "", gauge_value(s, i));
+        return true;
+    }
+    i -= (u32)COUNT_OF(gauges);
+    if (i < 3 * TABLE_ROWS) {
+        metrics_put_table(t, s, i / TABLE_ROWS, i % TABLE_ROWS);
+        return true;
+    }
+    i -= 3 * TABLE_ROWS;
+    if (i <= ROUTE_NONE) {
+        if (i == 0) {
+            metrics_put_head(t, "requests_total", "counter", "Requests answered.");
+        }
+        metrics_put_requests(t, m, i);
+        return true;
+    }
+    i -= ROUTE_NONE + 1;
+    if (i == 0) {
+        metrics_put_histogram(t, "request_seconds", "From a request's first byte to its answer.",
+                              &m->request);
+    } else if (i == 1) {
+        metrics_put_histogram(t, "core_call_seconds", "Single calls into the core, sampled.",
+                              &m->call);
+    }
+    return i < 2;
+}
+
+/* A unit adds to the text and moves the producer on; false when nothing is left to add. */
+static bool produce_lobby(struct mps_server *s, const struct conn *conn, struct producer *p,
+                          struct text *t) {
+    const struct lobbies *l = &s->lobbies;
+    struct lobby_filter filter = {p->filter, p->open};
+    if (!p->begun) {
+        text_char(t, '[');
+    }
+    while (p->cursor < p->end && !lobby_listed(l, (u32)p->cursor, &filter)) {
+        p->cursor++;
+    }
+    if (p->cursor >= p->end) {
+        text_char(t, ']');
+        return false;
+    }
+    if (p->begun) {
+        text_char(t, ',');
+    }
+    p->begun = true;
+    lobby_put(t, s, pool_at(&l->pool, (u32)p->cursor++), &conn->local);
+    return true;
+}
+
+static bool produce_log(const struct log *log, struct producer *p, struct text *t) {
+    if (!p->begun) {
+        TEXT_LITERAL(t, "{\"entries\":[");
+    }
+    /* The ring may have gone round since the last unit. */
+    while (p->cursor < p->end && log_entry(log, p->cursor + 1)->serial != p->cursor + 1) {
+        p->cursor++;
+    }
+    if (p->cursor >= p->end) {
+        TEXT_LITERAL(t, "],\"next\":");
+        text_u64(t, p->end);
+        text_char(t, '}');
+        return false;
+    }
+    if (p->begun) {
+        text_char(t, ',');
+    }
+    p->begun = true;
+    const struct log_entry *entry = log_entry(log, ++p->cursor);
+    text_add(t, span_of(entry->line, entry->bytes));
+    return true;
+}
+
+static bool produce_unit(struct mps_server *s, const struct conn *conn, struct producer *p,
+                         struct text *t) {
+    switch ((enum producer_kind)p->kind) {
+    case PRODUCE_LOBBIES:
+        return produce_lobby(s, conn, p, t);
+    case PRODUCE_METRICS:
+        return metrics_put_row(t, s, p->cursor++);
+    case PRODUCE_LOG:
+        return produce_log(&s->log, p, t);
+    case PRODUCE_NOTHING:
+        break;
+    }
+    return false;
+}
+
+/* Adds whole units while they fit; true when that was the last. A first unit always fits: the
+   scratch was sized for the longest. */
+static bool produce(struct mps_server *s, const struct conn *conn, struct producer *p,
+                    struct text *t) {
+    for (;;) {
+        struct producer before = *p;
+        size_t mark = t->bytes;
+        bool more = produce_unit(s, conn, p, t);
+        if (t->cut) {
+            MPS_ASSERT(mark > 0);
+            *p = before;
+            t->bytes = mark;
+            t->cut = false;
+            return false;
+        }
+        if (!more) {
+            return true;
+        }
+    }
+}
+
+#define CHUNK_FRAME_BYTES 24 /* size line, its end, the chunk's end and the last chunk */
+
+/* Sends what was produced as one HTTP chunk, or bare to an HTTP/1.0 client; `last` ends the body. */
+static bool produce_send(struct mps_server *s, struct conn *conn, struct span body, bool chunked,
+                         bool last) {
+    char size[12];
+    struct text t = text_on(size, sizeof size);
+    if (conns_output_reserve(&s->kit, &s->conns, conn, body.bytes + CHUNK_FRAME_BYTES)) {
+        metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
+        conn_abort(&s->kit, &s->conns, conn); /* half an answer cannot be taken back */
+        return false;
+    }
+    if (chunked && body.bytes) {
+        u8 count[4];
+        store_be32(count, (u32)body.bytes);
+        text_hex(&t, count, sizeof count);
+        TEXT_LITERAL(&t, "\r\n");
+        conn_output(&s->kit, &s->conns, conn, text_span(&t));
+    }
+    conn_output(&s->kit, &s->conns, conn, body);
+    if (chunked) {
+        conn_output(&s->kit, &s->conns, conn,
+                    !last ? SPAN("\r\n") : body.bytes ? SPAN("\r\n0\r\n\r\n") : SPAN("0\r\n\r\n"));
+    }
+    return true;
+}
+
+/* -- requests -- */
+
+/* The request is answered: on to the next, or close in peace. */
+static void request_end(struct mps_server *s, struct conn *conn) {
+    if (conn->state == CONN_ABORT) {
+        return;
+    }
+    conn->request = (struct request_marks){0};
+    conn->producer = (struct producer){0};
+    conn->served = true;
+    if (conn->keep_alive) {
+        conn_enter(&s->kit, &s->conns, conn, CONN_HEAD);
+    } else {
+        conn_finish(&s->kit, &s->conns, conn);
+    }
+}
+
+/* The handler left its answer to a producer. What fits the scratch goes out with its length, the
+   rest is written as the peer reads. */
+static void answer_produce(struct request *r) {
+    struct conn *conn = r->conn;
+    struct text t = answer_text(r);
+    bool last = produce(r->s, conn, &conn->producer, &t), chunked = r->head->minor > 0;
+    struct answer a = {200, t.bytes, r->produce_type, span_z(r->extra)};
+    if (last) {
+        answer_send(r, &a, text_span(&t));
+        return;
+    }
+    a.body_bytes = chunked ? BODY_CHUNKED : BODY_UNTIL_CLOSE;
+    conn->keep_alive = conn->keep_alive && chunked;
+    if (!answer_send(r, &a, SPAN("")) || r->head->method == HTTP_HEAD) {
+        return;
+    }
+    conn->request.minor = r->head->minor;
+    if (produce_send(r->s, conn, text_span(&t), chunked, false)) {
+        conn_enter(&r->s->kit, &r->s->conns, conn, CONN_ANSWER);
+    }
+}
+
+/* Goes on with a long answer. */
+static void answer_continue(struct mps_server *s, struct conn *conn) {
+    struct text t = text_on(server_answer(s), size_min(s->answer_bytes,
+                                                       conn_output_free(&s->conns, conn)));
+    bool last = produce(s, conn, &conn->producer, &t);
+    if (produce_send(s, conn, text_span(&t), conn->request.minor > 0, last)) {
+        conn_wait(&s->kit, &s->conns, conn);
+        if (last) {
+            request_end(s, conn);
+        }
+    }
+}
+
+/* A request as far as it is known; `head` NULL when there is none worth the name. */
+static void request_make(struct request *r, struct mps_server *s, struct conn *conn,
+                         const struct http_head *head) {
+    memset(r, 0, offsetof(struct request, id));
+    r->s = s;
+    r->conn = conn;
+    r->head = head;
+    r->route_index = ROUTE_NONE;
+    r->client = conn->peer;
+    r->extra[0] = 0;
+    if (head && client_walk(&s->trusted_proxies, &r->client, head->fields[HTTP_X_FORWARDED_FOR])) {
+        client_walk(&s->trusted_proxies, &r->client, head->forwarded_rest);
+    }
+    struct span id = head ? head->fields[HTTP_X_REQUEST_ID] : SPAN("");
+    bool good = id.bytes >= 1 && id.bytes <= 64;
+    for (size_t i = 0; good && i < id.bytes; i++) {
+        u8 c = (u8)id.at[i];
+        good = ascii_digit(c) || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || c == '.' ||
+               c == '_' || c == '-';
+    }
+    if (good) {
+        copy_z(r->id, sizeof r->id, id);
+        return;
+    }
+    u8 made[8];
+    u64 serial = ++s->request_serial;
+    u64 mixed = siphash(&s->request_key, &serial, sizeof serial);
+    store_be32(made, (u32)(mixed >> 32));
+    store_be32(made + 4, (u32)mixed);
+    struct text t = text_on(r->id, sizeof r->id - 1);
+    text_hex(&t, made, sizeof made);
+    r->id[t.bytes] = 0;
+}
+
+/* Answers what cannot be taken further; the rest of its connection's input is discarded. */
+static void request_refuse(struct request *r, mps_error error) {
+    r->conn->keep_alive = false;
+    answer_error(r, error);
+    request_end(r->s, r->conn);
+}
+
+/* Does the path match the pattern? {code} takes one segment, decoded. */
+static bool route_match(const char *pattern, struct span path, struct request *r) {
+    size_t at = 0;
+    for (; *pattern; pattern++) {
+        if (*pattern == '{') {
+            size_t start = at;
+            while (at < path.bytes && path.at[at] != '/') {
+                at++;
+            }
+            i64 bytes = http_percent_decode(span_of(path.at + start, at - start), false,
+                                            r->param_text, sizeof r->param_text);
+            r->param = span_of(r->param_text, bytes > 0 ? (size_t)bytes : 0);
+            pattern = pattern + strlen("{code}") - 1;
+        } else if (at >= path.bytes || path.at[at++] != *pattern) {
+            return false;
+        }
+    }
+    return at == path.bytes;
+}
+
+static bool route_serves(const struct route *route, enum http_method method) {
+    return route->method == method || (method == HTTP_HEAD && route->method == HTTP_GET);
+}
+
+/* Finds the row; else 404, 405 with what the path takes, or 501. OPTIONS finds nothing and is
+   answered by its Allow list. */
+static mps_error route_find(struct request *r) {
+    struct text t = text_on(r->allow, sizeof r->allow - 1);
+    for (u32 i = 0; i < COUNT_OF(routes); i++) {
+        if (!route_match(routes[i].path, r->head->path, r)) {
+            continue;
+        }
+        if (route_serves(&routes[i], r->head->method)) {
+            r->route = &routes[i];
+            r->route_index = i;
+            return MPS_OK;
+        }
+        text_z(&t, http_method_names[routes[i].method]);
+        text_z(&t, routes[i].method == HTTP_GET ? ", HEAD, " : ", ");
+    }
+    if (r->head->method == HTTP_METHODS) {
+        return MPS_E_METHOD_UNKNOWN;
+    }
+    bool everything = span_equal(r->head->path, SPAN("*"));
+    text_z(&t, everything ? "GET, HEAD, POST, PUT, DELETE, OPTIONS" : "OPTIONS");
+    r->allow[t.bytes] = 0;
+    r->error_allow = r->allow;
+    if (t.bytes == strlen("OPTIONS")) {
+        return MPS_E_NOT_FOUND;
+    }
+    return r->head->method == HTTP_OPTIONS ? MPS_OK : MPS_E_METHOD_NOT_ALLOWED;
+}
+
+/* CORS preflight, and OPTIONS in general. */
+static void answer_options(struct request *r) {
+    char extra[320];
+    struct text e = text_on(extra, sizeof extra);
+    TEXT_LITERAL(&e, "\r\nAllow: ");
+    text_z(&e, r->error_allow);
+    TEXT_LITERAL(&e, "\r\nAccess-Control-Allow-Methods: ");
+    text_z(&e, r->error_allow);
+    TEXT_LITERAL(&e, "\r\nAccess-Control-Allow-Headers: Authorization, Content-Type, X-Signature, "
+                     "X-Request-Id, If-None-Match\r\nAccess-Control-Max-Age: 86400");
+    struct answer a = {204, BODY_NONE, "", text_span(&e)};
+    answer_send(r, &a, SPAN(""));
+}
+
+/* The token of the request. Sets `waits` when the game answers later. */
+static mps_error request_authenticate(struct request *r) {
+    struct mps_server *s = r->s;
+    struct span field = r->head->fields[HTTP_AUTHORIZATION];
+    struct span scheme = span_of(field.at, size_min(field.bytes, 7));
+    bool signed_here;
+    if (r->resumed) {
+        return r->has_claims ? MPS_OK : MPS_E_TOKEN_INVALID;
+    }
+    if (!span_equal_fold(scheme, SPAN("Bearer "))) {
+        return MPS_E_AUTH_REQUIRED;
+    }
+    struct span token = span_trim(span_of(field.at + 7, field.bytes - 7));
+    i64 uptime_s = (i64)((s->kit.now - s->kit.born) / S_US);
+    struct auth_clock clock = {kit_unix_ms(&s->kit) / 1000, uptime_s, s->kit.wall_known};
+    mps_error error = auth_verify(&s->auth, &clock, token, near_get(s, s->work), s->work_bytes,
+                                  &r->claims, &signed_here);
+    if (signed_here || !s->config.hooks.authenticate) {
+        r->has_claims = !error;
+        return error;
+    }
+    u64 ticket = ++s->auth_serial << 32 | (conn_index(&s->conns, r->conn) + 1);
+    memset(&r->claims, 0, sizeof r->claims);
+    switch (s->config.hooks.authenticate(s->config.hooks.user, token.at, token.bytes, ticket,
+                                         &r->claims.who)) {
+    case MPS_YES:
+        r->has_claims = identity_complete(&r->claims.who);
+        return r->has_claims ? MPS_OK : MPS_E_TOKEN_INVALID;
+    case MPS_LATER:
+        r->conn->auth_ticket = ticket;
+        r->waits = true;
+        return MPS_OK;
+    case MPS_NO:
+        break;
+    }
+    return MPS_E_TOKEN_INVALID;
+}
+
+/* What the row of the route asks of the caller. */
+static mps_error request_authorize(struct request *r) {
+    bool offered = r->head->fields[HTTP_AUTHORIZATION].at != NULL;
+    enum route_auth auth = r->route->auth;
+    if (auth == ROUTE_OPEN || (auth == ROUTE_OPTIONAL && !offered)) {
+        return MPS_OK;
+    }
+    if (auth == ROUTE_METRICS &&
+        (r->s->config.dev || address_is_loopback(&r->client) ||
+         ranges_have(&r->s->metrics_allow, &r->client))) {
+        return MPS_OK;
+    }
+    if (auth == ROUTE_METRICS && !offered) {
+        return MPS_E_METRICS_FORBIDDEN;
+    }
+    mps_error error = request_authenticate(r);
+    if (error || r->waits || auth == ROUTE_USER || auth == ROUTE_OPTIONAL) {
+        return error;
+    }
+    return r->claims.who.role == MPS_ROLE_ADMIN ? MPS_OK
+           : auth == ROUTE_METRICS              ? MPS_E_METRICS_FORBIDDEN
+                                                : MPS_E_FORBIDDEN;
+}
+
+/* Loopback is free of limits with dev. */
+static mps_error request_limit(struct request *r) {
+    if (r->route && r->route->free_of_limits) {
+        return MPS_OK;
+    }
+    if (r->s->config.dev && address_is_loopback(&r->client)) {
+        return MPS_OK;
+    }
+    u64 wait_us = rate_spend(&r->s->kit, &r->s->rates, RATE_REQUESTS, &r->client);
+    if (!wait_us) {
+        return MPS_OK;
+    }
+    metrics_count(&r->s->kit.metrics, COUNTER_RATE_LIMITED);
+    r->retry_s = (u32)((wait_us + S_US - 1) / S_US);
+    return MPS_E_RATE_LIMITED;
+}
+
+/* A complete request: checks what its row says, then lets the handler work. False when the game
+   has to be waited for. */
+static bool request_dispatch(struct request *r) {
+    mps_error error = route_find(r);
+    bool preflight = !error && !r->route;
+    if (!r->resumed) { /* it was counted before the game was asked */
+        mps_error limited = request_limit(r);
+        error = limited ? limited : error;
+    }
+    if (!error && r->route && r->route->new_work && r->s->drain != DRAIN_NO) {
+        error = MPS_E_DRAINING;
+    }
+    if (!error && r->route) {
+        error = request_authorize(r);
+    }
+    if (r->waits) {
+        return false;
+    }
+    if (!error && preflight) {
+        answer_options(r);
+    } else if (!error) {
+        error = r->route->handler(r);
+    }
+    if (error) {
+        answer_error(r, error);
+    } else if (r->conn->producer.kind) {
+        answer_produce(r);
+    }
+    if (r->conn->state != CONN_ANSWER) {
+        request_end(r->s, r->conn);
+    }
+    return true;
+}
+
+/* -- from bytes to requests -- */
+
+enum step {
+    STEP_MORE, /* the request is not complete */
+    STEP_DONE, /* answered; its bytes are used */
+    STEP_STOP  /* nothing further is read from this connection now */
+};
+
+/* The head is complete: what can be judged now is, so that no body is read in vain. */
+static mps_error request_admit(struct request *r) {
+    const struct http_head *head = r->head;
+    struct request_marks *marks = &r->conn->request;
+    if (head->content_coded) {
+        return MPS_E_CONTENT_CODING;
+    }
+    mps_error error = route_find(r);
+    if (error) {
+        return error;
+    }
+    if (head->content_length > r->s->config.body_bytes_max) {
+        r->error_limit = r->s->config.body_bytes_max;
+        return MPS_E_BODY_TOO_LARGE;
+    }
+    marks->body_bytes = head->chunked ? 0 : (size_t)head->content_length;
+    if (head->expects_continue && head->minor > 0 &&
+        !conns_output_reserve(&r->s->kit, &r->s->conns, r->conn, 32)) {
+        conn_output(&r->s->kit, &r->s->conns, r->conn, SPAN("HTTP/1.1 100 Continue\r\n\r\n"));
+    }
+    return MPS_OK;
+}
+
+/* Reads on in a head; > 0 when it is complete, 0 for more, < 0 when it was refused. */
+static i64 request_head(struct mps_server *s, struct conn *conn, const char *at, size_t bytes,
+                        struct http_head *head) {
+    struct request r;
+    struct http_limits limits = {s->config.head_bytes_max, s->config.target_bytes_max};
+    if (!conn->request.started) {
+        conn->request.started = s->kit.now;
+        conn->since = s->kit.now;
+    }
+    i64 head_bytes = http_head_parse(at, bytes, &conn->request.scanned, &limits, head);
+    if (!head_bytes) {
+        return 0;
+    }
+    conn->keep_alive = head_bytes > 0 && head->keep_alive && s->drain == DRAIN_NO;
+    if (head_bytes < 0) {
+        request_make(&r, s, conn, NULL);
+        request_refuse(&r, (mps_error)head_bytes);
+        return -1;
+    }
+    if (head->chunked || head->content_length > 0) {
+        request_make(&r, s, conn, head);
+        mps_error error = request_admit(&r);
+        if (error) {
+            request_refuse(&r, error);
+            return -1;
+        }
+    }
+    conn->request.head_bytes = (u32)head_bytes;
+    return head_bytes;
+}
+
+/* Reads on in a body: > 0 when it is complete (1), 0 for more, < 0 when it was refused. Decoded
+   chunks close up: what is kept is never more than head and body and a line in the making. */
+static int request_body(struct mps_server *s, struct conn *conn, const struct http_head *head,
+                        char *at, size_t *bytes) {
+    struct request r;
+    struct request_marks *m = &conn->request;
+    if (!head->chunked) {
+        m->raw_at = m->body_bytes;
+        return *bytes - m->head_bytes >= m->body_bytes;
+    }
+    char *body = at + m->head_bytes;
+    size_t end = *bytes - m->head_bytes;
+    int state = http_chunks_decode(&m->chunks, body, &m->body_bytes, &m->raw_at, end,
+                                   s->config.body_bytes_max);
+    if (state < 0) {
+        request_make(&r, s, conn, head);
+        r.error_limit = state == MPS_E_BODY_TOO_LARGE ? s->config.body_bytes_max : 0;
+        request_refuse(&r, (mps_error)state);
+        return -1;
+    }
+    if (state == 0) {
+        memmove(body + m->body_bytes, body + m->raw_at, end - m->raw_at);
+        *bytes -= m->raw_at - m->body_bytes;
+        m->raw_at = m->body_bytes;
+    }
+    return state;
+}
+
+/* One request from `at`. `bytes` may shrink: decoding a chunked body closes the gaps. */
+static enum step request_step(struct mps_server *s, struct conn *conn, char *at, size_t *bytes,
+                              size_t *used, const mps_identity *granted) {
+    struct http_head head;
+    struct request r;
+    struct http_limits limits = {s->config.head_bytes_max, s->config.target_bytes_max};
+    if (!conn->request.head_bytes) {
+        i64 head_bytes = request_head(s, conn, at, *bytes, &head);
+        if (head_bytes <= 0) {
+            return head_bytes ? STEP_STOP : STEP_MORE;
+        }
+    } else {
+        size_t scanned = 0;
+        i64 again = http_head_parse(at, conn->request.head_bytes, &scanned, &limits, &head);
+        MPS_ASSERT(again == (i64)conn->request.head_bytes);
+        (void)again;
+    }
+    int body = request_body(s, conn, &head, at, bytes);
+    if (body <= 0) {
+        if (!body && conn->state == CONN_HEAD) {
+            conn_enter(&s->kit, &s->conns, conn, CONN_BODY);
+        }
+        return body ? STEP_STOP : STEP_MORE;
+    }
+    request_make(&r, s, conn, &head);
+    r.body = at + conn->request.head_bytes;
+    r.body_bytes = conn->request.body_bytes;
+    *used = conn->request.head_bytes + conn->request.raw_at;
+    if (granted) {
+        r.resumed = true;
+        r.claims = (struct auth_claims){.who = *granted};
+        r.has_claims = granted->id[0] != 0; /* else the game said no */
+    }
+    if (!request_dispatch(&r)) {
+        conn_enter(&s->kit, &s->conns, conn, CONN_AUTH);
+        *used = 0;
+        return STEP_STOP;
+    }
+    return STEP_DONE;
+}
+
+/* Outcomes that one request may make: closing a full lobby makes most. */
+static bool requests_may_go_on(const struct mps_server *s, const struct conn *conn) {
+    return conn->out_bytes <= s->conns.output_bytes_max / 2 &&
+           outcomes_room(&s->kit.outcomes, s->lobbies.players_max + 4);
+}
+
+/* Answers the requests in `view`, at most requests_per_call, and keeps the rest. */
+static void requests_run(struct mps_server *s, struct conn *conn, struct input_view view,
+                         const mps_identity *granted) {
+    size_t at = 0, used;
+    bool more = true;
+    conn->ready = false;
+    for (u32 i = 0; at < view.bytes && more; i++) {
+        if (i == s->config.requests_per_call || !requests_may_go_on(s, conn)) {
+            conn->ready = true;
+            break;
+        }
+        size_t bytes = view.bytes - at;
+        enum step step = request_step(s, conn, view.at + at, &bytes, &used, granted);
+        view.bytes = at + bytes;
+        at += step == STEP_DONE ? used : 0;
+        granted = NULL;
+        more = step == STEP_DONE && conn->state == CONN_HEAD;
+        conn->ready = step == STEP_DONE && conn->state == CONN_ANSWER && at < view.bytes;
+    }
+    if (conn->state >= CONN_FINISH) {
+        return; /* what is left is discarded */
+    }
+    if (!conn_input_end(&s->conns, conn, view, at)) {
+        metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
+        conn_abort(&s->kit, &s->conns, conn);
+        return;
+    }
+    conn_check_starved(&s->kit, &s->conns, conn);
+    conn_want_work(&s->conns, conn);
+    conn_wait(&s->kit, &s->conns, conn);
+    if (conn->ended && conn->state != CONN_AUTH && conn->state != CONN_ANSWER && !conn->ready) {
+        conn_finish(&s->kit, &s->conns, conn);
+    }
+}
+
+/* Work that waited for output to drain, or for its turn. */
+static void conn_work(struct mps_server *s, struct conn *conn) {
+    struct input_view view;
+    if (conn->state == CONN_ANSWER) {
+        answer_continue(s, conn);
+        if (conn->state == CONN_ANSWER || conn->state >= CONN_FINISH) {
+            conn_want_work(&s->conns, conn);
+            return;
+        }
+    }
+    conn_input_begin(&s->conns, conn, NULL, 0, &view);
+    requests_run(s, conn, view, NULL);
+    conn_mark(&s->conns, conn); /* room may have come back */
+}
+
+static void conn_input(struct mps_server *s, struct conn *conn, char *bytes, size_t count) {
+    struct input_view view;
+    s->kit.metrics.counters[COUNTER_BYTES_IN] += count;
+    if (conn->state >= CONN_FINISH) {
+        return; /* discarded, RFC 9112, 9.6 */
+    }
+    if (!conn_input_begin(&s->conns, conn, bytes, count, &view)) {
+        metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
+        conn_abort(&s->kit, &s->conns, conn);
+        return;
+    }
+    requests_run(s, conn, view, NULL);
+}
+
+/* The peer has said all: answer what is complete, then close. */
+static void conn_eof(struct mps_server *s, struct conn *conn) {
+    conn->ended = true;
+    switch ((enum conn_state)conn->state) {
+    case CONN_HEAD:
+    case CONN_BODY:
+        if (!conn->ready) {
+            conn_finish(&s->kit, &s->conns, conn);
+        }
+        break;
+    case CONN_LINGER:
+        conn_abort(&s->kit, &s->conns, conn);
+        break;
+    default:
+        break; /* an answer is under way */
+    }
+}
+
+/* Patience is at its end; what is said depends on what was waited for. */
+static void conn_timed_out(struct mps_server *s, struct conn *conn) {
+    struct request r;
+    struct kit *k = &s->kit;
+    bool stuck = conn->out_bytes || conn->state == CONN_ANSWER || conn->state == CONN_FINISH;
+    bool idle = conn->state == CONN_HEAD && !conn->in_bytes;
+    if (conn->state == CONN_LINGER) {
+        conn_abort(k, &s->conns, conn);
+        return;
+    }
+    if (stuck && !conn->starved) {
+        metrics_count(&k->metrics, COUNTER_CLOSED_SLOW);
+        outcomes_add(&k->outcomes, OUTCOME_SLOW_READER,
+                     pool_handle(&s->conns.pool, conn_index(&s->conns, conn)), 0);
+        conn_abort(k, &s->conns, conn);
+        return;
+    }
+    metrics_count(&k->metrics, idle ? COUNTER_CLOSED_IDLE : COUNTER_CLOSED_TIMEOUT);
+    if (idle) {
+        conn_finish(k, &s->conns, conn);
+        return;
+    }
+    request_make(&r, s, conn, NULL);
+    request_refuse(&r, conn->starved              ? MPS_E_INPUTS_FULL
+                       : conn->state == CONN_AUTH ? MPS_E_AUTH_TIMEOUT
+                                                  : MPS_E_REQUEST_TIMEOUT);
+}
+
+/* A new connection: served, told that it cannot be, or 0. */
+static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_address *local) {
+    struct kit *k = &s->kit;
+    struct conns *c = &s->conns;
+    struct request r;
+    bool free = s->config.dev && address_is_loopback(peer);
+    bool full = c->pool.used >= c->live_max;
+    u64 wait_us = free ? 0 : rate_spend(k, &s->rates, RATE_CONNECTIONS, peer);
+    u64 handle = s->drain >= DRAIN_CLOSING ? 0 : pool_take(&c->pool);
+    if (full) {
+        metrics_count(&k->metrics, COUNTER_FULL_CONNECTIONS);
+    }
+    if (!handle) {
+        metrics_count(&k->metrics, COUNTER_REFUSED_SILENT);
+        return 0;
+    }
+    struct conn *conn = pool_get(&c->pool, handle);
+    conn->peer = *peer;
+    conn->local = *local;
+    conn->since = k->now;
+    conn_enter(k, c, conn, CONN_HEAD);
+    if (!full && !wait_us) {
+        metrics_count(&k->metrics, COUNTER_CONNECTIONS_OPENED);
+        return handle;
+    }
+    metrics_count(&k->metrics, full ? COUNTER_REFUSED_FULL : COUNTER_REFUSED_RATE);
+    request_make(&r, s, conn, NULL);
+    r.retry_s = full ? 1 : (u32)((wait_us + S_US - 1) / S_US);
+    request_refuse(&r, full ? MPS_E_CONNECTIONS_FULL : MPS_E_RATE_LIMITED);
+    return handle;
+}
+
+static void conn_close(struct mps_server *s, struct conn *conn) {
+    u64 handle = pool_handle(&s->conns.pool, conn_index(&s->conns, conn));
+    if (conn->state != CONN_ABORT) {
+        conn_abort(&s->kit, &s->conns, conn);
+    }
+    queue_remove(&s->conns.dirty, &s->conns.pool, handle_index(handle));
+    pool_give(&s->conns.pool, handle);
+}
+
+/* == 87 settle ===================================================================================
+   Tells the game and the log what happened, before the call that made it happen returns. Hooks run
+   only here and in the handlers above; what they do may add outcomes, which are settled too, at
+   most settle_max in one call. Records kept for the telling are given back here. */
+
+static void settle_lobby(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
+    const struct lobby *lobby = pool_get(&s->lobbies.pool, o->subject);
+    bool opened = o->kind == OUTCOME_LOBBY_OPENED;
+    mps_log_record record;
+    MPS_ASSERT(lobby);
+    if (server_log_begin(s, opened ? LOG_ITEM_LOBBY_OPENED : LOG_ITEM_LOBBY_CLOSED, &record)) {
+        log_text(&record, "code", span_z(lobby->code));
+        if (opened) {
+            log_text(&record, "scene", span_z(lobby->scene));
+            log_number(&record, "max_players", lobby->max_players);
+        }
+        log_emit(&s->log, &record);
+    }
+    if (opened && hooks->lobby_opened) {
+        hooks->lobby_opened(hooks->user, (mps_lobby){o->subject}, lobby->code);
+    } else if (!opened && hooks->lobby_closed) {
+        hooks->lobby_closed(hooks->user, (mps_lobby){o->subject}, lobby->code);
+    }
+    if (!opened) {
+        pool_give(&s->lobbies.pool, o->subject);
+    }
+}
+
+static void settle_player(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
+    const struct player *player = player_get(&s->lobbies, o->subject);
+    bool joined = o->kind == OUTCOME_PLAYER_JOINED;
+    mps_log_record record;
+    MPS_ASSERT(player);
+    const struct lobby *lobby = pool_get(&s->lobbies.pool, player->lobby);
+    MPS_ASSERT(lobby);
+    if (server_log_begin(s, joined ? LOG_ITEM_PLAYER_JOINED : LOG_ITEM_PLAYER_LEFT, &record)) {
+        log_text(&record, "code", span_z(lobby->code));
+        log_number(&record, "player_id", player->id);
+        log_text(&record, "name", span_z(player->name));
+        if (!joined) {
+            log_text(&record, "cause", span_z(leave_causes[o->cause]));
+        }
+        log_emit(&s->log, &record);
+    }
+    if (joined && hooks->player_joined) {
+        hooks->player_joined(hooks->user, (mps_lobby){player->lobby}, player->id, player->name);
+    } else if (!joined && hooks->player_left) {
+        hooks->player_left(hooks->user, (mps_lobby){player->lobby}, player->id);
+    }
+    if (!joined) {
+        pool_give(&s->lobbies.players, o->subject);
+    }
+}
+
+static void settle_slow_reader(struct mps_server *s, const struct outcome *o) {
+    const struct conn *conn = pool_get(&s->conns.pool, o->subject);
+    char peer[ADDRESS_TEXT_MAX];
+    struct text t = text_on(peer, sizeof peer);
+    mps_log_record record;
+    if (conn && server_log_begin(s, LOG_ITEM_SLOW_READER, &record)) {
+        address_put(&t, &conn->peer);
+        log_text(&record, "peer", text_span(&t));
+        log_emit(&s->log, &record);
+    }
+}
+
+static void settle(struct mps_server *s) {
+    struct outcome o;
+    for (u32 i = 0; i < s->config.settle_max && outcomes_take(&s->kit.outcomes, &o); i++) {
+        switch (o.kind) {
+        case OUTCOME_LOBBY_OPENED:
+        case OUTCOME_LOBBY_CLOSED:
+            settle_lobby(s, &o);
+            break;
+        case OUTCOME_PLAYER_JOINED:
+        case OUTCOME_PLAYER_LEFT:
+            settle_player(s, &o);
+            break;
+        case OUTCOME_SLOW_READER:
+            settle_slow_reader(s, &o);
+            break;
+        }
+    }
+}
+
+/* == 88 advance ==================================================================================
+   What time does: due timers and work that was left over, in slices of settle_max. */
+
+static void timer_conn(struct mps_server *s, u32 index) {
+    struct conn *conn = conn_at(&s->conns, index);
+    /* The connection may have been put off without its timer being touched. */
+    if (conn_deadline(&s->conns, conn) > s->kit.now) {
+        conn_wait(&s->kit, &s->conns, conn);
+    } else {
+        conn_timed_out(s, conn);
+    }
+}
+
+static void timer_lobby(struct mps_server *s, u32 index) {
+    lobby_close(&s->kit, &s->lobbies, pool_handle(&s->lobbies.pool, index));
+}
+
+static void timer_player(struct mps_server *s, u32 index) {
+    player_leave(&s->kit, &s->lobbies, index, LEAVE_SILENT);
+}
+
+static void timer_server(struct mps_server *s, u32 index) {
+    MPS_ASSERT(index == SERVER_TIMER_DRAIN && s->drain == DRAIN_GRACE);
+    s->drain = DRAIN_CLOSING;
+    s->drain_sweep = 0;
+}
+
+static void (*const timers[TIMER_KINDS])(struct mps_server *s, u32 index) = {
+    [TIMER_CONN] = timer_conn,
+    [TIMER_LOBBY] = timer_lobby,
+    [TIMER_PLAYER] = timer_player,
+    [TIMER_SERVER] = timer_server,
+};
+
+static void advance_timers(struct mps_server *s) {
+    enum timer_kind kind;
+    u32 index;
+    for (u32 i = 0; i < s->config.settle_max; i++) {
+        if (!outcomes_room(&s->kit.outcomes, s->lobbies.players_max + 4) ||
+            !timer_take(&s->kit.timers, s->kit.now, &kind, &index)) {
+            return;
+        }
+        timers[kind](s, index);
+    }
+}
+
+static void advance_work(struct mps_server *s) {
+    u32 left = u32_min(s->conns.work.count, s->config.settle_max);
+    for (; left; left--) {
+        u32 first = queue_pop(&s->conns.work, &s->conns.pool);
+        if (first && requests_may_go_on(s, conn_at(&s->conns, first - 1))) {
+            conn_work(s, conn_at(&s->conns, first - 1));
+        } else if (first) {
+            conn_want_work(&s->conns, conn_at(&s->conns, first - 1));
+        }
+    }
+}
+
+static bool drain_sweeping(const struct mps_server *s) {
+    return (s->drain == DRAIN_GRACE || s->drain == DRAIN_CLOSING) &&
+           s->drain_sweep < s->conns.pool.capacity;
+}
+
+/* Nobody is left to wait for: no connection and, within the grace period, no lobby player. */
+static bool drain_over(const struct mps_server *s) {
+    bool nobody = !s->conns.pool.used && (s->drain == DRAIN_CLOSING || !s->lobbies.players.used);
+    return (s->drain == DRAIN_GRACE || s->drain == DRAIN_CLOSING) && nobody && !drain_sweeping(s);
+}
+
+/* Idle connections go at once, the others when the grace period is over. */
+static void advance_drain(struct mps_server *s) {
+    struct conns *c = &s->conns;
+    for (u32 i = 0; i < s->config.settle_max && drain_sweeping(s); i++) {
+        u32 index = s->drain_sweep++;
+        struct conn *conn = conn_at(c, index);
+        bool last_call = s->drain == DRAIN_CLOSING;
+        if (pool_alive(&c->pool, index) && conn->state < CONN_FINISH &&
+            (last_call || drain_idle(conn))) {
+            conn->keep_alive = false;
+            if (conn->state != CONN_ANSWER) {
+                conn_finish(&s->kit, c, conn);
+            }
+        }
+    }
+    if (drain_over(s)) {
+        mps_log_record record;
+        s->drain = DRAIN_DONE;
+        timer_clear(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_DRAIN);
+        if (server_log_begin(s, LOG_ITEM_DRAINED, &record)) {
+            log_emit(&s->log, &record);
+        }
+    }
+}
+
+static u64 server_deadline(const struct mps_server *s) {
+    bool now =
+        s->kit.outcomes.count || s->conns.work.count || drain_sweeping(s) || drain_over(s);
+    return now ? 0 : timer_next(&s->kit.timers);
+}
+
+/* == 90 api ======================================================================================
+   Thin wrappers: look the handle up, keep hooks from coming back in, settle before returning. */
+
+/* Begins a call that a hook must not make; false when one does. */
+static bool call_begin(mps_server *s, u64 now) {
+    MPS_ASSERT(s && s->magic == SERVER_MAGIC);
+    if (s->in_call) {
+        return false;
+    }
+    s->in_call = true;
+    kit_tick(&s->kit, now);
+    return true;
+}
+
+static void call_end(mps_server *s) {
+    settle(s);
+    s->in_call = false;
+}
 
 const char *mps_error_code(mps_error error) {
     return error_row(error)->code;
@@ -3644,4 +8639,515 @@ const char *mps_error_code(mps_error error) {
 
 const char *mps_error_text(mps_error error) {
     return error_row(error)->text;
+}
+
+size_t mps_log_text(const mps_log_record *r, char *line, size_t capacity) {
+    static const char *const levels[] = {"INFO ", "DEBUG", "INFO ", "WARN ", "ERROR", "OFF  "};
+    struct text t = text_on(line, capacity);
+    if (r->unix_ms) {
+        date_put_iso(&t, r->unix_ms);
+    } else {
+        TEXT_LITERAL(&t, "up ");
+        text_u64(&t, r->now_us / MS_US);
+        TEXT_LITERAL(&t, "ms");
+    }
+    text_char(&t, ' ');
+    text_z(&t, levels[r->level]);
+    text_char(&t, ' ');
+    text_z(&t, r->text);
+    for (u32 i = 0; i < r->fields_count; i++) {
+        text_char(&t, ' ');
+        text_z(&t, r->fields[i].name);
+        text_char(&t, '=');
+        log_put_value(&t, &r->fields[i]);
+    }
+    return t.bytes;
+}
+
+size_t mps_log_json(const mps_log_record *record, char *line, size_t capacity) {
+    struct text t = text_on(line, capacity);
+    log_put_json(&t, record);
+    return t.bytes;
+}
+
+mps_error mps_config_read(mps_config *config, char *json, size_t bytes, mps_fault *fault) {
+    mps_fault ignored;
+    fault = fault ? fault : &ignored;
+    memset(fault, 0, sizeof *fault);
+    mps_config changed = *config;
+    mps_error error = config_read(&changed, json, bytes, fault);
+    if (!error) {
+        *config = changed;
+        memset(fault, 0, sizeof *fault);
+    }
+    return error;
+}
+
+mps_error mps_config_check(const mps_config *config, mps_fault *fault) {
+    mps_config effective = config_effective(config);
+    if (fault) {
+        memset(fault, 0, sizeof *fault);
+    }
+    return config_check(&effective, fault);
+}
+
+size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
+    mps_config effective = config_effective(config);
+    struct text t = text_on(json, capacity);
+    json_put_open(&t, '{');
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        if (config_keys[i].type != CONFIG_SECRET) {
+            text_z(&t, i ? "" : "\n");
+            size_t before = t.bytes;
+            config_put_row(&t, &effective, &config_keys[i]);
+            text_z(&t, t.bytes > before ? "\n" : "");
+        }
+    }
+    json_put_close(&t, '}');
+    return t.bytes;
+}
+
+size_t mps_memory_needed(const mps_config *config) {
+    struct server_layout o;
+    mps_config effective = config_effective(config);
+    if (config_check(&effective, NULL)) {
+        return 0;
+    }
+    server_layout(&effective, &o);
+    return o.layout.bytes;
+}
+
+bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *out) {
+    struct server_layout o;
+    mps_config effective = config_effective(config);
+    if (config_check(&effective, NULL)) {
+        return false;
+    }
+    server_layout(&effective, &o);
+    if (row >= o.layout.rows) {
+        return false;
+    }
+    *out = o.layout.row[row];
+    return true;
+}
+
+static void server_open_test_lobby(mps_server *s) {
+    struct lobby_wish wish = {.code = SPAN("TEST"), .scene = SPAN("world"), .is_public = true,
+                              .permanent = true, .max_players = s->lobbies.players_max};
+    mps_address nobody = {{0}, 0, 0};
+    lobby_open(&s->kit, &s->lobbies, &wish, &nobody);
+}
+
+mps_error mps_create(mps_server **server, const mps_config *config, void *memory, size_t bytes,
+                     const uint8_t entropy[32]) {
+    struct server_layout o;
+    if (!server || !config || !entropy) {
+        return MPS_E_ARGUMENT;
+    }
+    *server = NULL;
+    mps_config effective = config_effective(config);
+    if (config_check(&effective, NULL)) {
+        return MPS_E_CONFIG;
+    }
+    server_layout(&effective, &o);
+    if (!memory || bytes < o.layout.bytes) {
+        return MPS_E_MEMORY_SIZE;
+    }
+    if ((uintptr_t)memory % SERVER_ALIGN) {
+        return MPS_E_MEMORY_ALIGN;
+    }
+    mps_server *s = memory;
+    memset(s, 0, sizeof *s);
+    s->config = effective;
+    s->memory_bytes = o.layout.bytes;
+    random_seed(&s->kit.random, entropy);
+    mps_error error = server_load(s, &effective, &o, memory);
+    if (error) {
+        return error;
+    }
+    server_create_conns(s, &o, memory);
+    server_create_tables(s, &o, memory);
+    server_create_auth(s, &effective);
+    server_copy_strings(s);
+    server_apply_live(s);
+    s->log.hook = effective.hooks.log;
+    s->log.user = effective.hooks.user;
+    s->magic = SERVER_MAGIC;
+    if (effective.dev) {
+        server_open_test_lobby(s);
+    }
+    *server = s;
+    return MPS_OK;
+}
+
+int mps_reconfigure(mps_server *s, const mps_config *config) {
+    mps_config wanted = config_effective(config);
+    mps_log_record record;
+    int waiting = 0;
+    if (config_check(&wanted, NULL)) {
+        return MPS_E_CONFIG;
+    }
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        const struct config_row *row = &config_keys[i];
+        if (row->type == CONFIG_SECRET || row->type == CONFIG_STRING ||
+            row->type == CONFIG_RANGES ||
+            config_choice(&wanted, row) == config_choice(&s->config, row)) {
+            continue;
+        }
+        waiting += !row->live;
+        if (row->live) {
+            config_choose(&s->config, row, config_choice(&wanted, row));
+        }
+        if (server_log_begin(s, row->live ? LOG_ITEM_CONFIG_CHANGED : LOG_ITEM_CONFIG_WAITS,
+                             &record)) {
+            log_text(&record, "key", span_z(row->key));
+            log_number(&record, "value", config_choice(&wanted, row));
+            log_emit(&s->log, &record);
+        }
+    }
+    server_apply_live(s);
+    s->guest_login = config_guest_login(&s->config, s->has_secret);
+    return waiting;
+}
+
+#define CLOCK_STEP_MS 2000 /* from here on a change of the date is worth a line */
+
+void mps_wall_clock(mps_server *s, uint64_t now, int64_t unix_ms) {
+    mps_log_record record;
+    kit_tick(&s->kit, now);
+    i64 before = kit_unix_ms(&s->kit);
+    bool known = s->kit.wall_known;
+    i64 step = unix_ms - before;
+    s->kit.wall_known = true;
+    s->kit.wall_ms = unix_ms;
+    s->kit.wall_now = s->kit.now;
+    s->date_bytes = 0;
+    if (known && step < CLOCK_STEP_MS && step > -CLOCK_STEP_MS) {
+        return;
+    }
+    if (server_log_begin(s, known ? LOG_ITEM_CLOCK_STEPPED : LOG_ITEM_CLOCK_SET, &record)) {
+        log_number(&record, "step_ms", step);
+        log_emit(&s->log, &record);
+    }
+}
+
+uint64_t mps_advance(mps_server *s, uint64_t now) {
+    if (!call_begin(s, now)) {
+        return 0;
+    }
+    settle(s);
+    advance_timers(s);
+    advance_work(s);
+    advance_drain(s);
+    call_end(s);
+    return server_deadline(s);
+}
+
+uint64_t mps_deadline(const mps_server *s) {
+    return server_deadline(s);
+}
+
+void mps_drain(mps_server *s, uint64_t now, uint32_t grace_ms) {
+    kit_tick(&s->kit, now);
+    server_drain(s, grace_ms);
+}
+
+bool mps_drained(const mps_server *s) {
+    return s->drain == DRAIN_DONE;
+}
+
+void mps_note_call_ns(mps_server *s, uint64_t ns) {
+    histogram_add(&s->kit.metrics.call, ns);
+}
+
+void mps_note_port_error(mps_server *s, const char *what, int code) {
+    mps_log_record record;
+    metrics_count(&s->kit.metrics, COUNTER_PORT_ERRORS);
+    if (server_log_begin(s, LOG_ITEM_PORT_ERROR, &record)) {
+        log_text(&record, "what", span_z(what));
+        log_number(&record, "code", code);
+        log_emit(&s->log, &record);
+    }
+}
+
+mps_conn mps_tcp_open(mps_server *s, uint64_t now, const mps_address *peer,
+                      const mps_address *local) {
+    if (!call_begin(s, now)) {
+        return (mps_conn){0};
+    }
+    mps_conn conn = {conn_open(s, peer, local)};
+    call_end(s);
+    return conn;
+}
+
+size_t mps_tcp_room(const mps_server *s, mps_conn handle) {
+    const struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    return conn ? conn_room(&s->conns, conn) : 0;
+}
+
+mps_error mps_tcp_input(mps_server *s, mps_conn handle, uint64_t now, void *bytes, size_t count) {
+    struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    if (!conn) {
+        return MPS_E_HANDLE;
+    }
+    if (!bytes || count > conn_room(&s->conns, conn)) {
+        return MPS_E_ARGUMENT;
+    }
+    if (!call_begin(s, now)) {
+        return MPS_E_NESTED;
+    }
+    if (count) {
+        conn_input(s, conn, bytes, count);
+    }
+    call_end(s);
+    return MPS_OK;
+}
+
+void mps_tcp_eof(mps_server *s, mps_conn handle, uint64_t now) {
+    struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    if (conn && !conn->ended && call_begin(s, now)) {
+        conn_eof(s, conn);
+        call_end(s);
+    }
+}
+
+void mps_tcp_closed(mps_server *s, mps_conn handle, uint64_t now) {
+    struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    if (conn && call_begin(s, now)) {
+        conn_close(s, conn);
+        call_end(s);
+    }
+}
+
+bool mps_next_output(mps_server *s, mps_conn *handle) {
+    u32 first = queue_pop(&s->conns.dirty, &s->conns.pool);
+    *handle = (mps_conn){first ? pool_handle(&s->conns.pool, first - 1) : 0};
+    return first != 0;
+}
+
+mps_fate mps_tcp_fate(const mps_server *s, mps_conn handle) {
+    const struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    return conn ? conn_fate(conn) : MPS_FATE_ABORT;
+}
+
+size_t mps_tcp_output(const mps_server *s, mps_conn handle, mps_span *spans, size_t max) {
+    const struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    return conn ? output_spans(&s->conns, conn, spans, max) : 0;
+}
+
+void mps_tcp_taken(mps_server *s, mps_conn handle, size_t count) {
+    struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    if (conn) {
+        conn->out_taken += (u32)size_min(count, conn->out_bytes - conn->out_taken);
+    }
+}
+
+void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
+    struct conn *conn = pool_get(&s->conns.pool, handle.id);
+    if (!conn || !count) {
+        return;
+    }
+    u32 room_before = conn_room(&s->conns, conn) != 0;
+    kit_tick(&s->kit, now);
+    count = size_min(count, conn->out_taken);
+    s->kit.metrics.counters[COUNTER_BYTES_OUT] += count;
+    output_sent(&s->conns, conn, (u32)count);
+    conn->progress_at = s->kit.now;
+    conn_want_work(&s->conns, conn);
+    if (!conn->out_bytes) {
+        conn->since = conn->state == CONN_HEAD && !conn->in_bytes ? s->kit.now : conn->since;
+        if (conn->state == CONN_FINISH) {
+            conn_sent_all(&s->kit, &s->conns, conn);
+        }
+    }
+    if (conn->state != CONN_ABORT) {
+        conn_wait(&s->kit, &s->conns, conn);
+    }
+    if (!room_before && conn_room(&s->conns, conn)) {
+        conn_mark(&s->conns, conn);
+    }
+}
+
+void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
+                   const void *bytes, size_t count) {
+    (void)from, (void)to, (void)bytes;
+    kit_tick(&s->kit, now);
+    metrics_count(&s->kit.metrics, COUNTER_DATAGRAMS);
+    metrics_count(&s->kit.metrics,
+                  count > DATAGRAM_BYTES_MAX ? COUNTER_DROPS_OVERSIZE : COUNTER_DROPS_STRANGER);
+}
+
+mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mps_identity *who) {
+    struct input_view view;
+    mps_identity copy;
+    u32 index = (u32)ticket - 1;
+    struct conn *conn = index < s->conns.pool.capacity ? conn_at(&s->conns, index) : NULL;
+    if (!conn || !pool_alive(&s->conns.pool, index) || !ticket || conn->auth_ticket != ticket) {
+        return MPS_E_HANDLE;
+    }
+    if (!call_begin(s, now)) {
+        return MPS_E_NESTED;
+    }
+    conn->auth_ticket = 0;
+    memset(&copy, 0, sizeof copy);
+    if (who) {
+        copy = *who;
+        copy.id[0] = identity_complete(&copy) ? copy.id[0] : 0; /* an empty id: refused */
+    }
+    conn_input_begin(&s->conns, conn, NULL, 0, &view);
+    requests_run(s, conn, view, &copy);
+    conn_mark(&s->conns, conn);
+    call_end(s);
+    return MPS_OK;
+}
+
+size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t secret_bytes,
+                      char *token, size_t capacity) {
+    struct hmac256 key;
+    struct text t = text_on(token, capacity ? capacity - 1 : 0);
+    struct auth_grant grant = {claims->who, claims->issuer ? claims->issuer : "mpserver",
+                               claims->audience, NULL, claims->unix_s,
+                               claims->unix_s + claims->ttl_s, claims->unix_s};
+    hmac256_start(&key, secret, secret_bytes);
+    if (!auth_mint(&t, &grant, &key)) {
+        return 0;
+    }
+    token[t.bytes] = 0;
+    return t.bytes;
+}
+
+mps_lobby mps_lobby_next(const mps_server *s, mps_lobby after) {
+    for (u32 i = (u32)after.id; i < s->lobbies.pool.capacity; i++) {
+        u64 handle = pool_handle(&s->lobbies.pool, i);
+        if (handle && lobby_get(&s->lobbies, handle)) {
+            return (mps_lobby){handle};
+        }
+    }
+    return (mps_lobby){0};
+}
+
+mps_lobby mps_lobby_find(const mps_server *s, const char *code) {
+    return (mps_lobby){lobby_find(&s->lobbies, span_z(code))};
+}
+
+mps_error mps_lobby_get(const mps_server *s, mps_lobby handle, mps_lobby_info *info) {
+    const struct lobby *lobby = lobby_get(&s->lobbies, handle.id);
+    if (!lobby) {
+        return MPS_E_HANDLE;
+    }
+    *info = (mps_lobby_info){lobby->code,      lobby->scene,      lobby->players.count,
+                             lobby->max_players, lobby->is_public, lobby->created_ms};
+    return MPS_OK;
+}
+
+mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t player_id) {
+    const struct lobby *lobby = lobby_get(&s->lobbies, handle.id);
+    u32 at = lobby ? player_find(&s->lobbies, lobby, player_id) : 0;
+    if (!at) {
+        return lobby ? MPS_E_PLAYER_NOT_FOUND : MPS_E_HANDLE;
+    }
+    if (!outcomes_room(&s->kit.outcomes, 1)) {
+        return MPS_E_OUTPUT_FULL;
+    }
+    kit_tick(&s->kit, now);
+    player_leave(&s->kit, &s->lobbies, at - 1, LEAVE_KICKED);
+    if (!s->in_call) {
+        s->in_call = true;
+        call_end(s);
+    }
+    return MPS_OK;
+}
+
+bool mps_check(const mps_server *s) {
+    return s && server_check(s);
+}
+
+/* -- the tables as text -- */
+
+static void doc_config(struct text *t, const struct config_row *row) {
+    const char *const *names;
+    text_z(t, row->key);
+    text_char(t, ' ');
+    if (row->type == CONFIG_U32) {
+        TEXT_LITERAL(t, "= ");
+        text_u64(t, row->defaults[MPS_PRESET_SMALL]);
+        TEXT_LITERAL(t, " (tiny ");
+        text_u64(t, row->defaults[MPS_PRESET_TINY]);
+        TEXT_LITERAL(t, ", large ");
+        text_u64(t, row->defaults[MPS_PRESET_LARGE]);
+        TEXT_LITERAL(t, ") ");
+        text_z(t, row->unit);
+        text_z(t, row->unit[0] ? ", " : "");
+        text_u64(t, row->min);
+        TEXT_LITERAL(t, "..");
+        text_u64(t, row->max);
+    } else if (row->type == CONFIG_PRESET || row->type == CONFIG_SWITCH ||
+               row->type == CONFIG_LEVEL) {
+        config_names(row, &names);
+        TEXT_LITERAL(t, "= ");
+        text_z(t, names[0]);
+    } else {
+        text_z(t, row->type == CONFIG_BOOL     ? "= false"
+                  : row->type == CONFIG_U16    ? "number"
+                  : row->type == CONFIG_RANGES ? "array of strings"
+                                               : "string");
+    }
+    text_z(t, row->live ? "; live: " : ": ");
+    text_z(t, row->doc);
+}
+
+static void doc_route(struct text *t, const struct route *route) {
+    static const char *const auths[] = {"open", "Bearer", "admin", "Bearer optional",
+                                        "loopback, metrics_allow or admin"};
+    text_z(t, http_method_names[route->method]);
+    text_char(t, ' ');
+    text_z(t, route->path);
+    TEXT_LITERAL(t, " (");
+    text_z(t, auths[route->auth]);
+    TEXT_LITERAL(t, "): ");
+    text_z(t, route->doc);
+}
+
+static void doc_error(struct text *t, const struct error_row *row) {
+    text_u64(t, row->http);
+    text_char(t, ' ');
+    text_z(t, row->code);
+    TEXT_LITERAL(t, ": ");
+    text_z(t, row->text);
+}
+
+static void doc_counter(struct text *t, const struct counter_row *row) {
+    TEXT_LITERAL(t, "mpserver_");
+    text_z(t, row->metric);
+    if (row->labels[0]) {
+        text_char(t, '{');
+        text_z(t, row->labels);
+        text_char(t, '}');
+    }
+    text_z(t, row->help[0] ? ": " : "");
+    text_z(t, row->help);
+}
+
+size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
+    const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes), COUNT_OF(errors),
+                           COUNT_OF(counters)};
+    struct text t = text_on(line, capacity);
+    if ((u32)table >= COUNT_OF(rows) || row >= rows[table]) {
+        return 0;
+    }
+    switch (table) {
+    case MPS_DOC_CONFIG:
+        doc_config(&t, &config_keys[row]);
+        break;
+    case MPS_DOC_ROUTES:
+        doc_route(&t, &routes[row]);
+        break;
+    case MPS_DOC_ERRORS:
+        doc_error(&t, &errors[row]);
+        break;
+    case MPS_DOC_METRICS:
+        doc_counter(&t, &counters[row]);
+        break;
+    }
+    return t.bytes;
 }

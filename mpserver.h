@@ -32,8 +32,9 @@
    CONNECTIONS. A connection's fate is OPEN, FINISH (send the rest, shut down writing, go on
    reading until FIN) or ABORT (close the socket now). The port closes a socket on ABORT, or when
    FIN came and everything is sent, and then calls mps_tcp_closed; until that call the handle stays
-   valid. Read only as much as mps_tcp_room says: 0 means leave the bytes in the kernel, and that is
-   how back-pressure reaches the peer.
+   valid. FINISH is said when all output is made: once mps_tcp_output has no span, all is sent. Read
+   only as much as mps_tcp_room says: 0 means leave the bytes in the kernel, and that is how
+   back-pressure reaches the peer.
 
    OUTPUT. Calls never send. They mark connections, and the port drains them once a round with
    mps_next_output: however many answers were made, one gather-write per connection. `taken` says
@@ -175,7 +176,9 @@ const char *mps_error_text(mps_error error);
 
 typedef struct mps_server mps_server; /* lives at the start of the block that mps_create got */
 
-/* Handles. id 0 is none. A handle of something gone never comes to mean something else. */
+/* Handles. id 0 is none. A handle of something gone never comes to mean something else.
+   The low 32 bits of mps_conn.id are an index + 1, and the index is below mps_connections_max: a
+   port may keep its sockets in a plain array. Promised for connections only. */
 typedef struct mps_conn {
     uint64_t id;
 } mps_conn;
@@ -366,6 +369,10 @@ size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity);
 
 /* == life ======================================================================================== */
 
+/* How many connections can be open at once, those that are only refused included (`connections` +
+   `refusals`, defaults filled in); 0 when the configuration is not valid. */
+uint32_t mps_connections_max(const mps_config *config);
+
 /* The exact size of the block for this configuration; 0 when it is not valid. */
 size_t mps_memory_needed(const mps_config *config);
 
@@ -429,7 +436,8 @@ void mps_tcp_eof(mps_server *server, mps_conn conn, uint64_t now);
 void mps_tcp_closed(mps_server *server, mps_conn conn, uint64_t now);
 
 /* The next connection with something to do: bytes to send, room that came back, fate changed.
-   False when there is none. Each is named once until something new happens to it. */
+   False when there is none. Each is named once until something new happens to it, and the one that
+   has waited longest comes first: when one is named twice in a round, all others had a turn. */
 bool mps_next_output(mps_server *server, mps_conn *conn);
 
 mps_fate mps_tcp_fate(const mps_server *server, mps_conn conn);

@@ -1,0 +1,496 @@
+/* main.c: mpserver, the dedicated server: the core and the POSIX port in a process.  SPDX: MIT-0
+
+   One block of memory, taken before the ready line, holds everything: the core, the port, and the
+   text of the configuration file when it is read again. After the ready line nothing allocates.
+
+   Standard output carries the ready line and what was asked to be printed; the log goes to
+   standard error, one write per line, and a reader who stops reading it loses lines, not the
+   server. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "../../platform/posix.h"
+#include "options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HTTP_PORT 8080
+#define UDP_PORT 8081
+#define FILE_BYTES_MAX 65536 /* of the configuration file */
+#define LINE_BYTES 4096      /* of a log line: what a pipe takes whole */
+#define PRINT_BYTES 65536
+#define ROWS_MAX 10000
+#define SECRET_BYTES_GOOD 32 /* RFC 7518, 3.2: as long as the hash */
+#define DESCRIPTORS_SPARE 32 /* beside the connections */
+
+enum { EXIT_RUNTIME = 1, EXIT_USAGE = 2 };
+
+struct app {
+    struct options options;
+    struct mps_posix posix;
+    mps_server *server;
+    char *file_text;                /* FILE_BYTES_MAX, see the top */
+    uint16_t asked_http, asked_udp; /* the ports as configured, 0 for picked ones */
+    uint64_t log_lost;
+    mps_level log_level;
+};
+
+/* == log =========================================================================================
+   A record becomes one line and one write. A pipe that is full costs lines, never time. */
+
+/* True when standard error takes a line now. Setting O_NONBLOCK instead would reach everybody who
+   shares the terminal or pipe. */
+static bool log_ready(void) {
+    struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&fd, 1, 0) == 1 && fd.revents & POLLOUT;
+}
+
+static void log_write(struct app *app, const mps_log_record *record) {
+    char line[LINE_BYTES];
+    bool json = app->options.log_json == 1;
+    size_t bytes = (json ? mps_log_json : mps_log_text)(record, line, sizeof line - 1);
+    line[bytes++] = '\n';
+    ssize_t written = write(STDERR_FILENO, line, bytes);
+    (void)written; /* nowhere to complain */
+}
+
+static void log_hook(void *user, const mps_log_record *record) {
+    struct app *app = user;
+    if (!log_ready()) {
+        app->log_lost++;
+        return;
+    }
+    if (app->log_lost) {
+        mps_log_record lost = {.level = MPS_LOG_WARN,
+                               .item = "log_lost",
+                               .text = "standard error was not read; log lines are lost",
+                               .unix_ms = record->unix_ms,
+                               .now_us = record->now_us,
+                               .fields_count = 1};
+        lost.fields[0] = (mps_log_field){.name = "lines", .number = (int64_t)app->log_lost};
+        app->log_lost = 0;
+        log_write(app, &lost);
+    }
+    log_write(app, record);
+}
+
+/* A line of our own, with one field unless `name` is NULL. `value` NULL: `number` counts. */
+static void log_say(struct app *app, mps_level level, const char *item, const char *text,
+                    const char *name, const char *value, int64_t number) {
+    mps_log_record record = {.level = level,
+                             .item = item,
+                             .text = text,
+                             .unix_ms = mps_posix_unix_ms(),
+                             .now_us = mps_posix_now_us(),
+                             .fields_count = name ? 1 : 0};
+    mps_level least = app->log_level == MPS_LOG_DEFAULT ? MPS_LOG_INFO : app->log_level;
+    record.fields[0] = (mps_log_field){name, value, value ? strlen(value) : 0, number};
+    if (level >= least) {
+        log_hook(app, &record);
+    }
+}
+
+/* == configuration ===============================================================================
+   Each source overrides the ones before: defaults, preset, file, environment, flags. */
+
+#define WHY_BYTES 512
+
+static bool file_read(struct app *app, size_t *bytes, char *why) {
+    const char *name = app->options.config;
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    ssize_t count = 1;
+    *bytes = 0;
+    while (fd >= 0 && count > 0 && *bytes < FILE_BYTES_MAX) {
+        count = read(fd, app->file_text + *bytes, FILE_BYTES_MAX - *bytes);
+        *bytes += count > 0 ? (size_t)count : 0;
+    }
+    int code = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (fd < 0 || count < 0) {
+        snprintf(why, WHY_BYTES, "%s: %s", name, strerror(code));
+        return false;
+    }
+    if (*bytes == FILE_BYTES_MAX) {
+        snprintf(why, WHY_BYTES, "%s: larger than %d bytes", name, FILE_BYTES_MAX - 1);
+        return false;
+    }
+    return true;
+}
+
+static void fault_text(const char *file, const mps_fault *fault, char *why) {
+    const char *colon = fault->key[0] ? ": " : "";
+    if (fault->line && file) {
+        snprintf(why, WHY_BYTES, "%s:%u: %s%s%s", file, fault->line, fault->key, colon,
+                 fault->text);
+    } else {
+        snprintf(why, WHY_BYTES, "%s%s%s", fault->key, colon, fault->text);
+    }
+}
+
+static void config_environment(mps_config *config) {
+    const char *secret = getenv("MPSERVER_JWT_SECRET");
+    if (secret && *secret) {
+        config->jwt_secret = secret;
+        config->jwt_secret_bytes = strlen(secret);
+    }
+}
+
+static void config_flags(const struct options *options, mps_config *config) {
+    if (options->preset != NOT_GIVEN) {
+        config->preset = (mps_preset)options->preset;
+    }
+    if (options->http_port != NOT_GIVEN) {
+        config->http_port = (uint16_t)options->http_port;
+    } else if (config->http_port == 0) {
+        config->http_port = HTTP_PORT;
+    }
+    if (options->udp_port != NOT_GIVEN) {
+        config->udp_port = (uint16_t)options->udp_port;
+    } else if (config->udp_port == 0) {
+        config->udp_port = UDP_PORT;
+    }
+    if (options->public_host) {
+        config->public_host = options->public_host;
+    }
+    if (options->log_level != NOT_GIVEN) {
+        config->log_level = (mps_level)options->log_level;
+    }
+    config->dev |= options->dev;
+}
+
+static void on_reload_asked(void *user) {
+    struct app *app = user;
+    mps_posix_reload_soon(&app->posix);
+}
+
+/* Reads everything anew. False: `why` says what is wrong and where. */
+static bool config_build(struct app *app, mps_config *config, char *why) {
+    mps_fault fault = {.error = MPS_OK};
+    size_t bytes;
+    *config = (mps_config){.preset = MPS_PRESET_SMALL};
+    if (app->options.config) {
+        if (!file_read(app, &bytes, why)) {
+            return false;
+        }
+        if (mps_config_read(config, app->file_text, bytes, &fault) != MPS_OK) {
+            fault_text(app->options.config, &fault, why);
+            return false;
+        }
+        config->hooks.reload = on_reload_asked;
+    }
+    config_environment(config);
+    config_flags(&app->options, config);
+    config->hooks.user = app;
+    config->hooks.log = log_hook;
+    if (mps_config_check(config, &fault) != MPS_OK) {
+        fault_text(app->options.config, &fault, why);
+        return false;
+    }
+    return true;
+}
+
+static void on_reload(void *user) {
+    struct app *app = user;
+    mps_config config;
+    char why[WHY_BYTES];
+    if (!app->options.config) {
+        log_say(app, MPS_LOG_INFO, "reload_nothing", "there is no configuration file to reload",
+                NULL, NULL, 0);
+        return;
+    }
+    if (!config_build(app, &config, why)) {
+        log_say(app, MPS_LOG_ERROR, "reload_failed", "the configuration stays as it was", "fault",
+                why, 0);
+        return;
+    }
+    /* A port that was asked for in the same words is the one we have. */
+    if (config.http_port == app->asked_http) {
+        config.http_port = app->posix.http.port;
+    }
+    if (config.udp_port == app->asked_udp) {
+        config.udp_port = app->posix.udp.port;
+    }
+    int waiting = mps_reconfigure(app->server, &config);
+    if (waiting < 0) {
+        log_say(app, MPS_LOG_ERROR, "reload_failed", "the configuration stays as it was", "fault",
+                mps_error_text((mps_error)waiting), 0);
+        return;
+    }
+    app->log_level = config.log_level;
+    log_say(app, MPS_LOG_INFO, "reloaded", "configuration reloaded", "waiting_for_restart", NULL,
+            waiting);
+}
+
+/* == printing ====================================================================================
+   What is printed on request, before anything is opened. Standard output may be a full disk. */
+
+static int complain(int status, const char *why) {
+    fprintf(stderr, "mpserver: %s\n", why);
+    return status;
+}
+
+static int print_done(void) {
+    return fflush(stdout) == 0 ? 0 : complain(EXIT_RUNTIME, "cannot write to standard output");
+}
+
+static int print_rows(mps_doc table) {
+    char line[1024];
+    for (uint32_t row = 0; row < ROWS_MAX; row++) {
+        size_t bytes = mps_doc_row(table, row, line, sizeof line);
+        if (bytes == 0) {
+            break;
+        }
+        printf("%.*s\n", (int)bytes, line);
+    }
+    return print_done();
+}
+
+static int print_config(const mps_config *config) {
+    char json[PRINT_BYTES];
+    size_t bytes = mps_config_print(config, json, sizeof json);
+    printf("%.*s\n", (int)(bytes < sizeof json ? bytes : sizeof json), json);
+    return print_done();
+}
+
+static size_t aligned(size_t bytes) {
+    return (bytes + 15) & ~(size_t)15;
+}
+
+/* The one block: the core, the port, the text of the configuration file. */
+struct block {
+    size_t core, port, file, bytes;
+};
+
+static struct block block_of(const struct app *app, const mps_config *config) {
+    struct block b;
+    b.core = aligned(mps_memory_needed(config));
+    b.port = aligned(mps_posix_memory_needed(mps_connections_max(config)));
+    b.file = app->options.config ? FILE_BYTES_MAX : 0;
+    b.bytes = b.core + b.port + b.file;
+    return b;
+}
+
+static int print_memory(const struct app *app, const mps_config *config) {
+    struct block b = block_of(app, config);
+    mps_memory_row row;
+    printf("%-28s %10s %10s %12s\n", "table", "items", "bytes each", "bytes");
+    for (uint32_t i = 0; i < ROWS_MAX && mps_memory_report(config, i, &row); i++) {
+        printf("%-28s %10zu %10zu %12zu\n", row.table, row.items, row.item_bytes, row.bytes);
+    }
+    printf("%-28s %10s %10s %12zu\n", "core", "", "", b.core);
+    printf("%-28s %10s %10s %12zu\n", "port: sockets, buffers", "", "", b.port);
+    printf("%-28s %10s %10s %12zu\n", "configuration file", "", "", b.file);
+    printf("%-28s %10s %10s %12zu\n", "total", "", "", b.bytes);
+    return print_done();
+}
+
+static int mint_token(const struct options *options, const mps_config *config) {
+    char token[2048];
+    mps_identity who = {.role = MPS_ROLE_PLAYER};
+    memcpy(who.id, options->sub, strlen(options->sub)); /* options_parse has measured it */
+    if (options->role != NOT_GIVEN) {
+        who.role = (mps_role)options->role;
+    }
+    if (!config->jwt_secret) {
+        return complain(EXIT_USAGE, "--mint-token needs the server's secret: set "
+                                    "MPSERVER_JWT_SECRET, or `jwt_secret` in --config");
+    }
+    mps_token_claims claims = {.who = &who,
+                               .issuer = config->jwt_issuer,
+                               .audience = config->jwt_audience,
+                               .unix_s = mps_posix_unix_ms() / 1000,
+                               .ttl_s = options->ttl == NOT_GIVEN ? 3600 : (uint32_t)options->ttl};
+    size_t bytes = config->jwt_secret_bytes ? config->jwt_secret_bytes : strlen(config->jwt_secret);
+    if (mps_token_mint(&claims, config->jwt_secret, bytes, token, sizeof token) == 0) {
+        return complain(EXIT_RUNTIME, "the token is too long: shorten --sub or `jwt_issuer`");
+    }
+    puts(token);
+    return print_done();
+}
+
+/* == serving =====================================================================================
+   From the sockets to the exit status. What goes wrong before the ready line is said in a sentence
+   on standard error; after it, in the log. */
+
+/* A descriptor below 3 that is closed would be given to a socket, and the log written into it. */
+static void descriptors_fill(void) {
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR);
+    }
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+}
+
+/* Every connection is a descriptor: takes as many as may be had without asking anybody. */
+static void descriptors_raise(struct app *app, uint32_t connections) {
+    rlim_t needed = (rlim_t)connections + DESCRIPTORS_SPARE;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < needed) {
+        log_say(app, MPS_LOG_WARN, "open_files_low",
+                "too few open files are allowed for `connections`; raise the limit (ulimit -n)",
+                "needed", NULL, (int64_t)needed);
+    }
+}
+
+static bool is_loopback(const mps_address *address) {
+    static const uint8_t in4[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+    static const uint8_t in6[16] = {[15] = 1};
+    return memcmp(address->ip, in4, sizeof in4) == 0 || memcmp(address->ip, in6, sizeof in6) == 0;
+}
+
+static void warn(struct app *app, const mps_config *config) {
+    size_t secret = config->jwt_secret_bytes ? config->jwt_secret_bytes
+                    : config->jwt_secret     ? strlen(config->jwt_secret)
+                                             : 0;
+    if (config->dev && !is_loopback(&app->posix.http)) {
+        log_say(app, MPS_LOG_WARN, "dev_exposed",
+                "--dev opens the server to anyone who reaches it; bind to 127.0.0.1, or leave it "
+                "out",
+                NULL, NULL, 0);
+    }
+    if (config->jwt_secret && secret < SECRET_BYTES_GOOD) {
+        log_say(app, MPS_LOG_WARN, "jwt_secret_short",
+                "a secret under 32 bytes can be guessed; make one with `openssl rand -hex 32`",
+                "bytes", NULL, (int64_t)secret);
+    }
+}
+
+/* Makes the server in one fresh block; pages that are never touched cost nothing. */
+static int server_make(struct app *app, const mps_config *config) {
+    struct block b = block_of(app, config);
+    uint32_t connections = mps_connections_max(config);
+    uint8_t entropy[32];
+    char *block = mmap(NULL, b.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) {
+        return complain(EXIT_RUNTIME, "there is not enough memory; see --print-memory, and choose "
+                                      "a smaller --preset");
+    }
+    if (!mps_posix_attach(&app->posix, block + b.core, b.port, connections) ||
+        !mps_posix_signals(&app->posix)) {
+        return complain(EXIT_RUNTIME, app->posix.error);
+    }
+    if (!mps_posix_entropy(entropy)) {
+        return complain(EXIT_RUNTIME, "the system gives no random bytes (getentropy failed)");
+    }
+    mps_error error = mps_create(&app->server, config, block, b.core, entropy);
+    if (error != MPS_OK) {
+        return complain(error == MPS_E_CONFIG ? EXIT_USAGE : EXIT_RUNTIME, mps_error_text(error));
+    }
+    warn(app, config);
+    munmap(app->file_text, FILE_BYTES_MAX); /* the core has copied what it needs */
+    app->file_text = block + b.core + b.port;
+    descriptors_raise(app, connections);
+    return 0;
+}
+
+static void ready_say(const struct app *app) {
+    char http[MPS_POSIX_ADDRESS_BYTES], udp[MPS_POSIX_ADDRESS_BYTES], line[256];
+    mps_posix_address_text(&app->posix.http, http);
+    mps_posix_address_text(&app->posix.udp, udp);
+    int bytes =
+        snprintf(line, sizeof line, "mpserver %s ready http=%s udp=%s\n", MPS_VERSION, http, udp);
+    ssize_t written = write(STDOUT_FILENO, line, (size_t)bytes);
+    (void)written; /* nobody has to listen */
+}
+
+static int serve(struct app *app, mps_config *config) {
+    struct mps_posix_options options = {.bind = app->options.bind,
+                                        .http_port = config->http_port,
+                                        .udp_port = config->udp_port,
+                                        .user = app,
+                                        .on_reload = on_reload};
+    if (!config->dev && !config->jwt_secret) {
+        return complain(EXIT_USAGE, "set MPSERVER_JWT_SECRET, or `jwt_secret` in --config, to the "
+                                    "secret that tokens are signed with; or use --dev");
+    }
+    if (!options.bind && config->dev) {
+        options.bind = "127.0.0.1";
+    }
+    if (!mps_posix_open(&app->posix, &options)) {
+        return complain(app->posix.bind_invalid ? EXIT_USAGE : EXIT_RUNTIME, app->posix.error);
+    }
+    app->asked_http = config->http_port;
+    app->asked_udp = config->udp_port;
+    config->http_port = app->posix.http.port;
+    config->udp_port = app->posix.udp.port;
+    int status = server_make(app, config);
+    if (status != 0) {
+        return status;
+    }
+    ready_say(app);
+    mps_posix_state state = mps_posix_run(&app->posix, app->server);
+    if (state == MPS_POSIX_FAILED) {
+        log_say(app, MPS_LOG_ERROR, "failed", app->posix.error, NULL, NULL, 0);
+    }
+    mps_posix_close(&app->posix);
+    return state == MPS_POSIX_FAILED ? EXIT_RUNTIME : 0;
+}
+
+static int print(const struct options *options) {
+    switch (options->action) {
+    case ACTION_HELP_CONFIG:
+        return print_rows(MPS_DOC_CONFIG);
+    case ACTION_HELP_ROUTES:
+        return print_rows(MPS_DOC_ROUTES);
+    case ACTION_VERSION:
+        puts("mpserver " MPS_VERSION);
+        return print_done();
+    case ACTION_HELP:
+        fputs(options_help, stdout);
+        return print_done();
+    default:
+        return -1; /* needs the configuration */
+    }
+}
+
+int main(int argc, char **argv) {
+    static struct app app;
+    mps_config config;
+    char why[WHY_BYTES];
+    descriptors_fill();
+    if (!options_parse(&app.options, argc, argv, why, sizeof why)) {
+        return complain(EXIT_USAGE, why);
+    }
+    int status = print(&app.options);
+    if (status >= 0) {
+        return status;
+    }
+    app.file_text =
+        mmap(NULL, FILE_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (app.file_text == MAP_FAILED) {
+        return complain(EXIT_RUNTIME, "there is not enough memory");
+    }
+    if (!config_build(&app, &config, why)) {
+        return complain(EXIT_USAGE, why);
+    }
+    app.log_level = config.log_level;
+    switch (app.options.action) {
+    case ACTION_PRINT_CONFIG:
+        return print_config(&config);
+    case ACTION_PRINT_MEMORY:
+        return print_memory(&app, &config);
+    case ACTION_MINT_TOKEN:
+        return mint_token(&app.options, &config);
+    default:
+        return serve(&app, &config);
+    }
+}

@@ -1,0 +1,693 @@
+/* posix.c: sockets, clock, entropy and signals for mpserver; see posix.h.  SPDX: MIT-0
+
+   A round is: wait, take the time, read what is readable, mps_advance, then drain the output with
+   one gather-write per connection, however many answers were made. Every wait is level-triggered,
+   so whatever a round leaves behind is reported again and no socket needs a second read to see
+   EAGAIN. Nothing here allocates.
+
+   An accepted socket lives in the slot whose index is the one in the core's handle, and events
+   carry the whole handle. An event for a connection that was closed earlier in the same round
+   therefore meets a slot with another handle, or none, and is dropped.
+
+     1 clock, entropy     4 datagrams
+     2 opening            5 the round
+     3 connections        6 signals, life */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "posix.h"
+#include "posix_events.h"
+#include "sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ACCEPTS_MAX 64      /* a round; the rest is reported again */
+#define ACCEPT_PAUSE_MS 100 /* after running out of descriptors */
+#define DATAGRAMS_MAX 64    /* a round */
+#define DATAGRAM_BYTES 1472 /* the most that fits an Ethernet frame; longer ones arrive cut */
+#define BUFFER_BYTES (DATAGRAMS_MAX * DATAGRAM_BYTES) /* datagrams and streams share it */
+#define CONTROL_BYTES 64                              /* room for one IPv6 packet info, aligned */
+#define SPANS_MAX 64
+#define TIMED_ONE_IN 16     /* core calls whose time is taken */
+#define WAIT_MS_MAX 3600000 /* keeps the arithmetic in range */
+#define WALL_EVERY_US 1000000
+
+/* Events of what is not a connection: the low half of a connection's handle is never 0. */
+#define ID_LISTENER ((uint64_t)1 << 32)
+#define ID_DATAGRAMS ((uint64_t)2 << 32)
+#define ID_SIGNALS ((uint64_t)3 << 32)
+
+enum slot_state {
+    SLOT_FREE,
+    SLOT_OPEN,
+    SLOT_SHUT /* all is sent and writing is shut down; reads on until the peer's FIN */
+};
+
+struct posix_slot {
+    uint64_t conn;
+    int fd;
+    uint8_t state;
+    uint8_t want;  /* what the back end is told to watch for */
+    bool eof;      /* the peer's FIN was read */
+    uint8_t round; /* of the last send, cut to a byte: a false match only delays by a round */
+};
+
+/* What recvmmsg fills; the bytes themselves go to the shared buffer. */
+struct posix_batch {
+    struct mmsghdr messages[DATAGRAMS_MAX];
+    struct iovec vectors[DATAGRAMS_MAX];
+    union name names[DATAGRAMS_MAX];
+    _Alignas(struct cmsghdr) char control[DATAGRAMS_MAX][CONTROL_BYTES];
+};
+
+/* == 1 clock, entropy ============================================================================
+   The monotonic clock is read twice a round (both reads stay in user space); the date about once a
+   second, because the core carries it forward itself. */
+
+static uint64_t clock_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t mps_posix_now_us(void) {
+    return clock_ns() / 1000;
+}
+
+int64_t mps_posix_unix_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void clock_take(struct mps_posix *p) {
+    p->now = mps_posix_now_us();
+    if (p->now >= p->wall_due) {
+        mps_wall_clock(p->server, p->now, mps_posix_unix_ms());
+        p->wall_due = p->now + WALL_EVERY_US;
+    }
+}
+
+/* Two reads of the clock for one call in 16: some 3 ns a call, and the histogram fills as well. */
+static uint64_t timed_begin(struct mps_posix *p) {
+    return p->calls++ % TIMED_ONE_IN ? 0 : clock_ns();
+}
+
+static void timed_end(struct mps_posix *p, uint64_t begin) {
+    if (begin) {
+        mps_note_call_ns(p->server, clock_ns() - begin);
+    }
+}
+
+bool mps_posix_entropy(uint8_t out[32]) {
+    return getentropy(out, 32) == 0;
+}
+
+/* == 2 opening ===================================================================================
+   Binds before the server exists, and says in plain words why a port cannot be had. */
+
+void mps_posix_address_text(const mps_address *address, char *text) {
+    address_text(address, text, MPS_POSIX_ADDRESS_BYTES);
+}
+
+static bool opening_failed(struct mps_posix *p, const char *kind, unsigned port, int code) {
+    const char *where = p->options.bind ? p->options.bind : "all addresses";
+    const char *why = strerror(code);
+    const char *advice = "";
+    if (code == EADDRINUSE) {
+        why = "another program has it";
+        advice = "; stop that program or choose another port";
+    } else if (code == EACCES) {
+        advice =
+            "; a port below 1024 needs a privilege (CAP_NET_BIND_SERVICE), choose a higher one";
+    } else if (code == EADDRNOTAVAIL) {
+        advice = "; this host does not have that address, see `ip address`";
+    }
+    snprintf(p->error, sizeof p->error, "cannot listen on %s port %u of %s: %s%s", kind, port,
+             where, why, advice);
+    return false;
+}
+
+static void close_at(int *fd) {
+    if (*fd >= 0) {
+        close(*fd);
+    }
+    *fd = -1;
+}
+
+static bool sockets_open(struct mps_posix *p, union name *name) {
+    const struct mps_posix_options *o = &p->options;
+    p->listener = socket_bound(SOCK_STREAM, name, o->http_port);
+    if (p->listener < 0 && !o->bind && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)) {
+        /* no IPv6 on this host */
+        memset(name, 0, sizeof *name);
+        name->in4.sin_family = AF_INET;
+        p->listener = socket_bound(SOCK_STREAM, name, o->http_port);
+    }
+    if (p->listener < 0) {
+        return opening_failed(p, "TCP", o->http_port, errno);
+    }
+    p->datagrams = socket_bound(SOCK_DGRAM, name, o->udp_port);
+    return p->datagrams >= 0 || opening_failed(p, "UDP", o->udp_port, errno);
+}
+
+bool mps_posix_open(struct mps_posix *p, const struct mps_posix_options *options) {
+    union name name;
+    *p = (struct mps_posix){.options = *options};
+    p->listener = p->datagrams = p->backend = p->signal_pipe[0] = p->signal_pipe[1] = -1;
+    if (!address_parse(options->bind, &name)) {
+        p->bind_invalid = true;
+        snprintf(p->error, sizeof p->error,
+                 "cannot bind to `%s`: give a numeric address, such as 192.168.1.5 or ::1",
+                 options->bind);
+        return false;
+    }
+    if (!sockets_open(p, &name)) {
+        close_at(&p->listener);
+        return false;
+    }
+    p->http = address_local(p->listener);
+    p->udp = address_local(p->datagrams);
+    p->listener_any = address_is_any(&p->http);
+    return true;
+}
+
+/* One function sizes the block and carves it, so the two cannot disagree. */
+struct layout {
+    size_t slots, batch, events, buffer, bytes;
+};
+
+static size_t layout_add(struct layout *l, size_t bytes) {
+    size_t at = l->bytes;
+    l->bytes += (bytes + 15) & ~(size_t)15;
+    return at;
+}
+
+static struct layout layout_of(uint32_t connections) {
+    struct layout l = {0};
+    l.slots = layout_add(&l, connections * sizeof(struct posix_slot));
+    l.batch = layout_add(&l, sizeof(struct posix_batch));
+    l.events = layout_add(&l, backend_bytes(connections));
+    l.buffer = layout_add(&l, BUFFER_BYTES);
+    return l;
+}
+
+size_t mps_posix_memory_needed(uint32_t connections) {
+    return layout_of(connections).bytes;
+}
+
+/* The parts of a message header that recvmmsg changes. */
+static void batch_reset(struct posix_batch *batch, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        batch->messages[i].msg_hdr.msg_namelen = sizeof batch->names[i];
+        batch->messages[i].msg_hdr.msg_controllen = CONTROL_BYTES;
+    }
+}
+
+static void batch_init(struct posix_batch *batch, unsigned char *buffer) {
+    memset(batch, 0, sizeof *batch);
+    for (size_t i = 0; i < DATAGRAMS_MAX; i++) {
+        batch->vectors[i] = (struct iovec){buffer + i * DATAGRAM_BYTES, DATAGRAM_BYTES};
+        struct msghdr *header = &batch->messages[i].msg_hdr;
+        header->msg_name = &batch->names[i];
+        header->msg_iov = &batch->vectors[i];
+        header->msg_iovlen = 1;
+        header->msg_control = batch->control[i];
+    }
+    batch_reset(batch, DATAGRAMS_MAX);
+}
+
+bool mps_posix_attach(struct mps_posix *p, void *memory, size_t bytes, uint32_t connections) {
+    struct layout l = layout_of(connections);
+    unsigned char *block = memory;
+    if (bytes < l.bytes || (uintptr_t)memory % 16) {
+        snprintf(p->error, sizeof p->error, "the port needs %zu bytes, 16-byte aligned", l.bytes);
+        return false;
+    }
+    p->slots_count = connections;
+    p->slots = (void *)(block + l.slots);
+    p->batch = (void *)(block + l.batch);
+    p->backend_memory = block + l.events;
+    p->buffer = block + l.buffer;
+    memset(p->slots, 0, connections * sizeof *p->slots);
+    batch_init(p->batch, p->buffer);
+    if (!backend_open(p) || !backend_add(p, p->listener, ID_LISTENER, WANT_READ) ||
+        !backend_add(p, p->datagrams, ID_DATAGRAMS, WANT_READ)) {
+        snprintf(p->error, sizeof p->error, "cannot wait for events: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* == 3 connections ===============================================================================
+   One slot per accepted socket. Only this section closes one, and whoever closes tells the core in
+   the same breath, so the handle and the descriptor go together. */
+
+static struct posix_slot *slot_at(struct mps_posix *p, uint64_t conn) {
+    uint32_t index = (uint32_t)conn - 1; /* 0, none, becomes out of range */
+    return index < p->slots_count ? &p->slots[index] : NULL;
+}
+
+static struct posix_slot *slot_find(struct mps_posix *p, uint64_t conn) {
+    struct posix_slot *slot = slot_at(p, conn);
+    return slot && slot->state != SLOT_FREE && slot->conn == conn ? slot : NULL;
+}
+
+static void slot_close(struct mps_posix *p, struct posix_slot *slot) {
+    mps_conn conn = {slot->conn};
+    backend_forget(p, slot->fd, slot->conn);
+    close(slot->fd);
+    *slot = (struct posix_slot){.state = SLOT_FREE};
+    mps_tcp_closed(p->server, conn, p->now);
+}
+
+static bool slot_unsent(struct mps_posix *p, const struct posix_slot *slot) {
+    mps_span span;
+    return mps_tcp_output(p->server, (mps_conn){slot->conn}, &span, 1) > 0;
+}
+
+/* Closes now. With bytes unsent the peer is reset: a cut answer must not look like a whole one. */
+static void slot_abort(struct mps_posix *p, struct posix_slot *slot) {
+    if (slot_unsent(p, slot)) {
+        struct linger now = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(slot->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    slot_close(p, slot);
+}
+
+/* True when the slot is still there. The system is called only when something changes. */
+static bool slot_want(struct mps_posix *p, struct posix_slot *slot, uint8_t want) {
+    if (want == slot->want) {
+        return true;
+    }
+    slot->want = want;
+    if (backend_want(p, slot->fd, slot->conn, want)) {
+        return true;
+    }
+    mps_note_port_error(p->server, "watching a connection failed", errno);
+    slot_close(p, slot);
+    return false;
+}
+
+static bool is_again(int code) {
+    return code == EAGAIN || code == EWOULDBLOCK || code == EINTR;
+}
+
+/* Writing is shut down before closing, and the peer's bytes are read to their end: closing with
+   bytes unread resets the connection and destroys the answer on its way (RFC 9112, 9.6). */
+static void slot_finish(struct mps_posix *p, struct posix_slot *slot) {
+    if (slot->eof) {
+        slot_close(p, slot);
+    } else if (slot->state == SLOT_OPEN) {
+        slot->state = SLOT_SHUT;
+        shutdown(slot->fd, SHUT_WR);
+    }
+}
+
+static void slot_eof(struct mps_posix *p, struct posix_slot *slot) {
+    slot->eof = true;
+    mps_tcp_eof(p->server, (mps_conn){slot->conn}, p->now);
+    if (slot->state == SLOT_SHUT) {
+        slot_close(p, slot);
+    } else {
+        slot_want(p, slot, slot->want & (uint8_t)~WANT_READ);
+    }
+}
+
+/* One read of at most what the core takes. With no room the bytes stay in the kernel, and the
+   back end must not report them again: mps_next_output says when there is room. `broken` is
+   reported without end, so whatever cannot be read off by then is closed. */
+static void slot_read(struct mps_posix *p, struct posix_slot *slot, bool broken) {
+    mps_conn conn = {slot->conn};
+    size_t room = slot->eof ? 0 : mps_tcp_room(p->server, conn);
+    if (room == 0) {
+        if (broken) {
+            slot_close(p, slot);
+        } else {
+            slot_want(p, slot, slot->want & (uint8_t)~WANT_READ);
+        }
+        return;
+    }
+    ssize_t count = recv(slot->fd, p->buffer, room < BUFFER_BYTES ? room : BUFFER_BYTES, 0);
+    if (count > 0) {
+        uint64_t begin = timed_begin(p);
+        mps_tcp_input(p->server, conn, p->now, p->buffer, (size_t)count);
+        timed_end(p, begin);
+    } else if (count == 0) {
+        slot_eof(p, slot);
+    } else if (broken || !is_again(errno)) {
+        slot_close(p, slot);
+    }
+}
+
+enum sending { SENT_ALL, SENT_SOME, SENT_BROKEN };
+
+/* One gather-write of what is to be sent. */
+static enum sending slot_send(struct mps_posix *p, struct posix_slot *slot) {
+    mps_conn conn = {slot->conn};
+    mps_span spans[SPANS_MAX];
+    struct iovec vectors[SPANS_MAX];
+    size_t count = mps_tcp_output(p->server, conn, spans, SPANS_MAX);
+    size_t total = 0;
+    if (count == 0) {
+        return SENT_ALL;
+    }
+    slot->round = p->round;
+    for (size_t i = 0; i < count; i++) {
+        vectors[i] = (struct iovec){(void *)(uintptr_t)spans[i].bytes, spans[i].count};
+        total += spans[i].count;
+    }
+    struct msghdr header = {.msg_iov = vectors, .msg_iovlen = count};
+    ssize_t sent = sendmsg(slot->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+        return is_again(errno) ? SENT_SOME : SENT_BROKEN;
+    }
+    mps_tcp_taken(p->server, conn, (size_t)sent);
+    mps_tcp_sent(p->server, conn, p->now, (size_t)sent);
+    return (size_t)sent == total && count < SPANS_MAX ? SENT_ALL : SENT_SOME;
+}
+
+/* Sends, resumes reading, and does what the fate asks. A socket that is being watched for
+   writing is full: only `writable` sends on it. */
+static void slot_flush(struct mps_posix *p, struct posix_slot *slot, bool writable) {
+    mps_conn conn = {slot->conn};
+    if (mps_tcp_fate(p->server, conn) == MPS_FATE_ABORT) {
+        slot_abort(p, slot);
+        return;
+    }
+    bool full = slot->want & WANT_WRITE;
+    enum sending sending = full && !writable ? SENT_SOME : slot_send(p, slot);
+    if (sending == SENT_BROKEN) {
+        slot_close(p, slot);
+        return;
+    }
+    uint8_t want = slot->want & WANT_READ;
+    if (!want && !slot->eof && mps_tcp_room(p->server, conn) > 0) {
+        want = WANT_READ;
+    }
+    want |= sending == SENT_SOME ? WANT_WRITE : 0;
+    if (slot_want(p, slot, want) && sending == SENT_ALL &&
+        mps_tcp_fate(p->server, conn) == MPS_FATE_FINISH && !slot_unsent(p, slot)) {
+        slot_finish(p, slot);
+    }
+}
+
+static void slot_event(struct mps_posix *p, struct event e) {
+    struct posix_slot *slot = slot_find(p, e.id);
+    if (slot && e.what & WANT_WRITE) {
+        slot_flush(p, slot, true);
+        slot = slot_find(p, e.id);
+    }
+    if (slot && e.what & (WANT_READ | IS_BROKEN)) {
+        slot_read(p, slot, e.what & IS_BROKEN);
+    }
+}
+
+static void slot_open(struct mps_posix *p, int fd, const union name *name) {
+    mps_address peer = address_from(name);
+    mps_address local = p->listener_any ? address_local(fd) : p->http;
+    mps_conn conn = mps_tcp_open(p->server, p->now, &peer, &local);
+    struct posix_slot *slot = slot_at(p, conn.id);
+    if (!slot) { /* refused; or attached with fewer connections than the server has */
+        close(fd);
+        if (conn.id) {
+            mps_tcp_closed(p->server, conn, p->now);
+        }
+        return;
+    }
+    *slot = (struct posix_slot){conn.id, fd, SLOT_OPEN, WANT_READ, false, 0};
+    if (!backend_add(p, fd, conn.id, WANT_READ)) {
+        mps_note_port_error(p->server, "watching a connection failed", errno);
+        slot_close(p, slot);
+    }
+}
+
+/* Out of descriptors or memory: the connection stays in the backlog and would be reported for
+   ever, so the listener sleeps a while. Told once for each run of failures. */
+static void accept_pause(struct mps_posix *p, int code) {
+    if (!p->accept_failing) {
+        mps_note_port_error(p->server, "accepting failed; raise the limit of open files", code);
+    }
+    p->accept_failing = true;
+    p->accept_due = p->now + ACCEPT_PAUSE_MS * 1000;
+    backend_want(p, p->listener, ID_LISTENER, 0);
+}
+
+static void accept_resume(struct mps_posix *p) {
+    if (p->accept_due && p->now >= p->accept_due) {
+        p->accept_due = 0;
+        backend_want(p, p->listener, ID_LISTENER, WANT_READ);
+    }
+}
+
+/* True for errors of the one connection that was about to be accepted (accept(2), "Error
+   handling"): the next one may be fine. */
+static bool accept_goes_on(int code) {
+    switch (code) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENOPROTOOPT:
+    case EPERM: /* a firewall's word */
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void accept_burst(struct mps_posix *p) {
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        union name name;
+        socklen_t bytes = sizeof name;
+        int fd = accept4(p->listener, &name.any, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            p->accept_failing = false;
+            slot_open(p, fd, &name);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return;
+        } else if (!accept_goes_on(errno)) {
+            accept_pause(p, errno);
+            return;
+        }
+    }
+}
+
+/* == 4 datagrams =================================================================================
+   Both addresses matter: a host with several must answer from the one it was asked at. */
+
+static mps_address datagram_to(struct mps_posix *p, struct msghdr *header) {
+    mps_address to = p->udp;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof info);
+            memcpy(to.ip, &info.ipi6_addr, 16);
+            bool link_local = to.ip[0] == 0xfe && (to.ip[1] & 0xc0) == 0x80;
+            to.scope = link_local ? (uint32_t)info.ipi6_ifindex : 0;
+        } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+            struct in_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof info);
+            address_from_in4(&to, &info.ipi_addr);
+        }
+    }
+    return to;
+}
+
+static void datagrams_read(struct mps_posix *p) {
+    struct posix_batch *batch = p->batch;
+    int count = recvmmsg(p->datagrams, batch->messages, DATAGRAMS_MAX, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < count; i++) {
+        struct mmsghdr *message = &batch->messages[i];
+        mps_address from = address_from(&batch->names[i]);
+        mps_address to = datagram_to(p, &message->msg_hdr);
+        uint64_t begin = timed_begin(p);
+        mps_udp_input(p->server, p->now, &from, &to, batch->vectors[i].iov_base, message->msg_len);
+        timed_end(p, begin);
+    }
+    batch_reset(batch, count > 0 ? (unsigned)count : 0);
+}
+
+/* == 5 the round =================================================================================
+   Everything that is ready goes in, then everything that has output is written once. */
+
+static int wait_ms(const struct mps_posix *p, int limit_ms) {
+    uint64_t due = p->output_left ? 0 : mps_deadline(p->server);
+    if (p->accept_due && p->accept_due < due) {
+        due = p->accept_due;
+    }
+    uint64_t us = due > p->now ? due - p->now : 0;
+    uint64_t ms = us / 1000 + (us % 1000 != 0); /* up, or the last millisecond would spin */
+    if (due == UINT64_MAX || ms > WAIT_MS_MAX) {
+        ms = WAIT_MS_MAX;
+    }
+    return limit_ms >= 0 && (uint64_t)limit_ms < ms ? limit_ms : (int)ms;
+}
+
+/* True when the slot was sent on in this round, could be again, and has more. */
+static bool slot_had_turn(struct mps_posix *p, const struct posix_slot *slot) {
+    return slot->round == p->round && !(slot->want & WANT_WRITE) && slot_unsent(p, slot);
+}
+
+/* One send for each connection. The core names a connection again when it makes more of a long
+   answer: by then the others have had their turn, and the round ends, or a fast reader could keep
+   it going. The one that was named waits for the next round. */
+static void outputs_flush(struct mps_posix *p) {
+    mps_conn conn = {p->postponed};
+    bool named = conn.id != 0;
+    p->round++;
+    p->output_left = true;
+    p->postponed = 0;
+    for (uint32_t i = 0; i < p->slots_count; i++) {
+        if (!named && !mps_next_output(p->server, &conn)) {
+            p->output_left = false;
+            return;
+        }
+        named = false;
+        struct posix_slot *slot = slot_find(p, conn.id);
+        if (slot && slot_had_turn(p, slot)) {
+            p->postponed = conn.id;
+            return;
+        }
+        if (slot) {
+            slot_flush(p, slot, false);
+        }
+    }
+}
+
+/* == 6 signals, life =============================================================================
+   A handler may do next to nothing, so it writes the signal's number into a pipe that the round
+   reads. The pipe's end is the one static variable of this file. */
+
+static volatile sig_atomic_t signal_fd = -1;
+
+static const int signal_numbers[MPS_POSIX_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+
+static void signal_arrived(int number) {
+    int code = errno;
+    unsigned char byte = (unsigned char)number;
+    ssize_t written = write(signal_fd, &byte, 1); /* a full pipe holds enough of them already */
+    (void)written;
+    errno = code;
+}
+
+bool mps_posix_signals(struct mps_posix *p) {
+    if (pipe2(p->signal_pipe, O_NONBLOCK | O_CLOEXEC) != 0 ||
+        !backend_add(p, p->signal_pipe[0], ID_SIGNALS, WANT_READ)) {
+        snprintf(p->error, sizeof p->error, "cannot watch for signals: %s", strerror(errno));
+        return false;
+    }
+    signal_fd = p->signal_pipe[1];
+    for (int i = 0; i < MPS_POSIX_SIGNALS; i++) {
+        struct sigaction action = {.sa_flags = SA_RESTART};
+        action.sa_handler = signal_numbers[i] == SIGPIPE ? SIG_IGN : signal_arrived;
+        sigemptyset(&action.sa_mask);
+        sigaction(signal_numbers[i], &action, &p->signals_before[i]);
+    }
+    p->signals_set = true;
+    return true;
+}
+
+static void signals_read(struct mps_posix *p) {
+    unsigned char numbers[16];
+    ssize_t count = read(p->signal_pipe[0], numbers, sizeof numbers);
+    for (ssize_t i = 0; i < count; i++) {
+        if (numbers[i] == SIGHUP) {
+            p->reload_soon = true;
+        } else if (p->draining) {
+            p->state = MPS_POSIX_STOPPED;
+        } else {
+            p->draining = true;
+            mps_drain(p->server, p->now, 0);
+        }
+    }
+}
+
+static void event_handle(struct mps_posix *p, struct event e) {
+    switch (e.id) {
+    case ID_LISTENER:
+        accept_burst(p);
+        break;
+    case ID_DATAGRAMS:
+        datagrams_read(p);
+        break;
+    case ID_SIGNALS:
+        signals_read(p);
+        break;
+    default:
+        slot_event(p, e);
+    }
+}
+
+mps_posix_state mps_posix_step(struct mps_posix *p, mps_server *server, int timeout_ms) {
+    p->server = server;
+    clock_take(p);
+    int count = backend_wait(p, wait_ms(p, timeout_ms));
+    if (count < 0) {
+        snprintf(p->error, sizeof p->error, "waiting for events failed: %s", strerror(errno));
+        return p->state = MPS_POSIX_FAILED;
+    }
+    clock_take(p);
+    accept_resume(p);
+    for (int i = 0; i < count; i++) {
+        event_handle(p, backend_event(p, i));
+    }
+    if (p->reload_soon) {
+        p->reload_soon = false;
+        if (p->options.on_reload) {
+            p->options.on_reload(p->options.user);
+        }
+    }
+    uint64_t begin = timed_begin(p);
+    mps_advance(server, p->now);
+    timed_end(p, begin);
+    outputs_flush(p);
+    if (p->state == MPS_POSIX_RUNNING && mps_drained(server)) {
+        p->state = MPS_POSIX_DRAINED;
+    }
+    return p->state;
+}
+
+mps_posix_state mps_posix_run(struct mps_posix *p, mps_server *server) {
+    while (p->state == MPS_POSIX_RUNNING) {
+        mps_posix_step(p, server, -1);
+    }
+    return p->state;
+}
+
+void mps_posix_reload_soon(struct mps_posix *p) {
+    p->reload_soon = true;
+}
+
+void mps_posix_stop_soon(struct mps_posix *p) {
+    p->state = MPS_POSIX_STOPPED;
+}
+
+void mps_posix_close(struct mps_posix *p) {
+    for (uint32_t i = 0; i < p->slots_count; i++) {
+        if (p->slots[i].state != SLOT_FREE) {
+            close(p->slots[i].fd);
+        }
+    }
+    p->slots_count = 0;
+    for (int i = 0; p->signals_set && i < MPS_POSIX_SIGNALS; i++) {
+        sigaction(signal_numbers[i], &p->signals_before[i], NULL);
+        signal_fd = -1;
+    }
+    p->signals_set = false;
+    close_at(&p->listener);
+    close_at(&p->datagrams);
+    close_at(&p->signal_pipe[0]);
+    close_at(&p->signal_pipe[1]);
+    close_at(&p->backend);
+}

@@ -1,0 +1,129 @@
+/* sockets.h: bound sockets, their names, the core's addresses; part of posix.c.  SPDX: MIT-0
+
+   The core knows one kind of address: IPv6, with IPv4 mapped into it (RFC 4291, 2.5.5.2). Plain
+   BSD sockets, the same on every system that has them. */
+#ifndef MPSERVER_SOCKETS_H
+#define MPSERVER_SOCKETS_H
+
+#include "../mpserver.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+union name {
+    struct sockaddr any;
+    struct sockaddr_in in4;
+    struct sockaddr_in6 in6;
+};
+
+static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+static void address_from_in4(mps_address *out, const struct in_addr *ip) {
+    memcpy(out->ip, mapped_prefix, sizeof mapped_prefix);
+    memcpy(out->ip + 12, ip, 4);
+}
+
+static mps_address address_from(const union name *name) {
+    mps_address out = {.port = 0};
+    if (name->any.sa_family == AF_INET) {
+        address_from_in4(&out, &name->in4.sin_addr);
+        out.port = ntohs(name->in4.sin_port);
+    } else {
+        memcpy(out.ip, &name->in6.sin6_addr, 16);
+        out.port = ntohs(name->in6.sin6_port);
+        out.scope = name->in6.sin6_scope_id;
+    }
+    return out;
+}
+
+static mps_address address_local(int fd) {
+    union name name = {.in6 = {.sin6_family = AF_INET6}};
+    socklen_t bytes = sizeof name;
+    getsockname(fd, &name.any, &bytes);
+    return address_from(&name);
+}
+
+static bool address_is_in4(const mps_address *address) {
+    return memcmp(address->ip, mapped_prefix, sizeof mapped_prefix) == 0;
+}
+
+static bool address_is_any(const mps_address *address) {
+    static const uint8_t zeros[16];
+    size_t skip = address_is_in4(address) ? sizeof mapped_prefix : 0;
+    return memcmp(address->ip + skip, zeros, sizeof zeros - skip) == 0;
+}
+
+static void address_text(const mps_address *address, char *text, size_t capacity) {
+    bool in4 = address_is_in4(address);
+    char ip[INET6_ADDRSTRLEN] = "?";
+    inet_ntop(in4 ? AF_INET : AF_INET6, address->ip + (in4 ? 12 : 0), ip, sizeof ip);
+    snprintf(text, capacity, in4 ? "%s:%u" : "[%s]:%u", ip, address->port);
+}
+
+/* Numeric text, or NULL for any address, into a socket name without port. `fe80::1%eth0` has its
+   interface; names are not looked up, because that could take seconds. */
+static bool address_parse(const char *text, union name *name) {
+    char ip[INET6_ADDRSTRLEN];
+    const char *percent = text ? strchr(text, '%') : NULL;
+    size_t bytes = percent ? (size_t)(percent - text) : text ? strlen(text) : 0;
+    memset(name, 0, sizeof *name);
+    if (!text) {
+        name->in6.sin6_family = AF_INET6;
+        return true;
+    }
+    if (bytes >= sizeof ip) {
+        return false;
+    }
+    memcpy(ip, text, bytes);
+    ip[bytes] = 0;
+    if (!percent && inet_pton(AF_INET, ip, &name->in4.sin_addr) == 1) {
+        name->in4.sin_family = AF_INET;
+        return true;
+    }
+    name->in6.sin6_family = AF_INET6;
+    name->in6.sin6_scope_id = percent ? if_nametoindex(percent + 1) : 0;
+    return inet_pton(AF_INET6, ip, &name->in6.sin6_addr) == 1 &&
+           (!percent || name->in6.sin6_scope_id);
+}
+
+static void option_set(int fd, int level, int option, int value) {
+    setsockopt(fd, level, option, &value, sizeof value);
+}
+
+/* A bound socket, or -1 with errno. */
+static int socket_bound(int type, union name *name, uint16_t port) {
+    bool in4 = name->any.sa_family == AF_INET;
+    int fd = socket(name->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    if (in4) {
+        name->in4.sin_port = htons(port);
+    } else {
+        name->in6.sin6_port = htons(port);
+        option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    }
+    if (type == SOCK_STREAM) {
+        option_set(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* or restarts wait for old connections */
+        option_set(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* accepted sockets inherit it */
+    } else {
+        option_set(fd, in4 ? IPPROTO_IP : IPPROTO_IPV6, in4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);
+    }
+    if (bind(fd, &name->any, in4 ? sizeof name->in4 : sizeof name->in6) != 0 ||
+        (type == SOCK_STREAM && listen(fd, SOMAXCONN) != 0)) {
+        int code = errno;
+        close(fd);
+        errno = code;
+        return -1;
+    }
+    return fd;
+}
+
+#endif
