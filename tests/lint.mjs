@@ -19,7 +19,8 @@ const BANNED = ['malloc', 'calloc', 'realloc', 'free', 'alloca', 'printf', 'fpri
   'srand', 'random', 'getenv', 'setlocale', 'exit', 'abort', 'signal', 'setjmp', 'longjmp',
   'sqrt', 'sin', 'cos', 'pow', 'floor', 'ceil', 'fabs', 'isdigit', 'isalpha', 'isspace',
   'tolower', 'toupper', 'socket', 'send', 'recv', 'read', 'write', 'open', 'close'];
-const HEADERS = new Set(['"mpserver.h"', '<string.h>', '<stb/stb_ds.h>']);
+const HEADERS = new Set(['"mpserver.h"', '<string.h>', '<stb/stb_ds.h>', '<float.h>', '<limits.h>',
+  '<stddef.h>', '<stdint.h>', '<stdbool.h>']); // but for two those of a freestanding C
 const PLATFORM = /\b(_?WIN(32|64)|_WIN(32|64)|_?_?linux(__)?|__gnu_linux__|__APPLE__|__MACH__|_?_?unix(__)?|__(Free|Net|Open)BSD__|__ANDROID__|__EMSCRIPTEN__|__CYGWIN__|_POSIX\w*|_GNU_SOURCE|ESP_PLATFORM|ARDUINO\w*)\b/;
 
 /* Every file of the tree as {path, text}; what is built or fetched is not ours. */
