@@ -260,10 +260,9 @@ struct error_row {
     const char *code, *text;
 };
 
-static const struct error_row errors[] = {
-    {MPS_OK, 200, 0, "ok", "Done."},
+static const struct error_row errors[] = {{MPS_OK, 200, 0, "ok", "Done."},
 #define ERROR_ROW(name, value, code, http, ws, text) {MPS_E_##name, http, ws, code, text},
-    MPS_ERRORS(ERROR_ROW)
+                                          MPS_ERRORS(ERROR_ROW)
 #undef ERROR_ROW
 };
 
@@ -280,27 +279,27 @@ static const struct error_row *error_row(mps_error error) {
 /* What the server reports, one row each: level, stable name, what happened and, where a limit was
    met, which key raises it. At most LOG_ITEM_PER_S of an item are let through in a second, so that
    strangers cannot flood the log; the next line of the item tells how many were held back. */
-#define LOG_ITEMS(X)                                                                               \
-    X(STARTED, INFO, "started", "server started")                                                  \
-    X(REQUEST, DEBUG, "request", "request answered")                                               \
-    X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                       \
-    X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                          \
-    X(LOBBY_CLOSED, INFO, "lobby_closed", "lobby closed")                                          \
-    X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                               \
-    X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                     \
-    X(CONNECTION_REFUSED, WARN, "connection_refused",                                              \
-      "connection refused; raise `connections` or `connections_per_s` if this is normal load")     \
-    X(SLOW_READER, WARN, "slow_reader",                                                            \
-      "connection closed, its peer does not read; raise `chunks` if memory ran short")             \
-    X(ANNOUNCED, INFO, "announced", "announcement made")                                           \
-    X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                           \
-    X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                        \
-    X(CONFIG_CHANGED, INFO, "config_changed", "configuration value changed")                       \
-    X(CONFIG_WAITS, WARN, "config_waits", "configuration value waits for a restart")               \
-    X(CLOCK_SET, INFO, "clock_set", "the date is known")                                           \
-    X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                                \
-    X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                             \
-    X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                      \
+#define LOG_ITEMS(X)                                                                           \
+    X(STARTED, INFO, "started", "server started")                                              \
+    X(REQUEST, DEBUG, "request", "request answered")                                           \
+    X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                   \
+    X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                      \
+    X(LOBBY_CLOSED, INFO, "lobby_closed", "lobby closed")                                      \
+    X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                           \
+    X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                 \
+    X(CONNECTION_REFUSED, WARN, "connection_refused",                                          \
+      "connection refused; raise `connections` or `connections_per_s` if this is normal load") \
+    X(SLOW_READER, WARN, "slow_reader",                                                        \
+      "connection closed, its peer does not read; raise `chunks` if memory ran short")         \
+    X(ANNOUNCED, INFO, "announced", "announcement made")                                       \
+    X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                       \
+    X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                    \
+    X(CONFIG_CHANGED, INFO, "config_changed", "configuration value changed")                   \
+    X(CONFIG_WAITS, WARN, "config_waits", "configuration value waits for a restart")           \
+    X(CLOCK_SET, INFO, "clock_set", "the date is known")                                       \
+    X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                            \
+    X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                         \
+    X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                  \
     X(DRAINED, INFO, "drained", "shut down")
 
 enum log_item {
@@ -940,34 +939,34 @@ MPS_UNUSED static i64 base64_read(struct span text, u8 *out, size_t capacity) {
    Counters by name, and histograms of durations. Any section may count; only section 84 prints.
    Everything is a plain integer in struct metrics, so a state hash covers it. */
 
-#define COUNTERS(X)                                                                                \
-    X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")                 \
-    X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",                    \
-      "Connections turned away at the door.")                                                      \
-    X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")                    \
-    X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")                 \
-    X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                           \
-      "Connections closed by the server before their time.")                                       \
-    X(CLOSED_TIMEOUT, "connections_closed_total", "reason=\"timeout\"", "")                        \
-    X(CLOSED_IDLE, "connections_closed_total", "reason=\"idle\"", "")                              \
-    X(CLOSED_NO_ROOM, "connections_closed_total", "reason=\"no_memory\"", "")                      \
-    X(BYTES_IN, "received_bytes_total", "", "Bytes read from connections.")                        \
-    X(BYTES_OUT, "sent_bytes_total", "", "Bytes written to connections.")                          \
-    X(RATE_LIMITED, "rate_limited_total", "", "Requests answered with 429.")                       \
-    X(FULL_LOBBIES, "table_full_total", "table=\"lobbies\"",                                       \
-      "Requests refused because a table was full: allocation failures.")                           \
-    X(FULL_PLAYERS, "table_full_total", "table=\"players\"", "")                                   \
-    X(FULL_LARGE_INPUTS, "table_full_total", "table=\"large_inputs\"", "")                         \
-    X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                     \
-    X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                           \
-    X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                                   \
-    X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                                 \
-    X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                                  \
-    X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")          \
-    X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                     \
-    X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "Datagrams dropped.")                \
-    X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                                    \
-    X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.")      \
+#define COUNTERS(X)                                                                           \
+    X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")            \
+    X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",               \
+      "Connections turned away at the door.")                                                 \
+    X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")               \
+    X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")            \
+    X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                      \
+      "Connections closed by the server before their time.")                                  \
+    X(CLOSED_TIMEOUT, "connections_closed_total", "reason=\"timeout\"", "")                   \
+    X(CLOSED_IDLE, "connections_closed_total", "reason=\"idle\"", "")                         \
+    X(CLOSED_NO_ROOM, "connections_closed_total", "reason=\"no_memory\"", "")                 \
+    X(BYTES_IN, "received_bytes_total", "", "Bytes read from connections.")                   \
+    X(BYTES_OUT, "sent_bytes_total", "", "Bytes written to connections.")                     \
+    X(RATE_LIMITED, "rate_limited_total", "", "Requests answered with 429.")                  \
+    X(FULL_LOBBIES, "table_full_total", "table=\"lobbies\"",                                  \
+      "Requests refused because a table was full: allocation failures.")                      \
+    X(FULL_PLAYERS, "table_full_total", "table=\"players\"", "")                              \
+    X(FULL_LARGE_INPUTS, "table_full_total", "table=\"large_inputs\"", "")                    \
+    X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                \
+    X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                      \
+    X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                              \
+    X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                            \
+    X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                             \
+    X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")     \
+    X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                \
+    X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "Datagrams dropped.")           \
+    X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                               \
+    X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.") \
     X(PORT_ERRORS, "port_errors_total", "", "Errors that the platform reported.")
 
 enum counter {
@@ -1088,12 +1087,12 @@ struct load_arena {
 };
 
 /* Set for the length of one loading call; the reason why two threads must not create at once. */
-static struct load_arena *load_current;
+static struct load_arena *load_arena;
 
 #define LOAD_HEADER 16 /* keeps what stb_ds gets aligned, and remembers its size */
 
 static void *load_realloc(void *old, size_t bytes) {
-    struct load_arena *a = load_current;
+    struct load_arena *a = load_arena;
     size_t need = LOAD_HEADER + (bytes + LOAD_HEADER - 1) / LOAD_HEADER * LOAD_HEADER;
     size_t old_bytes = 0;
     MPS_ASSERT(a && need <= a->capacity - a->used); /* load_room was asked */
@@ -1116,7 +1115,7 @@ static void load_free(void *old) {
 static bool load_room(size_t count, size_t bytes) {
     size_t elements = 4 * (count + 8);
     size_t need = elements * (2 * bytes + 2 * sizeof(size_t) + 2 * sizeof(ptrdiff_t)) + 1024;
-    return load_current->capacity - load_current->used >= need;
+    return load_arena->capacity - load_arena->used >= need;
 }
 
 #define stbds_arrgrowf mps_stbds_arrgrowf
@@ -1416,12 +1415,17 @@ static void queue_push_once(struct queue *q, const struct pool *p, u32 index) {
     }
 }
 
-enum outcome_kind { OUTCOME_LOBBY_OPENED, OUTCOME_LOBBY_CLOSED, OUTCOME_PLAYER_JOINED,
-                    OUTCOME_PLAYER_LEFT, OUTCOME_SLOW_READER };
+enum outcome_kind {
+    OUTCOME_LOBBY_OPENED,
+    OUTCOME_LOBBY_CLOSED,
+    OUTCOME_PLAYER_JOINED,
+    OUTCOME_PLAYER_LEFT,
+    OUTCOME_SLOW_READER
+};
 
 struct outcome {
     enum outcome_kind kind;
-    u32 cause; /* of what has one */
+    u32 cause;   /* of what has one */
     u64 subject; /* handle of the lobby, player or connection */
 };
 
@@ -1621,8 +1625,8 @@ static u64 timer_next(const struct timers *t) {
 /* What every stateful section above here is given: the time, and whom to tell. */
 struct kit {
     u64 now;
-    u64 born;         /* `now` at the first call */
-    i64 wall_ms;      /* Unix ms at `wall_now`; meaningless until wall_known */
+    u64 born;    /* `now` at the first call */
+    i64 wall_ms; /* Unix ms at `wall_now`; meaningless until wall_known */
     u64 wall_now;
     bool started, wall_known;
     struct metrics metrics;
@@ -3457,8 +3461,8 @@ static bool log_wants(const struct log *log, enum log_item item) {
 
 /* Starts a record; false when nobody wants it, or its item has spent its budget. Requests have
    none: whoever asks for debug lines gets all of them. */
-static bool log_begin(struct log *log, enum log_item item, u64 now, i64 unix_ms,
-                      mps_log_record *r, struct metrics *metrics) {
+static bool log_begin(struct log *log, enum log_item item, u64 now, i64 unix_ms, mps_log_record *r,
+                      struct metrics *metrics) {
     if (!log_wants(log, item)) {
         return false;
     }
@@ -4476,7 +4480,6 @@ static const char *http_reason(u32 status) {
     return "";
 }
 
-
 /* "Sun, 06 Nov 1994 08:49:37 GMT" (IMF-fixdate, RFC 9110, 5.6.7). Times outside the years 1970 to
    9999 are taken as the nearest that the format can say. */
 static void http_put_date(struct text *t, i64 unix_s) {
@@ -4565,8 +4568,10 @@ enum conn_state {
 
 static const u8 conn_moves[CONN_STATES] = {
     [CONN_FREE] = CONN_TO(HEAD),
-    [CONN_HEAD] = CONN_TO(BODY) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
-    [CONN_BODY] = CONN_TO(HEAD) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_HEAD] =
+        CONN_TO(BODY) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_BODY] =
+        CONN_TO(HEAD) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
     [CONN_AUTH] = CONN_TO(HEAD) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
     [CONN_ANSWER] = CONN_TO(HEAD) | CONN_TO(FINISH) | CONN_TO(ABORT),
     [CONN_FINISH] = CONN_TO(LINGER) | CONN_TO(ABORT),
@@ -4601,13 +4606,13 @@ struct conn {
     u8 state;
     u8 tier;         /* enum input_tier */
     bool keep_alive; /* of the request in progress */
-    bool ended;     /* the peer sent FIN */
-    bool starved;   /* waits for input memory since `starved_at` */
-    bool ready;     /* the input kept may hold whole requests: process it before reading on */
-    bool served;    /* at least one request was answered */
-    bool refused;   /* beyond `connections` or its rate: it is told so and nothing else */
-    u32 held;       /* lent chunks, of output and input */
-    u32 tier_index; /* of the lent chunk or the large buffer */
+    bool ended;      /* the peer sent FIN */
+    bool starved;    /* waits for input memory since `starved_at` */
+    bool ready;      /* the input kept may hold whole requests: process it before reading on */
+    bool served;     /* at least one request was answered */
+    bool refused;    /* beyond `connections` or its rate: it is told so and nothing else */
+    u32 held;        /* lent chunks, of output and input */
+    u32 tier_index;  /* of the lent chunk or the large buffer */
     u32 in_bytes;
     u32 out_head, out_tail; /* chunk + 1 */
     u32 out_start;          /* bytes of the first chunk that are sent */
@@ -4635,6 +4640,7 @@ struct large {
 struct conns {
     struct pool pool;
     u32 live_max; /* connections; the pool has `refusals` more */
+    u32 live, live_high;
     u32 input_bytes, output_bytes, chunk_bytes, large_bytes, output_bytes_max;
     u32 chunks_count, large_count, large_per_address;
     u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
@@ -4681,7 +4687,8 @@ static u32 chunk_capacity(const struct conns *c, u32 id) {
 
 static char *chunk_data(const struct conns *c, u32 id) {
     if (chunk_is_lent(c, id)) {
-        return (char *)near_get(c, c->chunk_data) + (size_t)(id - c->pool.capacity) * c->chunk_bytes;
+        return (char *)near_get(c, c->chunk_data) +
+               (size_t)(id - c->pool.capacity) * c->chunk_bytes;
     }
     return (char *)near_get(c, c->own_output) + (size_t)id * c->output_bytes;
 }
@@ -5177,14 +5184,15 @@ static bool conns_check(const struct conns *c) {
 struct auth {
     struct hmac256 key; /* prepared with the secret */
     char issuer[65], audience[129];
+    bool issuer_required; /* one was configured: tokens of others are refused */
     char boot[AUTH_BOOT_BYTES + 1];
 };
 
 /* What a verified token says beyond the identity. */
 struct auth_claims {
     mps_identity who;
-    bool ours;      /* issued here */
-    i64 auth_time;  /* when this identity first signed in */
+    bool ours;     /* issued here */
+    i64 auth_time; /* when this identity first signed in */
 };
 
 /* The time on which tokens are judged, in Unix seconds or seconds since the start. */
@@ -5221,20 +5229,30 @@ static bool copy_z(char *out, size_t capacity, struct span s) {
 
 #define NAME_POINTS_MAX 32
 
-/* Printable and no longer than `points` code points. */
+/* Some text of at most `points` code points. Zero bytes end a C string and are refused; what else
+   people put into names is theirs: JSON and the log escape it. */
 static bool name_valid(struct span s, size_t points) {
-    for (size_t i = 0; i < s.bytes; i++) {
-        if ((u8)s.at[i] < 0x20 || s.at[i] == 0x7F) {
-            return false;
-        }
-    }
-    return s.bytes > 0 && utf8_valid(s) && utf8_points(s) <= points;
+    return s.bytes > 0 && !span_has(s, 0) && utf8_valid(s) && utf8_points(s) <= points;
 }
 
-enum auth_member { AUTH_USER_ID, AUTH_SUB, AUTH_USERNAME, AUTH_NAME, AUTH_ROLE, AUTH_ISS, AUTH_AUD,
-                   AUTH_EXP, AUTH_NBF, AUTH_AUTH_TIME, AUTH_IAT, AUTH_BOOT, AUTH_MEMBERS };
-static const char *const auth_members[] = {"userId", "sub", "username", "name", "role", "iss",
-                                           "aud",    "exp", "nbf",      "auth_time", "iat", "boot"};
+enum auth_member {
+    AUTH_USER_ID,
+    AUTH_SUB,
+    AUTH_USERNAME,
+    AUTH_NAME,
+    AUTH_ROLE,
+    AUTH_ISS,
+    AUTH_AUD,
+    AUTH_EXP,
+    AUTH_NBF,
+    AUTH_AUTH_TIME,
+    AUTH_IAT,
+    AUTH_BOOT,
+    AUTH_MEMBERS
+};
+static const char *const auth_members[] = {"userId", "sub",       "username", "name",
+                                           "role",   "iss",       "aud",      "exp",
+                                           "nbf",    "auth_time", "iat",      "boot"};
 
 /* The header must say HS256 and nothing critical; a member twice is refused. */
 static bool auth_header_ok(char *json, size_t bytes) {
@@ -5351,10 +5369,14 @@ static mps_error auth_read_claims(const struct auth *a, const struct auth_clock 
         json_has_duplicates((struct json_value){JSON_OBJECT, json, bytes}, AUTH_MEMBERS_MAX)) {
         return MPS_E_TOKEN_INVALID;
     }
-    if (v[AUTH_ISS].type != JSON_ABSENT && !json_string(&v[AUTH_ISS], &text)) {
+    bool issued = v[AUTH_ISS].type != JSON_ABSENT;
+    if (issued && !json_string(&v[AUTH_ISS], &text)) {
         return MPS_E_TOKEN_INVALID;
     }
-    claims->ours = v[AUTH_ISS].type != JSON_ABSENT && span_equal(text, span_z(a->issuer));
+    claims->ours = issued && span_equal(text, span_z(a->issuer));
+    if (a->issuer_required && !claims->ours) {
+        return MPS_E_TOKEN_INVALID;
+    }
     if (!auth_read_id(v, &claims->who) || !auth_audience_ok(a, &v[AUTH_AUD])) {
         return MPS_E_TOKEN_INVALID;
     }
@@ -5462,8 +5484,8 @@ static bool auth_mint(struct text *t, const struct auth_grant *g, const struct h
     size_t start = t->bytes;
     struct text c = text_on(claims, sizeof claims);
     auth_put_claims(&c, g);
-    text_add(t, span_of(encoded, base64url_write((const u8 *)auth_header, sizeof auth_header - 1,
-                                                 encoded)));
+    text_add(t, span_of(encoded,
+                        base64url_write((const u8 *)auth_header, sizeof auth_header - 1, encoded)));
     text_char(t, '.');
     text_add(t, span_of(encoded, base64url_write((const u8 *)claims, c.bytes, encoded)));
     struct hmac256 h = *key;
@@ -5547,7 +5569,7 @@ static struct bucket *bucket_make(struct kit *k, struct rates *r, const struct b
 /* Spends one event; 0 when there was one to spend, else the microseconds until there is. */
 static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
                       const mps_address *from) {
-    struct bucket_key key = {.class = (u8)class};
+    struct bucket_key key = {.class = (u8) class};
     address_prefix(from, key.prefix);
     u32 hash = index_hash(&r->index, &key, sizeof key);
     struct bucket *b = bucket_find(r, &key, hash);
@@ -5721,7 +5743,8 @@ static u64 lobby_find(const struct lobbies *l, struct span code) {
         return 0;
     }
     u32 hash = lobby_hash(l, code);
-    for (u32 at = index_first(&l->by_code, hash, &probe); at; at = index_next(&l->by_code, &probe)) {
+    for (u32 at = index_first(&l->by_code, hash, &probe); at;
+         at = index_next(&l->by_code, &probe)) {
         struct lobby *lobby = pool_at(&l->pool, at - 1);
         if (span_equal_fold(code, span_z(lobby->code))) {
             return pool_handle(&l->pool, at - 1);
@@ -5881,7 +5904,8 @@ static bool lobbies_check(const struct lobbies *l) {
             seats += lobby->players.count;
             indexed += !lobby->closing;
             if (lobby->players.count > lobby->max_players ||
-                (!lobby->closing && lobby_find(l, span_z(lobby->code)) != pool_handle(&l->pool, i))) {
+                (!lobby->closing &&
+                 lobby_find(l, span_z(lobby->code)) != pool_handle(&l->pool, i))) {
                 return false;
             }
         }
@@ -5937,8 +5961,17 @@ struct mps_server {
 
 /* -- configuration keys -- */
 
-enum config_type { CONFIG_U32, CONFIG_U16, CONFIG_BOOL, CONFIG_SWITCH, CONFIG_LEVEL, CONFIG_PRESET,
-                   CONFIG_STRING, CONFIG_SECRET, CONFIG_RANGES };
+enum config_type {
+    CONFIG_U32,
+    CONFIG_U16,
+    CONFIG_BOOL,
+    CONFIG_SWITCH,
+    CONFIG_LEVEL,
+    CONFIG_PRESET,
+    CONFIG_STRING,
+    CONFIG_SECRET,
+    CONFIG_RANGES
+};
 
 struct config_row {
     const char *key;
@@ -5950,10 +5983,13 @@ struct config_row {
     const char *unit, *doc;
 };
 
-#define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc)                          \
-    {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
-#define CONFIG_OTHER(key, type, live, min, max, doc)                                               \
-    {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", doc}
+#define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc) \
+    {                                                                     \
+#key, CONFIG_U32, live, offsetof(mps_config, key),                \
+            {small, tiny, large }, min, max, unit, doc                    \
+    }
+#define CONFIG_OTHER(key, type, live, min, max, doc) \
+    { #key, type, live, offsetof(mps_config, key), {0, 0, 0 }, min, max, "", doc }
 #define FIXED false
 #define LIVE true
 
@@ -5961,9 +5997,10 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
     CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
                  "guest login, TEST lobby, no rate limits on loopback, open metrics"),
-    CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, "", "connections served at once"),
-    CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000,
-                  "", "further connections that are told 503 or 429"),
+    CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, "",
+                  "connections served at once"),
+    CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, "",
+                  "further connections that are told 503 or 429"),
     CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, "", "lobbies at once"),
     CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, "", "the most max_players may say"),
     CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, "", "players over all lobbies"),
@@ -6017,7 +6054,8 @@ static const struct config_row config_keys[] = {
                  "auto (on with dev, or without jwt_secret), on, off"),
     CONFIG_OTHER(jwt_secret, CONFIG_SECRET, FIXED, 1, 1024, "key of the tokens (HS256)"),
     CONFIG_OTHER(jwt_issuer, CONFIG_STRING, FIXED, 1, 64, "iss of tokens; default mpserver"),
-    CONFIG_OTHER(jwt_audience, CONFIG_STRING, FIXED, 1, 128, "aud that tokens must name; none: any"),
+    CONFIG_OTHER(jwt_audience, CONFIG_STRING, FIXED, 1, 128,
+                 "aud that tokens must name; none: any"),
     CONFIG_NUMBER(token_ttl_s, LIVE, 3600, 3600, 3600, 10, 31536000, "s", "life of a minted token"),
     CONFIG_NUMBER(refresh_ttl_s, LIVE, 86400, 86400, 86400, 10, 31536000, "s",
                   "how long after the first sign-in a token can be refreshed"),
@@ -6108,13 +6146,29 @@ static mps_error config_fault(mps_fault *fault, const char *key, const char *wha
 }
 
 static u32 config_names(const struct config_row *row, const char *const **names) {
-    *names = row->type == CONFIG_PRESET ? preset_names
+    *names = row->type == CONFIG_PRESET   ? preset_names
              : row->type == CONFIG_SWITCH ? switch_names
                                           : log_level_names;
     return row->type == CONFIG_LEVEL ? (u32)COUNT_OF(log_level_names) : 3;
 }
 
-/* Reads a name of a closed list. "info" stands twice among the levels; the later one is explicit. */
+/* "must be one of auto, on, off" */
+static mps_error config_fault_names(mps_fault *fault, const struct config_row *row) {
+    char text[96];
+    const char *const *names;
+    struct text t = text_on(text, sizeof text - 1);
+    u32 count = config_names(row, &names);
+    TEXT_LITERAL(&t, "must be one of ");
+    for (u32 i = row->type == CONFIG_LEVEL; i < count; i++) { /* the first level is a default */
+        text_z(&t, names[i]);
+        text_z(&t, i + 1 < count ? ", " : "");
+    }
+    text[t.bytes] = 0;
+    return config_fault(fault, row->key, text, 0, NULL, 0);
+}
+
+/* Reads a name of a closed list; a switch may also be true or false. "info" stands twice among the
+   levels; the later one is explicit. */
 static mps_error config_read_name(mps_config *c, const struct config_row *row,
                                   struct json_value *value, mps_fault *fault) {
     const char *const *names;
@@ -6125,8 +6179,13 @@ static mps_error config_read_name(mps_config *c, const struct config_row *row,
             found = span_equal(text, span_z(names[i])) ? i : found;
         }
     }
+    if (row->type == CONFIG_SWITCH && value->type == JSON_TRUE) {
+        found = MPS_ON;
+    } else if (row->type == CONFIG_SWITCH && value->type == JSON_FALSE) {
+        found = MPS_OFF;
+    }
     if (found == count) {
-        return config_fault(fault, row->key, row->doc, 0, NULL, 0);
+        return config_fault_names(fault, row);
     }
     config_choose(c, row, found);
     return MPS_OK;
@@ -6136,14 +6195,23 @@ static mps_error config_read_name(mps_config *c, const struct config_row *row,
 static mps_error config_take_string(struct json_value *value, u32 min, u32 max, const char *key,
                                     const char **out, size_t *bytes, mps_fault *fault) {
     struct span text;
-    if (!json_string(value, &text) || text.bytes < min || text.bytes > max ||
-        span_has(text, 0)) {
+    if (!json_string(value, &text) || text.bytes < min || text.bytes > max || span_has(text, 0)) {
         return config_fault(fault, key, "must be a string, its bytes from ", min, " to ", max);
     }
     ((char *)(uintptr_t)text.at)[text.bytes] = 0;
     *out = text.at;
     *bytes = text.bytes;
     return MPS_OK;
+}
+
+static mps_error config_check_range(const struct config_row *row, const char *text,
+                                    mps_fault *fault) {
+    struct address_range range;
+    return address_range_parse(span_z(text), &range)
+               ? MPS_OK
+               : config_fault(fault, row->key,
+                              "holds what is no address or CIDR (host bits must be zero)", 0, NULL,
+                              0);
 }
 
 static mps_error config_read_ranges(mps_config *c, const struct config_row *row,
@@ -6161,7 +6229,8 @@ static mps_error config_read_ranges(mps_config *c, const struct config_row *row,
             return config_fault(fault, row->key, "has too many entries: from ", 0, " to ",
                                 MPS_RANGES_MAX);
         }
-        if (config_take_string(&element, 1, 64, row->key, &list[count++], &bytes, fault)) {
+        if (config_take_string(&element, 1, 64, row->key, &list[count], &bytes, fault) ||
+            config_check_range(row, list[count++], fault)) {
             return MPS_E_CONFIG;
         }
     }
@@ -6289,9 +6358,9 @@ static mps_config config_effective(const mps_config *given) {
     return c;
 }
 
-/* The longest text of one lobby: every byte of its names may need an escape. */
+/* The longest text of one lobby. A code point of a name takes six bytes at most: \u0001. */
 #define LOBBY_TEXT_FIXED 1024
-#define LOBBY_TEXT_PLAYER (2 * MPS_NAME_BYTES_MAX + 40)
+#define LOBBY_TEXT_PLAYER (6 * NAME_POINTS_MAX + 40)
 
 static u32 config_answer_bytes(const mps_config *c) {
     return LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER;
@@ -6309,14 +6378,13 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
                             " to hold a lobby of lobby_players = ", c->lobby_players);
     }
     if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
-        return config_fault(fault, "chunks", "times chunk_bytes must be at least ",
-                            2 * (u64)answer, ", two answers of lobby_players = ",
-                            c->lobby_players);
+        return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
+                            ", two answers of lobby_players = ", c->lobby_players);
     }
     if (c->output_bytes_max / c->chunk_bytes + 2 > CONN_HELD_MAX) {
         return config_fault(fault, "output_bytes_max", "must be at most ",
-                            (u64)(CONN_HELD_MAX - 2) * c->chunk_bytes, " with chunk_bytes = ",
-                            c->chunk_bytes);
+                            (u64)(CONN_HELD_MAX - 2) * c->chunk_bytes,
+                            " with chunk_bytes = ", c->chunk_bytes);
     }
     if (c->target_bytes_max + 32 > c->head_bytes_max) {
         return config_fault(fault, "target_bytes_max", "must leave room in the head: at most ",
@@ -6341,7 +6409,6 @@ static bool config_string_plain(struct span s) {
 
 static mps_error config_check_row(const mps_config *c, const struct config_row *row,
                                   mps_fault *fault) {
-    struct address_range range;
     u64 value = 0;
     if (row->type == CONFIG_STRING || row->type == CONFIG_SECRET) {
         struct span s = span_z(*config_string(c, row));
@@ -6351,7 +6418,11 @@ static mps_error config_check_row(const mps_config *c, const struct config_row *
             return config_fault(fault, row->key, "must be a string, its bytes from ", row->min,
                                 " to ", row->max);
         }
-        if (s.at && !secret && !config_string_plain(s)) {
+        bool name = row->at == offsetof(mps_config, name);
+        if (name && s.at && !name_valid(s, SERVER_NAME_MAX)) {
+            return config_fault(fault, row->key, "must be UTF-8 text", 0, NULL, 0);
+        }
+        if (s.at && !secret && !name && !config_string_plain(s)) {
             return config_fault(fault, row->key, "must be printable ASCII, no spaces or quotes", 0,
                                 NULL, 0);
         }
@@ -6360,10 +6431,8 @@ static mps_error config_check_row(const mps_config *c, const struct config_row *
     if (row->type == CONFIG_RANGES) {
         const char **list = config_string(c, row);
         for (u32 i = 0; i < MPS_RANGES_MAX && list[i]; i++) {
-            if (!address_range_parse(span_z(list[i]), &range)) {
-                return config_fault(fault, row->key,
-                                    "holds what is no address or CIDR (host bits must be zero)", 0,
-                                    NULL, 0);
+            if (config_check_range(row, list[i], fault)) {
+                return MPS_E_CONFIG;
             }
         }
         return MPS_OK;
@@ -6530,8 +6599,7 @@ static struct siphash_key server_key(struct mps_server *s) {
     return key;
 }
 
-static void server_create_tables(struct mps_server *s, const struct server_layout *o,
-                                 char *block) {
+static void server_create_tables(struct mps_server *s, const struct server_layout *o, char *block) {
     const mps_config *c = &s->config;
     pool_create(&s->lobbies.pool, c->lobbies, sizeof(struct lobby), block + o->lobby_slots,
                 block + o->lobbies);
@@ -6556,7 +6624,6 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
     s->log.entries_max = c->log_entries;
     s->log.entries = near_set(&s->log, block + o->log);
     memset(block + o->log, 0, c->log_entries * sizeof(struct log_entry));
-    memset(block + o->ranges, 0, 2 * MPS_RANGES_MAX * sizeof(struct address_range));
     s->answer = near_set(s, block + o->answer);
     s->work = near_set(s, block + o->work);
     s->answer_bytes = config_answer_bytes(c);
@@ -6622,12 +6689,13 @@ static mps_error server_load(struct mps_server *s, const mps_config *c,
                              const struct server_layout *o, char *block) {
     struct load_arena arena = {block + o->chunk_data, 0, (size_t)c->chunks * c->chunk_bytes};
     struct address_range *ranges = (struct address_range *)(void *)(block + o->ranges);
-    load_current = &arena;
+    memset(ranges, 0, 2 * MPS_RANGES_MAX * sizeof *ranges);
+    load_arena = &arena;
     mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
     if (!error) {
         error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
     }
-    load_current = NULL;
+    load_arena = NULL;
     return error;
 }
 
@@ -6658,9 +6726,9 @@ struct request {
     size_t body_bytes;
     mps_address client; /* behind trusted proxies */
     bool has_claims;
-    bool waits;   /* the game answers for its token later */
-    bool resumed; /* it has answered: yes, when has_claims */
-    struct span param;        /* {code} of the path, decoded */
+    bool waits;               /* the game answers for its token later */
+    bool resumed;             /* it has answered: yes, when has_claims */
+    struct span param;        /* {code} of the path, decoded, in param_text */
     const char *produce_type; /* set by a handler that leaves its answer to a producer */
     /* What helps to understand a refusal; NULL and 0 are left out. */
     const char *error_field, *error_allow;
@@ -6670,7 +6738,7 @@ struct request {
     /* Up to here zeroed for every request. */
     char id[65];
     char extra[64]; /* a header line of the answer, its line end in front */
-    char param_text[LOBBY_CODE_MAX * 4];
+    char param_text[LOBBY_CODE_MAX];
     char allow[64];            /* the methods of the path, when error_allow points here */
     struct auth_claims claims; /* valid when has_claims */
 };
@@ -6684,7 +6752,6 @@ struct route {
     enum route_auth auth;
     enum route_body body;
     bool new_work; /* refused while draining */
-    bool free_of_limits; /* not counted against the address: probes and scrapers */
     mps_error (*handler)(struct request *r);
     const char *doc;
 };
@@ -6714,9 +6781,9 @@ static void answer_put_status(struct text *t, u32 status) {
     text_z(t, http_reason(status));
 }
 
-#define BODY_CHUNKED SIZE_MAX        /* a producer writes it, RFC 9112, 7.1 */
+#define BODY_CHUNKED SIZE_MAX           /* a producer writes it, RFC 9112, 7.1 */
 #define BODY_UNTIL_CLOSE (SIZE_MAX - 1) /* the same for HTTP/1.0 */
-#define BODY_NONE (SIZE_MAX - 2)     /* 204 */
+#define BODY_NONE (SIZE_MAX - 2)        /* 204 */
 
 /* What an answer's head says. `extra` holds whole lines, each with its line end in front. */
 struct answer {
@@ -6914,7 +6981,7 @@ static bool value_given(const struct json_value *v) {
     return v->type != JSON_ABSENT && v->type != JSON_NULL;
 }
 
-/* A name that people see: 1..32 code points, printable. */
+/* A name that people see: 1..32 code points. */
 static mps_error body_name(struct request *r, struct json_value *v, const char *field,
                            struct span *out) {
     bool good = json_string(v, out) && out->bytes <= MPS_NAME_BYTES_MAX &&
@@ -7056,7 +7123,7 @@ static struct table_row table_row(const struct mps_server *s, u32 i) {
     const struct pool *l = &s->lobbies.pool, *p = &s->lobbies.players, *b = &s->rates.pool;
     switch (i) {
     case 0:
-        return (struct table_row){"connections", c->pool.used, c->pool.high, c->live_max};
+        return (struct table_row){"connections", c->live, c->live_high, c->live_max};
     case 1:
         return (struct table_row){"lobbies", l->used, l->high, l->capacity};
     case 2:
@@ -7086,7 +7153,7 @@ static const struct gauge_row gauges[] = {
 static u64 gauge_value(const struct mps_server *s, u32 i) {
     switch (i) {
     case 0:
-        return s->conns.pool.used;
+        return s->conns.live;
     case 1:
         return s->lobbies.pool.used;
     case 2:
@@ -7241,13 +7308,11 @@ static mps_error admin_ask(struct request *r, void (*hook)(void *), mps_error un
 }
 
 static mps_error handle_reload(struct request *r) {
-    return admin_ask(r, r->s->config.hooks.reload, MPS_E_RELOAD_UNAVAILABLE,
-                     LOG_ITEM_RELOAD_ASKED);
+    return admin_ask(r, r->s->config.hooks.reload, MPS_E_RELOAD_UNAVAILABLE, LOG_ITEM_RELOAD_ASKED);
 }
 
 static mps_error handle_record(struct request *r) {
-    return admin_ask(r, r->s->config.hooks.record, MPS_E_RECORD_UNAVAILABLE,
-                     LOG_ITEM_RECORD_ASKED);
+    return admin_ask(r, r->s->config.hooks.record, MPS_E_RECORD_UNAVAILABLE, LOG_ITEM_RECORD_ASKED);
 }
 
 /* Lines newer than `since`; what the ring has lost is skipped. `next` asks for what comes then. */
@@ -7259,9 +7324,8 @@ static mps_error handle_log(struct request *r) {
         return error;
     }
     u64 oldest = log->serial > log->entries_max ? log->serial - log->entries_max : 0;
-    r->conn->producer = (struct producer){.kind = PRODUCE_LOG,
-                                          .cursor = since > oldest ? since : oldest,
-                                          .end = log->serial};
+    r->conn->producer = (struct producer){
+        .kind = PRODUCE_LOG, .cursor = since > oldest ? since : oldest, .end = log->serial};
     r->produce_type = "application/json";
     return MPS_OK;
 }
@@ -7277,9 +7341,9 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     char date[DATE_TEXT_BYTES];
     struct text token = text_on(near_get(s, s->work), s->work_bytes), t = answer_text(r);
     struct text d = text_on(date, sizeof date);
-    struct auth_grant grant = {who, s->auth.issuer, s->auth.audience,
-                               k->wall_known ? NULL : s->auth.boot, unix_s, unix_s + ttl,
-                               auth_time};
+    struct auth_grant grant = {
+        who,    s->auth.issuer, s->auth.audience, k->wall_known ? NULL : s->auth.boot,
+        unix_s, unix_s + ttl,   auth_time};
     bool minted = auth_mint(&token, &grant, &s->auth.key);
     MPS_ASSERT(minted);
     (void)minted;
@@ -7351,7 +7415,8 @@ static mps_error lobby_read_wish(struct request *r, struct lobby_wish *wish) {
     static const char *const keys[] = {"code", "scene", "max_players", "is_public"};
     struct json_value v[4];
     u32 most = r->s->lobbies.players_max;
-    *wish = (struct lobby_wish){.scene = SPAN("world"), .is_public = true,
+    *wish = (struct lobby_wish){.scene = SPAN("world"),
+                                .is_public = true,
                                 .max_players = u32_min(LOBBY_PLAYERS_DEFAULT, most)};
     mps_error error = body_read(r, keys, 4, v);
     if (!error && value_given(&v[0]) &&
@@ -7437,10 +7502,11 @@ static mps_error handle_lobby_list(struct request *r) {
     error = error ? error : query_bool(r, "open", &filter.open);
     error = error ? error : query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
     error = error ? error : query_u64(r, "cursor", 0, &cursor);
+    error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
     if (error) {
         return error;
     }
-    limit = limit < 1 ? 1 : limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
+    limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
     filter.scene = found ? lobby_scene_hash(l, wanted) : 0;
     for (end = cursor; end < l->pool.capacity; end++) {
         if (lobby_listed(l, (u32)end, &filter) && !limit--) {
@@ -7451,8 +7517,11 @@ static mps_error handle_lobby_list(struct request *r) {
             break;
         }
     }
-    r->conn->producer = (struct producer){.kind = PRODUCE_LOBBIES, .cursor = cursor, .end = end,
-                                          .filter = filter.scene, .open = filter.open};
+    r->conn->producer = (struct producer){.kind = PRODUCE_LOBBIES,
+                                          .cursor = cursor,
+                                          .end = end,
+                                          .filter = filter.scene,
+                                          .open = filter.open};
     r->produce_type = "application/json";
     return MPS_OK;
 }
@@ -7501,8 +7570,7 @@ static mps_error handle_lobby_join(struct request *r) {
         !s->config.hooks.join_check(s->config.hooks.user, (mps_lobby){handle}, name_text)) {
         return MPS_E_REFUSED;
     }
-    return answer_joined(r, handle,
-                         lobby_join(&s->kit, &s->lobbies, handle, name, &r->client));
+    return answer_joined(r, handle, lobby_join(&s->kit, &s->lobbies, handle, name, &r->client));
 }
 
 static mps_error handle_lobby_leave(struct request *r) {
@@ -7577,40 +7645,39 @@ static mps_error handle_lobby_delete(struct request *r) {
 /* -- routes -- */
 
 static const struct route routes[] = {
-    {HTTP_GET, "/healthz", ROUTE_OPEN, BODY_IGNORED, false, true, handle_health,
+    {HTTP_GET, "/healthz", ROUTE_OPEN, BODY_IGNORED, false, handle_health,
      "alive: status, version, uptime_ms"},
-    {HTTP_GET, "/readyz", ROUTE_OPEN, BODY_IGNORED, false, true, handle_ready,
+    {HTTP_GET, "/readyz", ROUTE_OPEN, BODY_IGNORED, false, handle_ready,
      "200, or 503 while draining"},
-    {HTTP_GET, "/metrics", ROUTE_METRICS, BODY_IGNORED, false, true, handle_metrics,
+    {HTTP_GET, "/metrics", ROUTE_METRICS, BODY_IGNORED, false, handle_metrics,
      "Prometheus text format 0.0.4"},
-    {HTTP_GET, "/api/status", ROUTE_METRICS, BODY_IGNORED, false, true, handle_status,
+    {HTTP_GET, "/api/status", ROUTE_METRICS, BODY_IGNORED, false, handle_status,
      "tables and load at a glance"},
-    {HTTP_POST, "/admin/drain", ROUTE_ADMIN, BODY_JSON, false, false, handle_drain,
+    {HTTP_POST, "/admin/drain", ROUTE_ADMIN, BODY_JSON, false, handle_drain,
      "{grace_ms?}: shut down in peace"},
-    {HTTP_POST, "/admin/announce", ROUTE_ADMIN, BODY_JSON, false, false, handle_announce,
+    {HTTP_POST, "/admin/announce", ROUTE_ADMIN, BODY_JSON, false, handle_announce,
      "{text}: tell every socket"},
-    {HTTP_POST, "/admin/reload", ROUTE_ADMIN, BODY_JSON, false, false, handle_reload,
+    {HTTP_POST, "/admin/reload", ROUTE_ADMIN, BODY_JSON, false, handle_reload,
      "{}: what SIGHUP does"},
-    {HTTP_POST, "/admin/record", ROUTE_ADMIN, BODY_JSON, false, false, handle_record,
+    {HTTP_POST, "/admin/record", ROUTE_ADMIN, BODY_JSON, false, handle_record,
      "{}: write the flight recorder"},
-    {HTTP_GET, "/admin/log", ROUTE_ADMIN, BODY_IGNORED, false, false, handle_log,
+    {HTTP_GET, "/admin/log", ROUTE_ADMIN, BODY_IGNORED, false, handle_log,
      "?since=: recent log lines"},
-    {HTTP_POST, "/auth/guest", ROUTE_OPEN, BODY_JSON, true, false, handle_guest,
+    {HTTP_POST, "/auth/guest", ROUTE_OPEN, BODY_JSON, true, handle_guest,
      "{username?}: a token for a guest"},
-    {HTTP_POST, "/auth/refresh", ROUTE_USER, BODY_IGNORED, true, false, handle_refresh,
+    {HTTP_POST, "/auth/refresh", ROUTE_USER, BODY_IGNORED, true, handle_refresh,
      "a new token for the same player"},
-    {HTTP_POST, "/lobbies", ROUTE_OPEN, BODY_JSON, true, false, handle_lobby_create,
+    {HTTP_POST, "/lobbies", ROUTE_OPEN, BODY_JSON, true, handle_lobby_create,
      "{code?, scene?, max_players?, is_public?}: open a lobby"},
-    {HTTP_GET, "/lobbies", ROUTE_OPEN, BODY_IGNORED, false, false, handle_lobby_list,
+    {HTTP_GET, "/lobbies", ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_list,
      "?scene= ?open=true ?limit= ?cursor=: public lobbies"},
-    {HTTP_GET, "/lobbies/{code}", ROUTE_OPEN, BODY_IGNORED, false, false, handle_lobby_get,
-     "one lobby"},
-    {HTTP_POST, "/lobbies/{code}/join", ROUTE_OPEN, BODY_JSON, true, false, handle_lobby_join,
+    {HTTP_GET, "/lobbies/{code}", ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_get, "one lobby"},
+    {HTTP_POST, "/lobbies/{code}/join", ROUTE_OPEN, BODY_JSON, true, handle_lobby_join,
      "{player_name}: take a seat"},
-    {HTTP_POST, "/lobbies/{code}/leave", ROUTE_OPEN, BODY_JSON, false, false, handle_lobby_leave,
+    {HTTP_POST, "/lobbies/{code}/leave", ROUTE_OPEN, BODY_JSON, false, handle_lobby_leave,
      "{player_id, udp_token}: give it up"},
-    {HTTP_DELETE, "/lobbies/{code}", ROUTE_OPTIONAL, BODY_IGNORED, false, false,
-     handle_lobby_delete, "?udp_token= ?force=true: close a lobby"},
+    {HTTP_DELETE, "/lobbies/{code}", ROUTE_OPTIONAL, BODY_IGNORED, false, handle_lobby_delete,
+     "?udp_token= ?force=true: close a lobby"},
 };
 
 /* What matches no row is counted behind the last. */
@@ -7668,7 +7735,9 @@ static void metrics_put_table(struct text *t, const struct mps_server *s, u32 co
     text_char(&l, '"');
     labels[l.bytes] = 0;
     metrics_put_line(t, table_metrics[column], labels,
-                     column == 0 ? row.used : column == 1 ? row.high : row.limit);
+                     column == 0   ? row.used
+                     : column == 1 ? row.high
+                                   : row.limit);
 }
 
 /* A duration in seconds, exact to the nanosecond. */
@@ -7861,7 +7930,9 @@ static bool produce_send(struct mps_server *s, struct conn *conn, struct span bo
     conn_output(&s->kit, &s->conns, conn, body);
     if (chunked) {
         conn_output(&s->kit, &s->conns, conn,
-                    !last ? SPAN("\r\n") : body.bytes ? SPAN("\r\n0\r\n\r\n") : SPAN("0\r\n\r\n"));
+                    !last        ? SPAN("\r\n")
+                    : body.bytes ? SPAN("\r\n0\r\n\r\n")
+                                 : SPAN("0\r\n\r\n"));
     }
     return true;
 }
@@ -7907,8 +7978,8 @@ static void answer_produce(struct request *r) {
 
 /* Goes on with a long answer. */
 static void answer_continue(struct mps_server *s, struct conn *conn) {
-    struct text t = text_on(server_answer(s), size_min(s->answer_bytes,
-                                                       conn_output_free(&s->conns, conn)));
+    struct text t =
+        text_on(server_answer(s), size_min(s->answer_bytes, conn_output_free(&s->conns, conn)));
     bool last = produce(s, conn, &conn->producer, &t);
     if (produce_send(s, conn, text_span(&t), conn->request.minor > 0, last)) {
         conn_wait(&s->kit, &s->conns, conn);
@@ -7959,7 +8030,7 @@ static void request_refuse(struct request *r, mps_error error) {
     request_end(r->s, r->conn);
 }
 
-/* Does the path match the pattern? {code} takes one segment, decoded. */
+/* Does the path match the pattern? {code} takes one segment; one that no code can be is empty. */
 static bool route_match(const char *pattern, struct span path, struct request *r) {
     size_t at = 0;
     for (; *pattern; pattern++) {
@@ -7968,9 +8039,9 @@ static bool route_match(const char *pattern, struct span path, struct request *r
             while (at < path.bytes && path.at[at] != '/') {
                 at++;
             }
-            i64 bytes = http_percent_decode(span_of(path.at + start, at - start), false,
-                                            r->param_text, sizeof r->param_text);
-            r->param = span_of(r->param_text, bytes > 0 ? (size_t)bytes : 0);
+            bool fits = at - start <= sizeof r->param_text;
+            memcpy(r->param_text, path.at + start, fits ? at - start : 0);
+            r->param = span_of(r->param_text, fits ? at - start : 0);
             pattern = pattern + strlen("{code}") - 1;
         } else if (at >= path.bytes || path.at[at++] != *pattern) {
             return false;
@@ -7987,8 +8058,17 @@ static bool route_serves(const struct route *route, enum http_method method) {
    answered by its Allow list. */
 static mps_error route_find(struct request *r) {
     struct text t = text_on(r->allow, sizeof r->allow - 1);
+    struct span path = r->head->path;
+    if (span_has(path, '%')) {
+        char *decoded = near_get(r->s, r->s->work);
+        i64 bytes = http_percent_decode(path, false, decoded, r->s->work_bytes);
+        if (bytes < 0) {
+            return MPS_E_BAD_REQUEST;
+        }
+        path = span_of(decoded, (size_t)bytes);
+    }
     for (u32 i = 0; i < COUNT_OF(routes); i++) {
-        if (!route_match(routes[i].path, r->head->path, r)) {
+        if (!route_match(routes[i].path, path, r)) {
             continue;
         }
         if (route_serves(&routes[i], r->head->method)) {
@@ -8071,9 +8151,8 @@ static mps_error request_authorize(struct request *r) {
     if (auth == ROUTE_OPEN || (auth == ROUTE_OPTIONAL && !offered)) {
         return MPS_OK;
     }
-    if (auth == ROUTE_METRICS &&
-        (r->s->config.dev || address_is_loopback(&r->client) ||
-         ranges_have(&r->s->metrics_allow, &r->client))) {
+    if (auth == ROUTE_METRICS && (r->s->config.dev || address_is_loopback(&r->client) ||
+                                  ranges_have(&r->s->metrics_allow, &r->client))) {
         return MPS_OK;
     }
     if (auth == ROUTE_METRICS && !offered) {
@@ -8090,9 +8169,6 @@ static mps_error request_authorize(struct request *r) {
 
 /* Loopback is free of limits with dev. */
 static mps_error request_limit(struct request *r) {
-    if (r->route && r->route->free_of_limits) {
-        return MPS_OK;
-    }
     if (r->s->config.dev && address_is_loopback(&r->client)) {
         return MPS_OK;
     }
@@ -8392,7 +8468,7 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     struct conns *c = &s->conns;
     struct request r;
     bool free = s->config.dev && address_is_loopback(peer);
-    bool full = c->pool.used >= c->live_max;
+    bool full = c->live >= c->live_max;
     u64 wait_us = free ? 0 : rate_spend(k, &s->rates, RATE_CONNECTIONS, peer);
     u64 handle = s->drain >= DRAIN_CLOSING ? 0 : pool_take(&c->pool);
     if (full) {
@@ -8407,7 +8483,10 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     conn->local = *local;
     conn->since = k->now;
     conn_enter(k, c, conn, CONN_HEAD);
-    if (!full && !wait_us) {
+    conn->refused = full || wait_us;
+    if (!conn->refused) {
+        c->live++;
+        c->live_high = u32_max(c->live_high, c->live);
         metrics_count(&k->metrics, COUNTER_CONNECTIONS_OPENED);
         return handle;
     }
@@ -8424,6 +8503,7 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
         conn_abort(&s->kit, &s->conns, conn);
     }
     queue_remove(&s->conns.dirty, &s->conns.pool, handle_index(handle));
+    s->conns.live -= !conn->refused;
     pool_give(&s->conns.pool, handle);
 }
 
@@ -8609,8 +8689,7 @@ static void advance_drain(struct mps_server *s) {
 }
 
 static u64 server_deadline(const struct mps_server *s) {
-    bool now =
-        s->kit.outcomes.count || s->conns.work.count || drain_sweeping(s) || drain_over(s);
+    bool now = s->kit.outcomes.count || s->conns.work.count || drain_sweeping(s) || drain_over(s);
     return now ? 0 : timer_next(&s->kit.timers);
 }
 
@@ -8694,16 +8773,17 @@ mps_error mps_config_check(const mps_config *config, mps_fault *fault) {
 size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
     mps_config effective = config_effective(config);
     struct text t = text_on(json, capacity);
-    json_put_open(&t, '{');
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
-        if (config_keys[i].type != CONFIG_SECRET) {
-            text_z(&t, i ? "" : "\n");
-            size_t before = t.bytes;
-            config_put_row(&t, &effective, &config_keys[i]);
-            text_z(&t, t.bytes > before ? "\n" : "");
+        char line[1024];
+        struct text row = text_on(line, sizeof line); /* by itself: no comma comes first */
+        config_put_row(&row, &effective, &config_keys[i]);
+        MPS_ASSERT(!row.cut);
+        if (row.bytes) {
+            text_z(&t, i ? ",\n" : "{\n");
+            text_add(&t, text_span(&row));
         }
     }
-    json_put_close(&t, '}');
+    TEXT_LITERAL(&t, "\n}");
     return t.bytes;
 }
 
@@ -8737,8 +8817,11 @@ bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *o
 }
 
 static void server_open_test_lobby(mps_server *s) {
-    struct lobby_wish wish = {.code = SPAN("TEST"), .scene = SPAN("world"), .is_public = true,
-                              .permanent = true, .max_players = s->lobbies.players_max};
+    struct lobby_wish wish = {.code = SPAN("TEST"),
+                              .scene = SPAN("world"),
+                              .is_public = true,
+                              .permanent = true,
+                              .max_players = s->lobbies.players_max};
     mps_address nobody = {{0}, 0, 0};
     lobby_open(&s->kit, &s->lobbies, &wish, &nobody);
 }
@@ -8773,6 +8856,7 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     server_create_conns(s, &o, memory);
     server_create_tables(s, &o, memory);
     server_create_auth(s, &effective);
+    s->auth.issuer_required = config->jwt_issuer != NULL;
     server_copy_strings(s);
     server_apply_live(s);
     s->log.hook = effective.hooks.log;
@@ -8817,20 +8901,33 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
 
 #define CLOCK_STEP_MS 2000 /* from here on a change of the date is worth a line */
 
+/* The date becomes known, once: what was dated from 1970 until now gets its real date. */
+static void clock_set(mps_server *s, i64 shift_ms) {
+    mps_log_record record;
+    for (u32 i = 0; i < s->lobbies.pool.capacity; i++) {
+        if (pool_alive(&s->lobbies.pool, i)) {
+            struct lobby *lobby = pool_at(&s->lobbies.pool, i);
+            lobby->created_ms += shift_ms;
+        }
+    }
+    if (server_log_begin(s, LOG_ITEM_CLOCK_SET, &record)) {
+        log_emit(&s->log, &record);
+    }
+}
+
 void mps_wall_clock(mps_server *s, uint64_t now, int64_t unix_ms) {
     mps_log_record record;
     kit_tick(&s->kit, now);
-    i64 before = kit_unix_ms(&s->kit);
     bool known = s->kit.wall_known;
-    i64 step = unix_ms - before;
+    i64 step = unix_ms - kit_unix_ms(&s->kit);
     s->kit.wall_known = true;
     s->kit.wall_ms = unix_ms;
     s->kit.wall_now = s->kit.now;
     s->date_bytes = 0;
-    if (known && step < CLOCK_STEP_MS && step > -CLOCK_STEP_MS) {
-        return;
-    }
-    if (server_log_begin(s, known ? LOG_ITEM_CLOCK_STEPPED : LOG_ITEM_CLOCK_SET, &record)) {
+    if (!known) {
+        clock_set(s, step);
+    } else if ((step >= CLOCK_STEP_MS || step <= -CLOCK_STEP_MS) &&
+               server_log_begin(s, LOG_ITEM_CLOCK_STEPPED, &record)) {
         log_number(&record, "step_ms", step);
         log_emit(&s->log, &record);
     }
@@ -9010,9 +9107,10 @@ size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t
                       char *token, size_t capacity) {
     struct hmac256 key;
     struct text t = text_on(token, capacity ? capacity - 1 : 0);
-    struct auth_grant grant = {claims->who, claims->issuer ? claims->issuer : "mpserver",
-                               claims->audience, NULL, claims->unix_s,
-                               claims->unix_s + claims->ttl_s, claims->unix_s};
+    struct auth_grant grant = {claims->who,      claims->issuer ? claims->issuer : "mpserver",
+                               claims->audience, NULL,
+                               claims->unix_s,   claims->unix_s + claims->ttl_s,
+                               claims->unix_s};
     hmac256_start(&key, secret, secret_bytes);
     if (!auth_mint(&t, &grant, &key)) {
         return 0;
@@ -9040,7 +9138,7 @@ mps_error mps_lobby_get(const mps_server *s, mps_lobby handle, mps_lobby_info *i
     if (!lobby) {
         return MPS_E_HANDLE;
     }
-    *info = (mps_lobby_info){lobby->code,      lobby->scene,      lobby->players.count,
+    *info = (mps_lobby_info){lobby->code,        lobby->scene,     lobby->players.count,
                              lobby->max_players, lobby->is_public, lobby->created_ms};
     return MPS_OK;
 }

@@ -335,7 +335,7 @@ typedef struct mps_config {
     mps_switch guest_login;   /* AUTO: on with dev, or when there is no jwt_secret */
     const char *jwt_secret;   /* NULL: one is made from the entropy */
     size_t jwt_secret_bytes;  /* 0: strlen */
-    const char *jwt_issuer;   /* `iss` of tokens minted and accepted; default "mpserver" */
+    const char *jwt_issuer;   /* `iss` of minted tokens, and required then; NULL: "mpserver", any */
     const char *jwt_audience; /* NULL: not checked */
     uint32_t token_ttl_s, refresh_ttl_s;
 
@@ -343,7 +343,7 @@ typedef struct mps_config {
     const char *name;        /* of this server, in /api/status; default "mpserver" */
     const char *public_host; /* `server_ip` of lobbies; NULL: the address the caller reached */
     uint16_t http_port, udp_port;
-    const char *cors_origin; /* default "*" */
+    const char *cors_origin;                                                     /* default "*" */
     const char *trusted_proxies[MPS_RANGES_MAX], *metrics_allow[MPS_RANGES_MAX]; /* CIDRs */
 
     mps_level log_level;
@@ -358,8 +358,8 @@ mps_error mps_config_read(mps_config *config, char *json, size_t bytes, mps_faul
 /* Checks the values and how they fit together, as mps_create does; fills `fault`. */
 mps_error mps_config_check(const mps_config *config, mps_fault *fault);
 
-/* Writes the effective configuration, defaults filled in, secrets left out, as JSON; gives the
-   bytes that it takes, which may exceed `capacity` (then the text is cut). */
+/* Writes the effective configuration, defaults filled in, secrets left out, as JSON that
+   mps_config_read takes back; gives the bytes written, cut to `capacity`. 8 KiB always suffice. */
 size_t mps_config_print(const mps_config *config, char *json, size_t capacity);
 
 /* The tables that the server runs on, as text for --help-*: writes row `row` (from 0) as one line
@@ -452,8 +452,8 @@ void mps_tcp_sent(mps_server *server, mps_conn conn, uint64_t now, size_t count)
 /* == UDP ========================================================================================= */
 
 /* A datagram came in. Until a player has joined, every datagram is a stranger's: counted, dropped. */
-void mps_udp_input(mps_server *server, uint64_t now, const mps_address *from,
-                   const mps_address *to, const void *bytes, size_t count);
+void mps_udp_input(mps_server *server, uint64_t now, const mps_address *from, const mps_address *to,
+                   const void *bytes, size_t count);
 
 /* == the game's calls ============================================================================ */
 

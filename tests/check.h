@@ -14,15 +14,16 @@ struct check_test {
 
 static int checks_failed; /* in the running test */
 
-#define CHECK(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            checks_failed++;                                                                       \
-            printf("%s:%d: CHECK(%s)\n", __FILE__, __LINE__, #x);                                  \
-        }                                                                                          \
+#define CHECK(x)                                                  \
+    do {                                                          \
+        if (!(x)) {                                               \
+            checks_failed++;                                      \
+            printf("%s:%d: CHECK(%s)\n", __FILE__, __LINE__, #x); \
+        }                                                         \
     } while (0)
 
-#define CHECK_INT(got, want) check_int((long long)(got), (long long)(want), #got, __FILE__, __LINE__)
+#define CHECK_INT(got, want) \
+    check_int((long long)(got), (long long)(want), #got, __FILE__, __LINE__)
 #define CHECK_TEXT(got, bytes, want) check_text((got), (bytes), (want), #got, __FILE__, __LINE__)
 
 static inline void check_int(long long got, long long want, const char *what, const char *file,
@@ -38,7 +39,8 @@ static inline void check_text(const char *got, size_t bytes, const char *want, c
                               const char *file, int line) {
     if (bytes != strlen(want) || memcmp(got, want, bytes) != 0) {
         checks_failed++;
-        printf("%s:%d: %s is\n  \"%.*s\", not\n  \"%s\"\n", file, line, what, (int)bytes, got, want);
+        printf("%s:%d: %s is\n  \"%.*s\", not\n  \"%s\"\n", file, line, what, (int)bytes, got,
+               want);
     }
 }
 
