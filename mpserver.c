@@ -5399,8 +5399,9 @@ static bool identity_complete(mps_identity *who) {
     return id.bytes > 0 && utf8_valid(id) && (u32)who->role < COUNT_OF(role_names);
 }
 
-/* Checks a compact JWS and reads its claims. `work` is scratch for the decoded parts. Sets `signed_here`
-   when the signature is ours, whatever else is wrong: such a token is never shown to the game. */
+/* Checks a compact JWS and reads its claims. `work` is scratch for the decoded parts. Sets
+   `signed_here` when the signature is ours, whatever else is wrong: such a token is never shown to
+   the game. */
 static mps_error auth_verify(const struct auth *a, const struct auth_clock *clock,
                              struct span token, char *work, size_t work_bytes,
                              struct auth_claims *claims, bool *signed_here) {
@@ -5919,7 +5920,8 @@ static bool lobbies_check(const struct lobbies *l) {
 
 /* == 80 server ===================================================================================
    struct mps_server, complete only from here on, so that nothing above can reach across. The table
-   of configuration keys, which reads, checks, prints and documents them; the layout of the block. */
+   of configuration keys, which reads, checks, prints and documents them; the layout of the
+   block. */
 
 enum server_timer { SERVER_TIMER_DRAIN, SERVER_TIMERS };
 
@@ -7910,7 +7912,8 @@ static bool produce(struct mps_server *s, const struct conn *conn, struct produc
 
 #define CHUNK_FRAME_BYTES 24 /* size line, its end, the chunk's end and the last chunk */
 
-/* Sends what was produced as one HTTP chunk, or bare to an HTTP/1.0 client; `last` ends the body. */
+/* Sends what was produced as one HTTP chunk, or bare to an HTTP/1.0 client; `last` ends the
+   body. */
 static bool produce_send(struct mps_server *s, struct conn *conn, struct span body, bool chunked,
                          bool last) {
     char size[12];

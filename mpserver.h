@@ -172,7 +172,7 @@ typedef enum mps_error {
 const char *mps_error_code(mps_error error);
 const char *mps_error_text(mps_error error);
 
-/* == shapes ====================================================================================== */
+/* == shapes ==================================================================================== */
 
 typedef struct mps_server mps_server; /* lives at the start of the block that mps_create got */
 
@@ -224,7 +224,7 @@ typedef struct mps_fault {
     char text[192];
 } mps_fault;
 
-/* == log ========================================================================================= */
+/* == log ======================================================================================= */
 
 typedef struct mps_log_field {
     const char *name;
@@ -251,7 +251,7 @@ typedef struct mps_log_record {
 size_t mps_log_text(const mps_log_record *record, char *line, size_t capacity);
 size_t mps_log_json(const mps_log_record *record, char *line, size_t capacity);
 
-/* == hooks ======================================================================================= */
+/* == hooks ===================================================================================== */
 
 typedef enum mps_verdict { MPS_NO, MPS_YES, MPS_LATER } mps_verdict;
 
@@ -288,7 +288,7 @@ typedef struct mps_hooks {
     void (*record)(void *user); /* POST /admin/record */
 } mps_hooks;
 
-/* == configuration =============================================================================== */
+/* == configuration ============================================================================= */
 
 typedef enum mps_preset { MPS_PRESET_SMALL, MPS_PRESET_TINY, MPS_PRESET_LARGE } mps_preset;
 typedef enum mps_switch { MPS_AUTO, MPS_ON, MPS_OFF } mps_switch;
@@ -367,7 +367,7 @@ size_t mps_config_print(const mps_config *config, char *json, size_t capacity);
 typedef enum mps_doc { MPS_DOC_CONFIG, MPS_DOC_ROUTES, MPS_DOC_ERRORS, MPS_DOC_METRICS } mps_doc;
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity);
 
-/* == life ======================================================================================== */
+/* == life ====================================================================================== */
 
 /* How many connections can be open at once, those that are only refused included (`connections` +
    `refusals`, defaults filled in); 0 when the configuration is not valid. */
@@ -415,7 +415,7 @@ void mps_note_call_ns(mps_server *server, uint64_t ns);
 /* The port met an error that costs service (accept or send failing, descriptors running out). */
 void mps_note_port_error(mps_server *server, const char *what, int code);
 
-/* == TCP ========================================================================================= */
+/* == TCP ======================================================================================= */
 
 /* A connection was accepted. id 0: refused, close the socket. */
 mps_conn mps_tcp_open(mps_server *server, uint64_t now, const mps_address *peer,
@@ -449,13 +449,13 @@ size_t mps_tcp_output(const mps_server *server, mps_conn conn, mps_span *spans, 
 void mps_tcp_taken(mps_server *server, mps_conn conn, size_t count);
 void mps_tcp_sent(mps_server *server, mps_conn conn, uint64_t now, size_t count);
 
-/* == UDP ========================================================================================= */
+/* == UDP ======================================================================================= */
 
 /* A datagram came in. Until a player has joined, every datagram is a stranger's: counted, dropped. */
 void mps_udp_input(mps_server *server, uint64_t now, const mps_address *from, const mps_address *to,
                    const void *bytes, size_t count);
 
-/* == the game's calls ============================================================================ */
+/* == the game's calls ========================================================================== */
 
 /* Answers an authenticate hook that said LATER. `who` NULL: refused. MPS_E_HANDLE: too late. */
 mps_error mps_auth_finish(mps_server *server, uint64_t now, uint64_t ticket,
