@@ -451,7 +451,8 @@ void mps_tcp_sent(mps_server *server, mps_conn conn, uint64_t now, size_t count)
 
 /* == UDP ======================================================================================= */
 
-/* A datagram came in. Until a player has joined, every datagram is a stranger's: counted, dropped. */
+/* A datagram came in. Until a player has joined, every datagram is a stranger's: counted and
+   dropped. */
 void mps_udp_input(mps_server *server, uint64_t now, const mps_address *from, const mps_address *to,
                    const void *bytes, size_t count);
 
@@ -472,8 +473,8 @@ typedef struct mps_token_claims {
 size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t secret_bytes,
                       char *token, size_t capacity);
 
-/* Lobbies as the HTTP API sees them. `created_at` is Unix ms. Strings borrowed until the next call
-   that changes the server. mps_lobby_next walks them in a fixed order from id 0; id 0 at the end. */
+/* Lobbies as the HTTP API sees them. `created_at` is Unix ms. Strings are borrowed until the next
+   call that changes the server. mps_lobby_next walks them in a fixed order, from id 0 to id 0. */
 typedef struct mps_lobby_info {
     const char *code, *scene;
     uint32_t player_count, max_players;
