@@ -7614,7 +7614,7 @@ static const struct route routes[] = {
 };
 
 /* What matches no row is counted behind the last. */
-#define ROUTE_NONE COUNT_OF(routes)
+#define ROUTE_NONE ((u32)COUNT_OF(routes))
 _Static_assert(COUNT_OF(routes) < METRIC_ROUTES_MAX, "raise METRIC_ROUTES_MAX");
 
 /* -- producers: one unit at a time, whole or not at all -- */
@@ -8705,6 +8705,11 @@ size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
     }
     json_put_close(&t, '}');
     return t.bytes;
+}
+
+uint32_t mps_connections_max(const mps_config *config) {
+    mps_config effective = config_effective(config);
+    return config_check(&effective, NULL) ? 0 : config_conns(&effective);
 }
 
 size_t mps_memory_needed(const mps_config *config) {

@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -51,6 +52,7 @@ enum slot_state {
     SLOT_SHUT /* all is sent and writing is shut down; reads on until the peer's FIN */
 };
 
+/* 16 bytes, because every connection that could be open has one. */
 struct posix_slot {
     uint64_t conn;
     int fd;
@@ -143,6 +145,7 @@ static void close_at(int *fd) {
     *fd = -1;
 }
 
+/* The datagram socket gets the same family as the listener. */
 static bool sockets_open(struct mps_posix *p, union name *name) {
     const struct mps_posix_options *o = &p->options;
     p->listener = socket_bound(SOCK_STREAM, name, o->http_port);
@@ -261,6 +264,7 @@ static struct posix_slot *slot_find(struct mps_posix *p, uint64_t conn) {
     return slot && slot->state != SLOT_FREE && slot->conn == conn ? slot : NULL;
 }
 
+/* The slot is cleared before the core hears of it: the core may give the index away again. */
 static void slot_close(struct mps_posix *p, struct posix_slot *slot) {
     mps_conn conn = {slot->conn};
     backend_forget(p, slot->fd, slot->conn);
@@ -350,7 +354,8 @@ static void slot_read(struct mps_posix *p, struct posix_slot *slot, bool broken)
 
 enum sending { SENT_ALL, SENT_SOME, SENT_BROKEN };
 
-/* One gather-write of what is to be sent. */
+/* One gather-write of what is to be sent. The kernel copies, so the bytes are taken and no longer
+   needed in one breath. With all spans in use there may be more behind them. */
 static enum sending slot_send(struct mps_posix *p, struct posix_slot *slot) {
     mps_conn conn = {slot->conn};
     mps_span spans[SPANS_MAX];
@@ -400,6 +405,7 @@ static void slot_flush(struct mps_posix *p, struct posix_slot *slot, bool writab
     }
 }
 
+/* Writing comes first: it may make the room that reading needs. It may also close the slot. */
 static void slot_event(struct mps_posix *p, struct event e) {
     struct posix_slot *slot = slot_find(p, e.id);
     if (slot && e.what & WANT_WRITE) {
@@ -449,21 +455,10 @@ static void accept_resume(struct mps_posix *p) {
 }
 
 /* True for errors of the one connection that was about to be accepted (accept(2), "Error
-   handling"): the next one may be fine. */
+   handling"; EPERM is a firewall's word): the next one may be fine. */
 static bool accept_goes_on(int code) {
-    switch (code) {
-    case EINTR:
-    case ECONNABORTED:
-    case EPROTO:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case EHOSTUNREACH:
-    case ENOPROTOOPT:
-    case EPERM: /* a firewall's word */
-        return true;
-    default:
-        return false;
-    }
+    return code == EINTR || code == ECONNABORTED || code == EPROTO || code == EPERM ||
+           code == ENETDOWN || code == ENETUNREACH || code == EHOSTUNREACH;
 }
 
 static void accept_burst(struct mps_posix *p) {
@@ -504,6 +499,8 @@ static mps_address datagram_to(struct mps_posix *p, struct msghdr *header) {
     return to;
 }
 
+/* One system call for all of them. Errors here are news of earlier datagrams (ICMP), or none are
+   left after all: the next round tries again. */
 static void datagrams_read(struct mps_posix *p) {
     struct posix_batch *batch = p->batch;
     int count = recvmmsg(p->datagrams, batch->messages, DATAGRAMS_MAX, MSG_DONTWAIT, NULL);
@@ -521,6 +518,7 @@ static void datagrams_read(struct mps_posix *p) {
 /* == 5 the round =================================================================================
    Everything that is ready goes in, then everything that has output is written once. */
 
+/* Until the server is due, accepting resumes, or `limit_ms` is over. */
 static int wait_ms(const struct mps_posix *p, int limit_ms) {
     uint64_t due = p->output_left ? 0 : mps_deadline(p->server);
     if (p->accept_due && p->accept_due < due) {
@@ -567,11 +565,14 @@ static void outputs_flush(struct mps_posix *p) {
 
 /* == 6 signals, life =============================================================================
    A handler may do next to nothing, so it writes the signal's number into a pipe that the round
-   reads. The pipe's end is the one static variable of this file. */
+   reads. Handlers belong to the process, not to a server, so what they need is static: the only
+   static variables of this file. */
 
 static volatile sig_atomic_t signal_fd = -1;
 
-static const int signal_numbers[MPS_POSIX_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+#define SIGNALS 4
+static struct sigaction signals_before[SIGNALS];
+static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
 
 static void signal_arrived(int number) {
     int code = errno;
@@ -588,16 +589,17 @@ bool mps_posix_signals(struct mps_posix *p) {
         return false;
     }
     signal_fd = p->signal_pipe[1];
-    for (int i = 0; i < MPS_POSIX_SIGNALS; i++) {
+    for (int i = 0; i < SIGNALS; i++) {
         struct sigaction action = {.sa_flags = SA_RESTART};
         action.sa_handler = signal_numbers[i] == SIGPIPE ? SIG_IGN : signal_arrived;
         sigemptyset(&action.sa_mask);
-        sigaction(signal_numbers[i], &action, &p->signals_before[i]);
+        sigaction(signal_numbers[i], &action, &signals_before[i]);
     }
     p->signals_set = true;
     return true;
 }
 
+/* The first request to end is polite, the second one means it. */
 static void signals_read(struct mps_posix *p) {
     unsigned char numbers[16];
     ssize_t count = read(p->signal_pipe[0], numbers, sizeof numbers);
@@ -680,8 +682,8 @@ void mps_posix_close(struct mps_posix *p) {
         }
     }
     p->slots_count = 0;
-    for (int i = 0; p->signals_set && i < MPS_POSIX_SIGNALS; i++) {
-        sigaction(signal_numbers[i], &p->signals_before[i], NULL);
+    for (int i = 0; p->signals_set && i < SIGNALS; i++) {
+        sigaction(signal_numbers[i], &signals_before[i], NULL);
         signal_fd = -1;
     }
     p->signals_set = false;

@@ -20,8 +20,6 @@
 
 #include "../mpserver.h"
 
-#include <signal.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -40,8 +38,6 @@ typedef enum mps_posix_state {
     MPS_POSIX_FAILED   /* see `error` */
 } mps_posix_state;
 
-#define MPS_POSIX_SIGNALS 4
-
 /* To read: http, udp, error. The rest is the port's own. */
 struct mps_posix {
     mps_address http, udp; /* as bound, with the real ports */
@@ -56,12 +52,13 @@ struct mps_posix {
     uint64_t accept_due; /* not 0: accepting is paused until then */
     uint32_t calls;      /* of the core; one in 16 is timed */
     int listener, datagrams, backend, signal_pipe[2];
-    bool listener_any;  /* bound to no address in particular */
-    uint64_t postponed; /* the connection that the next round sends on first */
-    uint8_t round;
-    bool output_left; /* the round ended with connections still named */
-    bool accept_failing, draining, reload_soon, signals_set;
-    struct sigaction signals_before[MPS_POSIX_SIGNALS];
+    uint64_t postponed;  /* the connection that the next round sends on first */
+    uint8_t round;       /* counts, to send once on each connection */
+    bool listener_any;   /* bound to no address in particular */
+    bool output_left;    /* the round ended with connections still named */
+    bool accept_failing; /* told already */
+    bool draining;       /* by a signal: the next one stops */
+    bool reload_soon, signals_set;
 
     uint32_t slots_count;
     struct posix_slot *slots;

@@ -922,27 +922,6 @@ static void http_dates(void) {
     }
 }
 
-/* Every day of 400 years follows the day before it. */
-static void http_dates_in_order(void) {
-    static const u32 days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    u32 year = 1970, month = 1, day = 1;
-    for (u32 i = 0; i < 146097; i++) {
-        u32 y, m, d;
-        http_civil_date(i, &y, &m, &d);
-        if (y != year || m != month || d != day) {
-            CHECK_INT(i, -1);
-            return;
-        }
-        bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        if (day++ == days[month - 1] + (month == 2 && leap)) {
-            day = 1;
-            year += month == 12;
-            month = month % 12 + 1;
-        }
-    }
-    CHECK_INT(year, 2370);
-}
-
 static void http_targets_logged(void) {
     static const struct {
         const char *target, *want;
@@ -1042,7 +1021,6 @@ static const struct check_test http_tests[] = {
     {"query_walk", http_query_walk},
     {"query_table", http_query_table},
     {"dates", http_dates},
-    {"dates_in_order", http_dates_in_order},
     {"targets_logged", http_targets_logged},
     {"targets_cut", http_targets_cut},
     {"reasons", http_reasons},

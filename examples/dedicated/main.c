@@ -105,6 +105,22 @@ static void log_say(struct app *app, mps_level level, const char *item, const ch
 
 #define WHY_BYTES 512
 
+/* In place of strerror, which may allocate. */
+static const char *file_problem(int code) {
+    switch (code) {
+    case ENOENT:
+    case ENOTDIR:
+        return "there is no such file";
+    case EACCES:
+        return "this user may not read it";
+    case EISDIR:
+        return "it is a directory";
+    default:
+        return "it cannot be read";
+    }
+}
+
+/* Into app->file_text, which the core may change while it reads, so it is read afresh each time. */
 static bool file_read(struct app *app, size_t *bytes, char *why) {
     const char *name = app->options.config;
     int fd = open(name, O_RDONLY | O_CLOEXEC);
@@ -119,7 +135,7 @@ static bool file_read(struct app *app, size_t *bytes, char *why) {
         close(fd);
     }
     if (fd < 0 || count < 0) {
-        snprintf(why, WHY_BYTES, "%s: %s", name, strerror(code));
+        snprintf(why, WHY_BYTES, "%s: %s (errno %d)", name, file_problem(code), code);
         return false;
     }
     if (*bytes == FILE_BYTES_MAX) {
@@ -129,6 +145,7 @@ static bool file_read(struct app *app, size_t *bytes, char *why) {
     return true;
 }
 
+/* FILE:LINE: key: text, as compilers say it; without a line the fault is not the file's. */
 static void fault_text(const char *file, const mps_fault *fault, char *why) {
     const char *colon = fault->key[0] ? ": " : "";
     if (fault->line && file) {
@@ -139,6 +156,7 @@ static void fault_text(const char *file, const mps_fault *fault, char *why) {
     }
 }
 
+/* An empty variable counts as not set: an empty secret would sign for everybody. */
 static void config_environment(mps_config *config) {
     const char *secret = getenv("MPSERVER_JWT_SECRET");
     if (secret && *secret) {
@@ -170,6 +188,7 @@ static void config_flags(const struct options *options, mps_config *config) {
     config->dev |= options->dev;
 }
 
+/* POST /admin/reload: inside a core call, so only noted. The port then calls on_reload. */
 static void on_reload_asked(void *user) {
     struct app *app = user;
     mps_posix_reload_soon(&app->posix);
@@ -201,6 +220,7 @@ static bool config_build(struct app *app, mps_config *config, char *why) {
     return true;
 }
 
+/* Also for SIGHUP. A file with a fault is reported and changes nothing. */
 static void on_reload(void *user) {
     struct app *app = user;
     mps_config config;
@@ -241,6 +261,7 @@ static int complain(int status, const char *why) {
     return status;
 }
 
+/* What could not be written (a full disk) must not look printed. */
 static int print_done(void) {
     return fflush(stdout) == 0 ? 0 : complain(EXIT_RUNTIME, "cannot write to standard output");
 }
@@ -357,6 +378,7 @@ static bool is_loopback(const mps_address *address) {
     return memcmp(address->ip, in4, sizeof in4) == 0 || memcmp(address->ip, in6, sizeof in6) == 0;
 }
 
+/* What is allowed but should not stay that way. */
 static void warn(struct app *app, const mps_config *config) {
     size_t secret = config->jwt_secret_bytes ? config->jwt_secret_bytes
                     : config->jwt_secret     ? strlen(config->jwt_secret)
@@ -402,6 +424,7 @@ static int server_make(struct app *app, const mps_config *config) {
     return 0;
 }
 
+/* Scripts wait for this line and read the ports from it. */
 static void ready_say(const struct app *app) {
     char http[MPS_POSIX_ADDRESS_BYTES], udp[MPS_POSIX_ADDRESS_BYTES], line[256];
     mps_posix_address_text(&app->posix.http, http);
@@ -445,6 +468,7 @@ static int serve(struct app *app, mps_config *config) {
     return state == MPS_POSIX_FAILED ? EXIT_RUNTIME : 0;
 }
 
+/* What needs no configuration; -1 for everything else. */
 static int print(const struct options *options) {
     switch (options->action) {
     case ACTION_HELP_CONFIG:
@@ -458,7 +482,7 @@ static int print(const struct options *options) {
         fputs(options_help, stdout);
         return print_done();
     default:
-        return -1; /* needs the configuration */
+        return -1;
     }
 }
 

@@ -108,6 +108,7 @@ static bool number_set(const struct row *row, int64_t *out, const char *value, c
     return true;
 }
 
+/* The error lists the choices as a sentence: "a, b or c". */
 static bool choice_set(const struct row *row, int64_t *out, const char *value, char *why,
                        size_t capacity) {
     size_t count = sizeof row->choices / sizeof row->choices[0];
@@ -129,6 +130,7 @@ static bool choice_set(const struct row *row, int64_t *out, const char *value, c
     return false;
 }
 
+/* Two outputs in one run would have to be told apart by whoever reads them. */
 static bool action_set(struct options *options, enum action action, char *why, size_t capacity) {
     if (options->action != ACTION_SERVE && options->action != action) {
         snprintf(why, capacity, "give only one of the options that print something and exit");
@@ -138,6 +140,7 @@ static bool action_set(struct options *options, enum action action, char *why, s
     return true;
 }
 
+/* The kind says which type the member at `row->at` has. */
 static bool row_set(struct options *options, const struct row *row, const char *value, char *why,
                     size_t capacity) {
     void *member = (char *)options + row->at;
