@@ -218,6 +218,6 @@ test('auth: WWW-Authenticate comes with 401', async () => {
 });
 
 test('auth: guest_login can be on without --dev', async (t) => {
-  const open = await start(t, { dev: false, config: { guest_login: true } });
+  const open = await start(t, { dev: false, config: { guest_login: 'on' } });
   assert.equal((await post(open, '/auth/guest', {})).status, 201);
 });

@@ -339,7 +339,7 @@ test('http: what is no JSON object is bad_json, with its position', async () => 
   const cases = ['', ' ', '[]', '"x"', 'null', '1', '{', '{"a"}', '{"a":1,}', '{"a":01}', '{} x',
     "{'a':1}", '{"a":"\\ud800"}', '{"a":"\u0001"}', '{"a":tru}', '{"a":1e}',
     `{"a":${'['.repeat(32)}`,
-    '\ufeff{}', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]).toString('latin1')];
+    '\ufeff{}'];
   for (const body of cases) {
     const answer = refused(await request(await server(), 'POST', '/auth/guest', { body }), 400,
       'bad_json');
@@ -348,6 +348,15 @@ test('http: what is no JSON object is bad_json, with its position', async () => 
   const placed = await request(await server(), 'POST', '/auth/guest', { body: '{"a":1,}' });
   assert.equal(placed.json.position, 7);
   refused(await answerTo('POST /auth/guest HTTP/1.1\r\nHost: a\r\n\r\n'), 400, 'bad_json');
+});
+
+test('http: bad UTF-8 is bad_json', async () => {
+  const cases = [[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xe2, 0x82]];
+  for (const bytes of cases) {
+    const body = Buffer.from([...Buffer.from('{"a":"'), ...bytes, ...Buffer.from('"}')]);
+    const head = `POST /auth/guest HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`;
+    refused(await answerTo(Buffer.concat([Buffer.from(head), body])), 400, 'bad_json');
+  }
 });
 
 test('http: nesting up to 32 passes, unknown and repeated members too', async () => {
@@ -402,7 +411,7 @@ for (const [title, fields, code] of SMUGGLING) {
 test('http: Host must be there, once and valid', async () => {
   const ask = (fields) => answerTo(`GET /healthz HTTP/1.1\r\n${fields}\r\n`);
   for (const bad of ['', 'Host: a b\r\n', 'Host: a/b\r\n', 'Host: a\r\nHost: a\r\n',
-    'Host: user@a\r\n', 'Host: a,b\r\n']) {
+    'Host: user@a\r\n']) {
     refused(await ask(bad), 400, 'bad_host');
   }
   for (const good of ['Host: a\r\n', 'Host: a:80\r\n', 'Host: [::1]:8080\r\n',

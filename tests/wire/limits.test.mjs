@@ -4,6 +4,7 @@ import { Conn, get, metrics, post, refused, request, requestText, sleep, start, 
   from './server.mjs';
 
 const GET = requestText('GET', '/healthz');
+const LIST = requestText('GET', '/lobbies?limit=1');
 const closing = (list) => list.forEach((conn) => conn.close());
 
 /* Sixty lobbies: with TEST, a list of 61 that is some 15 KB long. */
@@ -56,7 +57,7 @@ test('limits: an idle connection is closed without a word', async (t) => {
 test('limits: requests per second and address', async (t) => {
   const s = await start(t, { dev: false, config: { requests_per_s: 5 } });
   const conn = await Conn.open(s);
-  await conn.write(GET.repeat(40));
+  await conn.write(LIST.repeat(40));
   const seen = { 200: 0, 429: 0 };
   for (let i = 0; i < 40; i++) {
     const answer = await conn.read();
@@ -65,7 +66,7 @@ test('limits: requests per second and address', async (t) => {
   }
   assert.ok(seen[200] >= 10 && seen[200] <= 20, JSON.stringify(seen));
   await sleep(1300);
-  assert.equal((await conn.ask(GET)).status, 200, 'it refills');
+  assert.equal((await conn.ask(LIST)).status, 200, 'it refills');
   conn.close();
 });
 
@@ -74,7 +75,7 @@ test('limits: the bucket belongs to the forwarded address', async (t) => {
     config: { requests_per_s: 5, trusted_proxies: ['127.0.0.1'] } });
   const conn = await Conn.open(s);
   const ask = (ip) => conn.ask(
-    requestText('GET', '/healthz', { headers: { 'X-Forwarded-For': ip } }),
+    requestText('GET', '/lobbies', { headers: { 'X-Forwarded-For': ip } }),
   );
   let last;
   for (let i = 0; i < 30; i++) last = await ask('203.0.113.1');
@@ -108,14 +109,14 @@ test('limits: connections per second and address', async (t) => {
 
 test('limits: --dev exempts loopback', async (t) => {
   const s = await start(t, { config: { requests_per_s: 5, connections_per_s: 5 } });
-  for (let i = 0; i < 50; i++) assert.equal((await get(s, '/healthz')).status, 200);
+  for (let i = 0; i < 50; i++) assert.equal((await get(s, '/lobbies')).status, 200);
 });
 
 test('limits: --dev exempts loopback alone', async (t) => {
   const s = await start(t, { config: { requests_per_s: 5, trusted_proxies: ['127.0.0.1'] } });
   let last;
   const away = { 'X-Forwarded-For': '203.0.113.1' };
-  for (let i = 0; i < 30; i++) last = await get(s, '/healthz', away);
+  for (let i = 0; i < 30; i++) last = await get(s, '/lobbies', away);
   refused(last, 429, 'rate_limited');
 });
 

@@ -343,6 +343,8 @@ export function curl(...args) {
   });
 }
 
+const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})? (\S+)$/;
+
 /* The Prometheus text format 0.0.4, read strictly: {families: {name: type}, samples: Map}. */
 export function parseMetrics(text) {
   assert.ok(text.endsWith('\n'));
@@ -361,7 +363,7 @@ export function parseMetrics(text) {
       }
       continue;
     }
-    const sample = line.match(/^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})? (\S+)$/);
+    const sample = line.match(SAMPLE);
     assert.ok(sample, `metrics line: ${line}`);
     const [, name, labels = '', value] = sample;
     const family = families[current] === 'histogram'
