@@ -5605,31 +5605,33 @@ static bool ranges_have(const struct ranges *r, const mps_address *a) {
     return false;
 }
 
-/* Builds a list without repetitions in the scratch arena and freezes it. The texts were checked. */
+static bool ranges_repeat(const struct address_range *list, const struct address_range *range) {
+    for (ptrdiff_t i = 0; i < stbds_arrlen(list); i++) {
+        if (memcmp(&list[i], range, sizeof *range) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Builds a list without repetitions in the scratch arena and freezes it. */
 static mps_error ranges_load(struct ranges *r, const char *const *texts, void *table) {
     struct address_range *list = NULL, range;
-    struct {
-        struct address_range key;
-        u32 value;
-    } *seen = NULL;
-    u32 count = 0;
     for (u32 i = 0; i < MPS_RANGES_MAX && texts[i]; i++) {
-        if (!load_room(count, sizeof *seen)) {
+        if (!load_room(i, sizeof range)) {
             return MPS_E_LOAD_FULL;
         }
         if (!address_range_parse(span_z(texts[i]), &range)) {
             return MPS_E_CONFIG;
         }
-        if (stbds_hmgeti(seen, range) < 0) {
-            stbds_hmput(seen, range, i);
+        if (!ranges_repeat(list, &range)) {
             stbds_arrput(list, range);
-            count++;
         }
     }
-    r->count = count;
+    r->count = (u32)stbds_arrlen(list);
     r->at = near_set(r, table);
-    if (count) {
-        memcpy(table, list, count * sizeof *list);
+    if (r->count) {
+        memcpy(table, list, r->count * sizeof *list);
     }
     return MPS_OK;
 }
@@ -7231,9 +7233,10 @@ static mps_error handle_status(struct request *r) {
 
 /* -- handlers: admin -- */
 
-/* Nothing to do on this connection that a drain should wait for. */
+/* Nothing to do on this connection that a drain should wait for. One that has not asked anything
+   yet may be a probe about to ask /readyz. */
 static bool drain_idle(const struct conn *conn) {
-    return conn->state == CONN_HEAD && !conn->in_bytes && !conn->out_bytes && !conn->ready;
+    return conn->state == CONN_HEAD && conn->served && !conn->in_bytes && !conn->out_bytes;
 }
 
 static void server_drain(struct mps_server *s, u32 grace_ms) {
@@ -7605,7 +7608,23 @@ static mps_error handle_lobby_leave(struct request *r) {
     return answer_ok(r, 200);
 }
 
-/* Its creator (by address), a member (by ?udp_token=) or an admin. */
+/* The token of a member, from the body or from the query; none is no error. */
+static mps_error lobby_read_member(struct request *r, char *hex, size_t capacity,
+                                   struct span *token) {
+    static const char *const keys[] = {"udp_token"};
+    struct json_value v[1];
+    bool found;
+    if (!r->body_bytes) {
+        return query_text(r, "udp_token", hex, capacity, token, &found);
+    }
+    mps_error error = body_read(r, keys, 1, v);
+    if (!error && value_given(&v[0]) && !json_string(&v[0], token)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "udp_token");
+    }
+    return error;
+}
+
+/* Its creator (by address), a member (by udp_token) or an admin. */
 static bool lobby_may_delete(const struct request *r, const struct lobby *lobby, bool admin,
                              struct span token_hex) {
     u8 token[UDP_TOKEN_BYTES];
@@ -7617,10 +7636,10 @@ static mps_error handle_lobby_delete(struct request *r) {
     struct lobbies *l = &r->s->lobbies;
     u64 handle = request_lobby(r);
     char hex[UDP_TOKEN_TEXT];
-    struct span token;
-    bool admin = r->has_claims && r->claims.who.role == MPS_ROLE_ADMIN, force, found;
+    struct span token = {NULL, 0};
+    bool admin = r->has_claims && r->claims.who.role == MPS_ROLE_ADMIN, force;
     mps_error error = query_bool(r, "force", &force);
-    error = error ? error : query_text(r, "udp_token", hex, sizeof hex, &token, &found);
+    error = error ? error : lobby_read_member(r, hex, sizeof hex, &token);
     if (error) {
         return error;
     }
@@ -7634,10 +7653,7 @@ static mps_error handle_lobby_delete(struct request *r) {
     if (!lobby_may_delete(r, lobby, admin, token)) {
         return MPS_E_LOBBY_NOT_YOURS;
     }
-    if (force && !admin) {
-        return MPS_E_FORBIDDEN;
-    }
-    if (lobby->players.count && !force) {
+    if (lobby->players.count && !(force && admin)) {
         return MPS_E_LOBBY_NOT_EMPTY;
     }
     lobby_close(&r->s->kit, l, handle);
@@ -7679,7 +7695,7 @@ static const struct route routes[] = {
     {HTTP_POST, "/lobbies/{code}/leave", ROUTE_OPEN, BODY_JSON, false, handle_lobby_leave,
      "{player_id, udp_token}: give it up"},
     {HTTP_DELETE, "/lobbies/{code}", ROUTE_OPTIONAL, BODY_IGNORED, false, handle_lobby_delete,
-     "?udp_token= ?force=true: close a lobby"},
+     "{udp_token}? or ?udp_token=, ?force=true: close a lobby"},
 };
 
 /* What matches no row is counted behind the last. */

@@ -70,7 +70,7 @@ test('lobby: codes are 1 to 32 of A-Z a-z 0-9 _ -', async () => {
 test('lobby: the other members are checked', async () => {
   const cases = [['max_players', 0], ['max_players', -1], ['max_players', 65], ['max_players', 2.5],
     ['max_players', '4'], ['max_players', 1e300], ['scene', 7], ['scene', 's'.repeat(65)],
-    ['is_public', 'yes'], ['is_public', 1]];
+    ['is_public', 'yes'], ['is_public', 1], ['scene', 'a\u0000b'], ['scene', '']];
   for (const [field, value] of cases) {
     refused(await post(await server(), '/lobbies', { [field]: value }), 400, 'invalid_field',
       { field });
@@ -78,7 +78,7 @@ test('lobby: the other members are checked', async () => {
   assert.equal((await make({ max_players: 64 })).max_players, 64);
   assert.equal((await make({ max_players: 1 })).max_players, 1);
   assert.equal((await make({ scene: 's'.repeat(64) })).scene.length, 64);
-  assert.equal((await make({ scene: 'Höhle "1"' })).scene, 'Höhle "1"');
+  assert.equal((await make({ scene: 'Höhle "1"\n' })).scene, 'Höhle "1"\n');
 });
 
 test('lobby: one that is not there', async () => {
@@ -112,7 +112,7 @@ test('lobby: joining', async () => {
 
 test('lobby: player names are 1 to 32 code points', async () => {
   const { code } = await make({ max_players: 8 });
-  const names = ['😀'.repeat(32), 'e\u0301'.repeat(16), '"\\/\u2028', 'x'];
+  const names = ['😀'.repeat(32), 'e\u0301'.repeat(16), '"\\/\u0007\u2028', 'x'];
   for (const name of names) {
     const { lobby } = await join(code, name);
     assert.equal(lobby.players.at(-1).name, name);
@@ -253,7 +253,7 @@ test('lobby: the list pages by cursor', async (t) => {
   }
   assert.equal(seen.length, 230);
   assert.equal(new Set(seen).size, 230);
-  for (const bad of ['limit=x', 'limit=-1', 'cursor=%20', 'cursor=zzz!', 'open=perhaps']) {
+  for (const bad of ['limit=x', 'limit=-1', 'limit=0', 'cursor=%20', 'cursor=zzz!', 'open=perhaps']) {
     const answer = await get(s, `/lobbies?${bad}`);
     refused(answer, 400, 'bad_query', { field: bad.split('=')[0] });
   }
