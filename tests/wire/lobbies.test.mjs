@@ -253,7 +253,8 @@ test('lobby: the list pages by cursor', async (t) => {
   }
   assert.equal(seen.length, 230);
   assert.equal(new Set(seen).size, 230);
-  for (const bad of ['limit=x', 'limit=-1', 'limit=0', 'cursor=%20', 'cursor=zzz!', 'open=perhaps']) {
+  for (const bad of [
+    'limit=x', 'limit=-1', 'limit=0', 'cursor=%20', 'cursor=zzz!', 'open=perhaps']) {
     const answer = await get(s, `/lobbies?${bad}`);
     refused(answer, 400, 'bad_query', { field: bad.split('=')[0] });
   }
