@@ -158,15 +158,25 @@ static struct text text_on(char *at, size_t capacity) {
     return (struct text){at, 0, capacity, false};
 }
 
-static void text_add(struct text *t, struct span s) {
+static void text_add_cut(struct text *t, struct span s) {
     size_t room = t->capacity - t->bytes;
-    size_t count = size_min(s.bytes, room);
     MPS_ASSERT(t->bytes <= t->capacity);
-    if (count) {
-        memcpy(t->at + t->bytes, s.at, count);
+    if (room) {
+        memcpy(t->at + t->bytes, s.at, room);
     }
-    t->bytes += count;
-    t->cut |= count < s.bytes;
+    t->bytes += room;
+    t->cut = true;
+}
+
+/* Inline, so that a literal is stored in words instead of being handed to memcpy: answers are put
+   together of some fifty of them. */
+static inline void text_add(struct text *t, struct span s) {
+    if (s.bytes > t->capacity - t->bytes) {
+        text_add_cut(t, s);
+    } else if (s.bytes) {
+        memcpy(t->at + t->bytes, s.at, s.bytes);
+        t->bytes += s.bytes;
+    }
 }
 
 #define TEXT_LITERAL(t, literal) text_add((t), SPAN(literal))
@@ -175,7 +185,7 @@ static void text_z(struct text *t, const char *zero_terminated) {
     text_add(t, span_z(zero_terminated));
 }
 
-static void text_char(struct text *t, char c) {
+static inline void text_char(struct text *t, char c) {
     text_add(t, span_of(&c, 1));
 }
 
@@ -184,10 +194,14 @@ static void text_char(struct text *t, char c) {
 static void text_u64(struct text *t, u64 value) {
     char digits[U64_DIGITS_MAX];
     size_t at = sizeof digits;
-    do {
+    for (; value > UINT32_MAX; value /= 10) {
         digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
+    }
+    u32 rest = (u32)value; /* dividing 32 bits is several times as fast */
+    do {
+        digits[--at] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest);
     text_add(t, span_of(digits + at, sizeof digits - at));
 }
 
@@ -198,23 +212,22 @@ static void text_i64(struct text *t, i64 value) {
     text_u64(t, value < 0 ? (u64)0 - (u64)value : (u64)value);
 }
 
-/* Decimal with leading zeros up to `digits`. */
-static void text_padded(struct text *t, u64 value, u32 digits) {
-    u64 bound = 10;
-    for (u32 i = 1; i < digits; i++, bound *= 10) {
-        if (value < bound) {
-            text_char(t, '0');
-        }
+/* The last `digits` decimal digits, leading zeros and all. */
+static void text_padded(struct text *t, u32 value, u32 digits) {
+    char text[U64_DIGITS_MAX];
+    MPS_ASSERT(digits <= sizeof text);
+    for (u32 i = digits; i > 0; i--, value /= 10) {
+        text[i - 1] = (char)('0' + value % 10);
     }
-    text_u64(t, value);
+    text_add(t, span_of(text, digits));
 }
 
 static const char hex_digits[] = "0123456789abcdef";
 
 static void text_hex(struct text *t, const u8 *bytes, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        text_char(t, hex_digits[bytes[i] >> 4]);
-        text_char(t, hex_digits[bytes[i] & 15]);
+        char pair[2] = {hex_digits[bytes[i] >> 4], hex_digits[bytes[i] & 15]};
+        text_add(t, span_of(pair, sizeof pair));
     }
 }
 
@@ -1604,7 +1617,8 @@ static bool timer_take(struct timers *t, u64 now, enum timer_kind *kind, u32 *in
     u32 id;
     u64 due;
     bool settled;
-    if (!heap_first(&t->heap, &id, &due, &settled) || !settled || due > now) {
+    if (!t->heap.count || heap_key_at(&t->heap, 0) > now ||
+        !heap_first(&t->heap, &id, &due, &settled) || !settled || due > now) {
         return false;
     }
     heap_remove(&t->heap, id);
@@ -2940,7 +2954,7 @@ static void json_put_digits(struct text *t, const struct json_digits *digits) {
    ends in one of those four bytes, since strings end in a quote. That brackets match and names
    alternate with values is left to the callers. What does not fit is cut as in any struct text. */
 
-static void json_comma(struct text *t) {
+static inline void json_comma(struct text *t) {
     char last = t->bytes ? t->at[t->bytes - 1] : ',';
     if (last != '{' && last != '[' && last != ':' && last != ',') {
         text_char(t, ',');
@@ -2995,6 +3009,9 @@ static void json_put_key(struct text *t, const char *name) {
     json_put_string(t, span_z(name));
     text_char(t, ':');
 }
+
+/* The same for a name that is a literal and needs no escape. */
+#define JSON_KEY(t, literal) (json_comma(t), TEXT_LITERAL((t), "\"" literal "\":"))
 
 static void json_put_i64(struct text *t, i64 v) {
     json_comma(t);
@@ -3108,7 +3125,7 @@ static void date_put_iso(struct text *t, i64 unix_ms) {
         text_padded(t, parts[i], i ? 2 : 4);
         text_char(t, behind[i]);
     }
-    text_padded(t, (u64)(ms % 1000), 3);
+    text_padded(t, (u32)(ms % 1000), 3);
     text_char(t, 'Z');
 }
 
@@ -3524,7 +3541,7 @@ static void log_put_value(struct text *t, const mps_log_field *field) {
 
 static void log_put_json(struct text *t, const mps_log_record *r) {
     json_put_open(t, '{');
-    json_put_key(t, "time");
+    JSON_KEY(t, "time");
     if (r->unix_ms) {
         char date[DATE_TEXT_BYTES];
         struct text d = text_on(date, sizeof date);
@@ -3533,13 +3550,13 @@ static void log_put_json(struct text *t, const mps_log_record *r) {
     } else {
         json_put_null(t);
     }
-    json_put_key(t, "uptime_us");
+    JSON_KEY(t, "uptime_us");
     json_put_u64(t, r->now_us);
-    json_put_key(t, "level");
+    JSON_KEY(t, "level");
     json_put_string(t, span_z(log_level_names[r->level]));
-    json_put_key(t, "item");
+    JSON_KEY(t, "item");
     json_put_string(t, span_z(r->item));
-    json_put_key(t, "text");
+    JSON_KEY(t, "text");
     json_put_string(t, span_z(r->text));
     for (u32 i = 0; i < r->fields_count; i++) {
         const mps_log_field *field = &r->fields[i];
@@ -4492,7 +4509,7 @@ static void http_put_date(struct text *t, i64 unix_s) {
     text_char(t, ' ');
     text_add(t, span_of(months + (d.month - 1) * 3, 3));
     text_char(t, ' ');
-    text_padded(t, (u64)d.year, 4);
+    text_padded(t, (u32)d.year, 4);
     text_char(t, ' ');
     text_padded(t, d.hour, 2);
     text_char(t, ':');
@@ -4635,7 +4652,8 @@ struct large {
     u32 owner; /* connection + 1 */
 };
 
-#define CONN_HELD_MAX 128 /* lent chunks of one connection: output_bytes_max / chunk_bytes + 1 */
+#define CONN_HELD_MAX \
+    128 /* lent chunks of one connection: output_bytes_max / chunk_bytes and some */
 
 struct conns {
     struct pool pool;
@@ -4769,12 +4787,22 @@ static u32 conn_output_free(const struct conns *c, const struct conn *conn) {
     return conn->out_bytes < c->output_bytes_max ? c->output_bytes_max - conn->out_bytes : 0;
 }
 
+/* The first chunk of a chain is the connection's own. What is longer goes to a lent one whole, if
+   one is free: one piece is cheaper to send than two. */
+static void output_start(struct conns *c, struct conn *conn, size_t bytes) {
+    u32 id = conn_index(c, conn);
+    if (bytes > c->output_bytes && bytes <= c->chunk_bytes && c->chunk_free) {
+        id = chunk_lend(c, conn);
+    }
+    *chunk_info(c, id) = (struct chunk){0, 0};
+    conn->out_head = conn->out_tail = id + 1;
+}
+
 /* Appends; room was made by conns_output_reserve of the same call. */
 static void output_add(struct conns *c, struct conn *conn, struct span s) {
     while (s.bytes) {
         if (!conn->out_tail) {
-            conn->out_head = conn->out_tail = conn_index(c, conn) + 1;
-            *chunk_info(c, conn->out_tail - 1) = (struct chunk){0, 0};
+            output_start(c, conn, s.bytes);
         }
         struct chunk *tail = chunk_info(c, conn->out_tail - 1);
         u32 room = chunk_capacity(c, conn->out_tail - 1) - tail->used;
@@ -5447,10 +5475,10 @@ struct auth_grant {
 
 static void auth_put_claims(struct text *t, const struct auth_grant *g) {
     json_put_open(t, '{');
-    json_put_key(t, "iss");
+    JSON_KEY(t, "iss");
     json_put_string(t, span_z(g->issuer));
     if (g->audience && g->audience[0]) {
-        json_put_key(t, "aud");
+        JSON_KEY(t, "aud");
         json_put_string(t, span_z(g->audience));
     }
     json_put_key(t, g->who->id_is_number ? "userId" : "sub");
@@ -5459,18 +5487,18 @@ static void auth_put_claims(struct text *t, const struct auth_grant *g) {
     } else {
         json_put_string(t, span_z(g->who->id));
     }
-    json_put_key(t, "username");
+    JSON_KEY(t, "username");
     json_put_string(t, span_z(g->who->name));
-    json_put_key(t, "role");
+    JSON_KEY(t, "role");
     json_put_string(t, span_z(role_names[g->who->role]));
-    json_put_key(t, "iat");
+    JSON_KEY(t, "iat");
     json_put_i64(t, g->now_s);
-    json_put_key(t, "auth_time");
+    JSON_KEY(t, "auth_time");
     json_put_i64(t, g->auth_time_s);
-    json_put_key(t, "exp");
+    JSON_KEY(t, "exp");
     json_put_i64(t, g->exp_s);
     if (g->boot) {
-        json_put_key(t, "boot");
+        JSON_KEY(t, "boot");
         json_put_string(t, span_z(g->boot));
     }
     json_put_close(t, '}');
@@ -5680,6 +5708,7 @@ struct lobby {
     u32 max_players, next_player_id, hash;
     u64 scene_hash;
     i64 created_ms;
+    char created[DATE_TEXT_BYTES]; /* the same as text: it is asked for more often than made */
     mps_address creator;
     struct queue players;
 };
@@ -5782,6 +5811,12 @@ static mps_error lobby_open_check(struct kit *k, const struct lobbies *l,
     return MPS_OK;
 }
 
+static void lobby_set_created(struct lobby *lobby, i64 unix_ms) {
+    struct text t = text_on(lobby->created, sizeof lobby->created);
+    lobby->created_ms = unix_ms;
+    date_put_iso(&t, unix_ms);
+}
+
 static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish *wish,
                       const mps_address *creator) {
     u64 handle = pool_take(&l->pool);
@@ -5793,7 +5828,7 @@ static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish 
     lobby->permanent = wish->permanent;
     lobby->max_players = wish->max_players;
     lobby->next_player_id = 1;
-    lobby->created_ms = kit_unix_ms(k);
+    lobby_set_created(lobby, kit_unix_ms(k));
     lobby->creator = *creator;
     lobby->players.link_at = offsetof(struct player, seat);
     lobby->hash = lobby_hash(l, wish->code);
@@ -5954,11 +5989,11 @@ struct mps_server {
     enum drain_state drain;
     u32 drain_sweep; /* connections below this index have been told */
     size_t memory_bytes;
-    u64 request_serial, auth_serial;
-    struct siphash_key request_key;
-    i64 date_s; /* the second that `date` is for */
-    char date[32];
-    u32 date_bytes;
+    u32 request_mark, request_serial; /* make up the ids of requests that bring none */
+    u64 auth_serial;
+    i64 lines_s; /* the second that `lines` is for */
+    char lines[256];
+    u32 lines_bytes;
     u32 answer_bytes, work_bytes;
     ptrdiff_t answer, work; /* scratch: a body in the making; decoded input */
 };
@@ -6385,9 +6420,9 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
                             ", two answers of lobby_players = ", c->lobby_players);
     }
-    if (c->output_bytes_max / c->chunk_bytes + 2 > CONN_HELD_MAX) {
+    if (c->output_bytes_max / c->chunk_bytes + 3 > CONN_HELD_MAX) {
         return config_fault(fault, "output_bytes_max", "must be at most ",
-                            (u64)(CONN_HELD_MAX - 2) * c->chunk_bytes,
+                            (u64)(CONN_HELD_MAX - 3) * c->chunk_bytes,
                             " with chunk_bytes = ", c->chunk_bytes);
     }
     if (c->target_bytes_max + 32 > c->head_bytes_max) {
@@ -6556,7 +6591,7 @@ static void server_layout(const mps_config *c, struct server_layout *o) {
     o->outcomes = layout_take(l, "outcomes", config_outcomes(c), sizeof(struct outcome));
     o->log = layout_take(l, "log", c->log_entries, sizeof(struct log_entry));
     o->ranges = layout_take(l, "address ranges", 2 * MPS_RANGES_MAX, sizeof(struct address_range));
-    o->answer = layout_take(l, "answer scratch", 1, config_answer_bytes(c));
+    o->answer = layout_take(l, "answer scratch", 1, ANSWER_HEAD_MAX + config_answer_bytes(c));
     o->work = layout_take(l, "input scratch", 1, config_work_bytes(c));
 }
 
@@ -6628,7 +6663,7 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
     s->log.entries_max = c->log_entries;
     s->log.entries = near_set(&s->log, block + o->log);
     memset(block + o->log, 0, c->log_entries * sizeof(struct log_entry));
-    s->answer = near_set(s, block + o->answer);
+    s->answer = near_set(s, block + o->answer + ANSWER_HEAD_MAX);
     s->work = near_set(s, block + o->work);
     s->answer_bytes = config_answer_bytes(c);
     s->work_bytes = config_work_bytes(c);
@@ -6671,7 +6706,7 @@ static void server_create_auth(struct mps_server *s, const mps_config *given) {
     copy_z(s->auth.audience, sizeof s->auth.audience, span_z(given->jwt_audience));
     s->has_secret = secret != NULL;
     s->guest_login = config_guest_login(given, s->has_secret);
-    s->request_key = server_key(s);
+    random_bytes(&s->kit.random, &s->request_mark, sizeof s->request_mark);
 }
 
 /* The strings are copied; what the caller handed over may go. */
@@ -6766,16 +6801,22 @@ static struct text answer_text(struct request *r) {
     return text_on(server_answer(r->s), r->s->answer_bytes);
 }
 
-static void answer_put_date(struct mps_server *s, struct text *t) {
+/* The lines that every answer has, made once a second. */
+static struct span answer_lines(struct mps_server *s) {
     i64 now_s = kit_unix_ms(&s->kit) / 1000;
-    if (s->date_s != now_s || !s->date_bytes) {
-        struct text d = text_on(s->date, sizeof s->date);
-        http_put_date(&d, now_s);
-        s->date_s = now_s;
-        s->date_bytes = (u32)d.bytes;
+    if (s->lines_s != now_s || !s->lines_bytes) {
+        struct text t = text_on(s->lines, sizeof s->lines);
+        TEXT_LITERAL(&t, "\r\nDate: ");
+        http_put_date(&t, now_s);
+        TEXT_LITERAL(&t, "\r\nAccess-Control-Allow-Origin: ");
+        text_z(&t, s->cors_origin);
+        TEXT_LITERAL(&t, "\r\nAccess-Control-Expose-Headers: X-Next-Cursor, X-Request-Id, "
+                         "Retry-After, ETag\r\nX-Request-Id: ");
+        MPS_ASSERT(!t.cut);
+        s->lines_s = now_s;
+        s->lines_bytes = (u32)t.bytes;
     }
-    TEXT_LITERAL(t, "\r\nDate: ");
-    text_add(t, span_of(s->date, s->date_bytes));
+    return span_of(s->lines, s->lines_bytes);
 }
 
 static void answer_put_status(struct text *t, u32 status) {
@@ -6809,11 +6850,7 @@ static void answer_put_head(struct request *r, struct text *t, const struct answ
         TEXT_LITERAL(t, "\r\nContent-Type: ");
         text_z(t, a->type);
     }
-    answer_put_date(r->s, t);
-    TEXT_LITERAL(t, "\r\nAccess-Control-Allow-Origin: ");
-    text_z(t, r->s->cors_origin);
-    TEXT_LITERAL(t, "\r\nAccess-Control-Expose-Headers: "
-                    "X-Next-Cursor, X-Request-Id, Retry-After, ETag\r\nX-Request-Id: ");
+    text_add(t, answer_lines(r->s));
     text_z(t, r->id);
     text_add(t, a->extra);
     if (!r->conn->keep_alive) {
@@ -6862,11 +6899,11 @@ static void answer_output_full(struct request *r) {
     const struct error_row *row = error_row(MPS_E_OUTPUT_FULL);
     struct text body = answer_text(r);
     json_put_open(&body, '{');
-    json_put_key(&body, "status");
+    JSON_KEY(&body, "status");
     json_put_string(&body, SPAN("error"));
-    json_put_key(&body, "error");
+    JSON_KEY(&body, "error");
     json_put_string(&body, span_z(row->code));
-    json_put_key(&body, "message");
+    JSON_KEY(&body, "message");
     json_put_string(&body, span_z(row->text));
     json_put_close(&body, '}');
     answer_put_status(&t, row->http);
@@ -6901,8 +6938,11 @@ static bool answer_send(struct request *r, const struct answer *a, struct span b
         answer_output_full(r);
         return false;
     }
-    conn_output(&r->s->kit, &r->s->conns, r->conn, text_span(&t));
-    conn_output(&r->s->kit, &r->s->conns, r->conn, span_of(body.at, bytes));
+    /* The scratch has room in front of its bodies: head and body go out in one piece. */
+    char *whole = (char *)server_answer(r->s) - t.bytes;
+    memcpy(whole, head, t.bytes);
+    MPS_ASSERT(!bytes || body.at == server_answer(r->s));
+    conn_output(&r->s->kit, &r->s->conns, r->conn, span_of(whole, t.bytes + bytes));
     answer_note(r, a->status, bytes);
     return true;
 }
@@ -6923,22 +6963,22 @@ static mps_error answer_ok(struct request *r, u32 status) {
 
 static void answer_put_error(const struct request *r, struct text *t, const struct error_row *row) {
     json_put_open(t, '{');
-    json_put_key(t, "status");
+    JSON_KEY(t, "status");
     json_put_string(t, SPAN("error"));
-    json_put_key(t, "error");
+    JSON_KEY(t, "error");
     json_put_string(t, span_z(row->code));
-    json_put_key(t, "message");
+    JSON_KEY(t, "message");
     json_put_string(t, span_z(row->text));
     if (r->error_field) {
-        json_put_key(t, "field");
+        JSON_KEY(t, "field");
         json_put_string(t, span_z(r->error_field));
     }
     if (r->has_position) {
-        json_put_key(t, "position");
+        JSON_KEY(t, "position");
         json_put_u64(t, r->error_position);
     }
     if (r->error_limit) {
-        json_put_key(t, "limit");
+        JSON_KEY(t, "limit");
         json_put_u64(t, r->error_limit);
     }
     json_put_close(t, '}');
@@ -7068,46 +7108,43 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
 /* -- lobbies as text -- */
 
 static void lobby_put_players(struct text *t, const struct lobbies *l, const struct lobby *lobby) {
-    json_put_key(t, "players");
-    json_put_open(t, '[');
+    TEXT_LITERAL(t, ",\"players\":[");
     for (u32 at = lobby->players.head; at; at = player_at(l, at - 1)->seat.next) {
         const struct player *player = player_at(l, at - 1);
         json_put_open(t, '{');
-        json_put_key(t, "id");
-        json_put_u64(t, player->id);
-        json_put_key(t, "name");
+        TEXT_LITERAL(t, "\"id\":");
+        text_u64(t, player->id);
+        TEXT_LITERAL(t, ",\"name\":");
         json_put_string(t, span_z(player->name));
-        json_put_close(t, '}');
+        text_char(t, '}');
     }
-    json_put_close(t, ']');
+    text_char(t, ']');
 }
 
-/* LobbyInfo, as the contract's section 3 has it. `reached` is the address the caller used. */
+/* LobbyInfo, as the contract's section 3 has it. `reached` is the address the caller used. This is
+   what clients ask for most, so its keys are written with their commas. */
 static void lobby_put(struct text *t, const struct mps_server *s, const struct lobby *lobby,
                       const mps_address *reached) {
-    char ip[ADDRESS_TEXT_MAX], date[DATE_TEXT_BYTES];
-    struct text i = text_on(ip, sizeof ip), d = text_on(date, sizeof date);
-    if (!s->public_host[0]) {
-        address_put_ip(&i, reached);
-    }
-    date_put_iso(&d, lobby->created_ms);
-    json_put_open(t, '{');
-    json_put_key(t, "code");
-    json_put_string(t, span_z(lobby->code));
-    json_put_key(t, "player_count");
-    json_put_u64(t, lobby->players.count);
-    json_put_key(t, "max_players");
-    json_put_u64(t, lobby->max_players);
+    TEXT_LITERAL(t, "{\"code\":\"");
+    text_z(t, lobby->code);
+    TEXT_LITERAL(t, "\",\"player_count\":");
+    text_u64(t, lobby->players.count);
+    TEXT_LITERAL(t, ",\"max_players\":");
+    text_u64(t, lobby->max_players);
     lobby_put_players(t, &s->lobbies, lobby);
-    json_put_key(t, "server_ip");
-    json_put_string(t, s->public_host[0] ? span_z(s->public_host) : text_span(&i));
-    json_put_key(t, "udp_port");
-    json_put_u64(t, s->config.udp_port);
-    json_put_key(t, "scene");
+    TEXT_LITERAL(t, ",\"server_ip\":\"");
+    if (s->public_host[0]) {
+        text_z(t, s->public_host);
+    } else {
+        address_put_ip(t, reached);
+    }
+    TEXT_LITERAL(t, "\",\"udp_port\":");
+    text_u64(t, s->config.udp_port);
+    TEXT_LITERAL(t, ",\"scene\":");
     json_put_string(t, span_z(lobby->scene));
-    json_put_key(t, "created_at");
-    json_put_string(t, text_span(&d));
-    json_put_close(t, '}');
+    TEXT_LITERAL(t, ",\"created_at\":\"");
+    text_add(t, span_of(lobby->created, sizeof lobby->created));
+    TEXT_LITERAL(t, "\"}");
 }
 
 /* -- what /metrics and /api/status tell -- */
@@ -7176,11 +7213,11 @@ static u64 gauge_value(const struct mps_server *s, u32 i) {
 static mps_error handle_health(struct request *r) {
     struct text t = answer_text(r);
     json_put_open(&t, '{');
-    json_put_key(&t, "status");
+    JSON_KEY(&t, "status");
     json_put_string(&t, SPAN("ok"));
-    json_put_key(&t, "version");
+    JSON_KEY(&t, "version");
     json_put_string(&t, SPAN(MPS_VERSION));
-    json_put_key(&t, "uptime_ms");
+    JSON_KEY(&t, "uptime_ms");
     json_put_u64(&t, (r->s->kit.now - r->s->kit.born) / MS_US);
     json_put_close(&t, '}');
     return answer_json(r, 200, &t);
@@ -7200,29 +7237,29 @@ static mps_error handle_status(struct request *r) {
     const struct mps_server *s = r->s;
     struct text t = answer_text(r);
     json_put_open(&t, '{');
-    json_put_key(&t, "status");
+    JSON_KEY(&t, "status");
     json_put_string(&t, SPAN("ok"));
-    json_put_key(&t, "name");
+    JSON_KEY(&t, "name");
     json_put_string(&t, span_z(s->name));
-    json_put_key(&t, "version");
+    JSON_KEY(&t, "version");
     json_put_string(&t, SPAN(MPS_VERSION));
-    json_put_key(&t, "uptime_ms");
+    JSON_KEY(&t, "uptime_ms");
     json_put_u64(&t, (s->kit.now - s->kit.born) / MS_US);
-    json_put_key(&t, "draining");
+    JSON_KEY(&t, "draining");
     json_put_bool(&t, s->drain != DRAIN_NO);
-    json_put_key(&t, "memory_bytes");
+    JSON_KEY(&t, "memory_bytes");
     json_put_u64(&t, s->memory_bytes);
-    json_put_key(&t, "tables");
+    JSON_KEY(&t, "tables");
     json_put_open(&t, '{');
     for (u32 i = 0; i < TABLE_ROWS; i++) {
         struct table_row row = table_row(s, i);
         json_put_key(&t, row.name);
         json_put_open(&t, '{');
-        json_put_key(&t, "used");
+        JSON_KEY(&t, "used");
         json_put_u64(&t, row.used);
-        json_put_key(&t, "high");
+        JSON_KEY(&t, "high");
         json_put_u64(&t, row.high);
-        json_put_key(&t, "limit");
+        JSON_KEY(&t, "limit");
         json_put_u64(&t, row.limit);
         json_put_close(&t, '}');
     }
@@ -7354,17 +7391,17 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     (void)minted;
     date_put_iso(&d, (unix_s + ttl) * 1000);
     json_put_open(&t, '{');
-    json_put_key(&t, "token");
+    JSON_KEY(&t, "token");
     json_put_string(&t, text_span(&token));
-    json_put_key(&t, "user_id");
+    JSON_KEY(&t, "user_id");
     if (who->id_is_number) {
         json_put_raw(&t, span_z(who->id));
     } else {
         json_put_string(&t, span_z(who->id));
     }
-    json_put_key(&t, "username");
+    JSON_KEY(&t, "username");
     json_put_string(&t, span_z(who->name));
-    json_put_key(&t, "expires_at");
+    JSON_KEY(&t, "expires_at");
     json_put_string(&t, text_span(&d));
     json_put_close(&t, '}');
     return answer_json(r, status, &t);
@@ -7542,11 +7579,11 @@ static mps_error answer_joined(struct request *r, u64 handle, const struct playe
     struct text hex = text_on(token, sizeof token);
     text_hex(&hex, player->token, sizeof player->token);
     json_put_open(&t, '{');
-    json_put_key(&t, "lobby");
+    JSON_KEY(&t, "lobby");
     lobby_put(&t, r->s, lobby_get(&r->s->lobbies, handle), &r->conn->local);
-    json_put_key(&t, "player_id");
+    JSON_KEY(&t, "player_id");
     json_put_u64(&t, player->id);
-    json_put_key(&t, "udp_token");
+    JSON_KEY(&t, "udp_token");
     json_put_string(&t, text_span(&hex));
     json_put_close(&t, '}');
     return answer_json(r, 200, &t);
@@ -7762,7 +7799,7 @@ static void metrics_put_table(struct text *t, const struct mps_server *s, u32 co
 static void metrics_put_seconds(struct text *t, u64 ns) {
     text_u64(t, ns / 1000000000);
     text_char(t, '.');
-    text_padded(t, ns % 1000000000, 9);
+    text_padded(t, (u32)(ns % 1000000000), 9);
 }
 
 static void metrics_put_histogram(struct text *t, const char *metric, const char *help,
@@ -8033,10 +8070,8 @@ static void request_make(struct request *r, struct mps_server *s, struct conn *c
         return;
     }
     u8 made[8];
-    u64 serial = ++s->request_serial;
-    u64 mixed = siphash(&s->request_key, &serial, sizeof serial);
-    store_be32(made, (u32)(mixed >> 32));
-    store_be32(made + 4, (u32)mixed);
+    store_be32(made, s->request_mark);
+    store_be32(made + 4, ++s->request_serial);
     struct text t = text_on(r->id, sizeof r->id - 1);
     text_hex(&t, made, sizeof made);
     r->id[t.bytes] = 0;
@@ -8073,10 +8108,27 @@ static bool route_serves(const struct route *route, enum http_method method) {
     return route->method == method || (method == HTTP_HEAD && route->method == HTTP_GET);
 }
 
-/* Finds the row; else 404, 405 with what the path takes, or 501. OPTIONS finds nothing and is
+/* The methods that a path takes, for Allow; false when there is nothing at it. */
+static bool route_allow(struct request *r, struct span path) {
+    struct text t = text_on(r->allow, sizeof r->allow - 1);
+    bool everything = span_equal(path, SPAN("*")), found = everything;
+    for (u32 i = 0; i < COUNT_OF(routes); i++) {
+        if (everything || !route_match(routes[i].path, path, r)) {
+            continue;
+        }
+        found = true;
+        text_z(&t, http_method_names[routes[i].method]);
+        text_z(&t, routes[i].method == HTTP_GET ? ", HEAD, " : ", ");
+    }
+    text_z(&t, everything ? "GET, HEAD, POST, PUT, DELETE, OPTIONS" : "OPTIONS");
+    r->allow[t.bytes] = 0;
+    r->error_allow = r->allow;
+    return found;
+}
+
+/* Finds the row; else 404, 405 with what the path takes, or 501. OPTIONS finds no row and is
    answered by its Allow list. */
 static mps_error route_find(struct request *r) {
-    struct text t = text_on(r->allow, sizeof r->allow - 1);
     struct span path = r->head->path;
     if (span_has(path, '%')) {
         char *decoded = near_get(r->s, r->s->work);
@@ -8087,25 +8139,18 @@ static mps_error route_find(struct request *r) {
         path = span_of(decoded, (size_t)bytes);
     }
     for (u32 i = 0; i < COUNT_OF(routes); i++) {
-        if (!route_match(routes[i].path, path, r)) {
-            continue;
-        }
-        if (route_serves(&routes[i], r->head->method)) {
+        bool may = path.bytes > 1 && path.at[1] == routes[i].path[1];
+        if (may && route_serves(&routes[i], r->head->method) &&
+            route_match(routes[i].path, path, r)) {
             r->route = &routes[i];
             r->route_index = i;
             return MPS_OK;
         }
-        text_z(&t, http_method_names[routes[i].method]);
-        text_z(&t, routes[i].method == HTTP_GET ? ", HEAD, " : ", ");
     }
     if (r->head->method == HTTP_METHODS) {
         return MPS_E_METHOD_UNKNOWN;
     }
-    bool everything = span_equal(r->head->path, SPAN("*"));
-    text_z(&t, everything ? "GET, HEAD, POST, PUT, DELETE, OPTIONS" : "OPTIONS");
-    r->allow[t.bytes] = 0;
-    r->error_allow = r->allow;
-    if (t.bytes == strlen("OPTIONS")) {
+    if (!route_allow(r, path)) {
         return MPS_E_NOT_FOUND;
     }
     return r->head->method == HTTP_OPTIONS ? MPS_OK : MPS_E_METHOD_NOT_ALLOWED;
@@ -8926,7 +8971,7 @@ static void clock_set(mps_server *s, i64 shift_ms) {
     for (u32 i = 0; i < s->lobbies.pool.capacity; i++) {
         if (pool_alive(&s->lobbies.pool, i)) {
             struct lobby *lobby = pool_at(&s->lobbies.pool, i);
-            lobby->created_ms += shift_ms;
+            lobby_set_created(lobby, lobby->created_ms + shift_ms);
         }
     }
     if (server_log_begin(s, LOG_ITEM_CLOCK_SET, &record)) {
@@ -8942,7 +8987,7 @@ void mps_wall_clock(mps_server *s, uint64_t now, int64_t unix_ms) {
     s->kit.wall_known = true;
     s->kit.wall_ms = unix_ms;
     s->kit.wall_now = s->kit.now;
-    s->date_bytes = 0;
+    s->lines_bytes = 0;
     if (!known) {
         clock_set(s, step);
     } else if ((step >= CLOCK_STEP_MS || step <= -CLOCK_STEP_MS) &&
@@ -9068,7 +9113,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     if (!conn || !count) {
         return;
     }
-    u32 room_before = conn_room(&s->conns, conn) != 0;
+    bool was_full = conn->out_bytes > s->conns.output_bytes_max / 2;
     kit_tick(&s->kit, now);
     count = size_min(count, conn->out_taken);
     s->kit.metrics.counters[COUNTER_BYTES_OUT] += count;
@@ -9084,7 +9129,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     if (conn->state != CONN_ABORT) {
         conn_wait(&s->kit, &s->conns, conn);
     }
-    if (!room_before && conn_room(&s->conns, conn)) {
+    if (was_full && conn->out_bytes <= s->conns.output_bytes_max / 2) {
         conn_mark(&s->conns, conn);
     }
 }
