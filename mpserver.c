@@ -5351,10 +5351,12 @@ static mps_error auth_read_claims(const struct auth *a, const struct auth_clock 
         json_has_duplicates((struct json_value){JSON_OBJECT, json, bytes}, AUTH_MEMBERS_MAX)) {
         return MPS_E_TOKEN_INVALID;
     }
-    if (v[AUTH_ISS].type != JSON_ABSENT && !json_string(&v[AUTH_ISS], &text)) {
-        return MPS_E_TOKEN_INVALID;
+    if (v[AUTH_ISS].type != JSON_ABSENT) {
+        if (!json_string(&v[AUTH_ISS], &text)) {
+            return MPS_E_TOKEN_INVALID;
+        }
+        claims->ours = span_equal(text, span_z(a->issuer));
     }
-    claims->ours = v[AUTH_ISS].type != JSON_ABSENT && span_equal(text, span_z(a->issuer));
     if (!auth_read_id(v, &claims->who) || !auth_audience_ok(a, &v[AUTH_AUD])) {
         return MPS_E_TOKEN_INVALID;
     }
