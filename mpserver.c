@@ -5249,7 +5249,8 @@ static bool auth_header_ok(char *json, size_t bytes) {
     return v[1].type == JSON_ABSENT && json_string(&v[0], &alg) && span_equal(alg, SPAN("HS256"));
 }
 
-/* userId (a number) or sub (a string); the JSON type is part of who it is. */
+/* userId (a number) or sub (a string); the JSON type is part of who it is. Control characters are
+   refused: each would take six bytes when the id is minted again. */
 static bool auth_read_id(struct json_value *v, mps_identity *who) {
     struct span text;
     i64 number;
@@ -5263,7 +5264,7 @@ static bool auth_read_id(struct json_value *v, mps_identity *who) {
         who->id_is_number = true;
         return true;
     }
-    return json_string(&v[AUTH_SUB], &text) && text.bytes > 0 &&
+    return json_string(&v[AUTH_SUB], &text) && name_valid(text, SIZE_MAX) &&
            copy_z(who->id, sizeof who->id, text);
 }
 

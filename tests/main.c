@@ -18,6 +18,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_http.c"
 #include "test_json.c"
 #include "test_pools.c"
+#include "test_auth.c"
 
 static const struct check_suite {
     const char *name;
@@ -30,6 +31,7 @@ static const struct check_suite {
     {"http", http_tests, COUNT_OF(http_tests)},
     {"json", json_tests, COUNT_OF(json_tests)},
     {"pools", pools_tests, COUNT_OF(pools_tests)},
+    {"auth", auth_tests, COUNT_OF(auth_tests)},
 };
 
 int main(int argc, char **argv) {
