@@ -4640,6 +4640,7 @@ struct conns {
     u32 chunks_count, large_count, large_per_address;
     u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
     u32 large_used, large_high;
+    bool input_freed; /* since those who wait for input memory were last looked at */
     ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
     struct queue dirty, work, starving; /* to be drained; has input or a producer; lacks memory */
     struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
@@ -4719,14 +4720,6 @@ static u32 chunk_lend(struct conns *c, struct conn *conn) {
     return id;
 }
 
-/* Tells the first of those who wait for input memory to look again. */
-static void conns_wake_starving(struct conns *c) {
-    u32 first = queue_pop(&c->starving, &c->pool);
-    if (first) {
-        conn_mark(c, conn_at(c, first - 1));
-    }
-}
-
 static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     if (!chunk_is_lent(c, id)) {
         return;
@@ -4735,7 +4728,7 @@ static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     c->chunk_free = id + 1;
     c->chunks_used--;
     conn_hold(c, conn, conn->held - 1);
-    conns_wake_starving(c);
+    c->input_freed = true;
 }
 
 /* -- output -- */
@@ -4887,7 +4880,7 @@ static void input_release(struct conns *c, struct conn *conn) {
     } else if (tier == INPUT_LARGE) {
         large_info(c, index)->owner = 0;
         c->large_used--;
-        conns_wake_starving(c);
+        c->input_freed = true;
     }
 }
 
@@ -5062,6 +5055,22 @@ static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn
         metrics_count(&k->metrics, COUNTER_FULL_LARGE_INPUTS);
     }
     queue_push_once(&c->starving, &c->pool, conn_index(c, conn));
+}
+
+#define CONN_WAKE_MAX 64 /* waiting connections looked at when input memory came free */
+
+/* Names those who wait for input memory and could have it now. They stay in the list until they are
+   given some: who reads first gets it. Going round, so that many of one address that has had its
+   share cannot hide the others. */
+static void conns_wake_starving(struct conns *c) {
+    u32 left = c->input_freed ? u32_min(c->starving.count, CONN_WAKE_MAX) : 0;
+    for (c->input_freed = false; left; left--) {
+        u32 index = queue_pop(&c->starving, &c->pool) - 1;
+        queue_push(&c->starving, &c->pool, index);
+        if (conn_room(c, conn_at(c, index))) {
+            conn_mark(c, conn_at(c, index));
+        }
+    }
 }
 
 #define CONN_EVICTIONS_MAX 8 /* per answer */
@@ -8647,6 +8656,7 @@ static bool call_begin(mps_server *s, u64 now) {
 
 static void call_end(mps_server *s) {
     settle(s);
+    conns_wake_starving(&s->conns);
     s->in_call = false;
 }
 
@@ -8988,6 +8998,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     if (!room_before && conn_room(&s->conns, conn)) {
         conn_mark(&s->conns, conn);
     }
+    conns_wake_starving(&s->conns);
 }
 
 void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
