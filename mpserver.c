@@ -1030,7 +1030,7 @@ static void histogram_add(struct histogram *h, u64 ns) {
 static const u16 metric_statuses[] = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409,
                                       411, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503, 505};
 
-#define METRIC_STATUSES COUNT_OF(metric_statuses)
+#define METRIC_STATUSES ((u32)COUNT_OF(metric_statuses))
 #define METRIC_ROUTES_MAX 32
 
 struct metrics {
@@ -4660,9 +4660,11 @@ struct conns {
     u32 live_max; /* connections; the pool has `refusals` more */
     u32 live, live_high;
     u32 input_bytes, output_bytes, chunk_bytes, large_bytes, output_bytes_max;
+    u32 output_high, output_low; /* above high no request is taken; from low on it goes on */
     u32 chunks_count, large_count, large_per_address;
     u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
     u32 large_used, large_high;
+    bool input_freed; /* since those who wait for input memory were last looked at */
     ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
     struct queue dirty, work, starving; /* to be drained; has input or a producer; lacks memory */
     struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
@@ -4743,14 +4745,6 @@ static u32 chunk_lend(struct conns *c, struct conn *conn) {
     return id;
 }
 
-/* Tells the first of those who wait for input memory to look again. */
-static void conns_wake_starving(struct conns *c) {
-    u32 first = queue_pop(&c->starving, &c->pool);
-    if (first) {
-        conn_mark(c, conn_at(c, first - 1));
-    }
-}
-
 static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     if (!chunk_is_lent(c, id)) {
         return;
@@ -4759,7 +4753,7 @@ static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     c->chunk_free = id + 1;
     c->chunks_used--;
     conn_hold(c, conn, conn->held - 1);
-    conns_wake_starving(c);
+    c->input_freed = true;
 }
 
 /* -- output -- */
@@ -4921,7 +4915,7 @@ static void input_release(struct conns *c, struct conn *conn) {
     } else if (tier == INPUT_LARGE) {
         large_info(c, index)->owner = 0;
         c->large_used--;
-        conns_wake_starving(c);
+        c->input_freed = true;
     }
 }
 
@@ -5068,7 +5062,7 @@ static size_t conn_room(const struct conns *c, const struct conn *conn) {
         return CONN_DISCARD_BYTES;
     }
     if ((conn->state != CONN_HEAD && conn->state != CONN_BODY) || conn->ready || conn->ended ||
-        conn->out_bytes > c->output_bytes_max / 2) {
+        conn->out_bytes > c->output_high) {
         return 0;
     }
     return input_tier_bytes(c, input_tier_reach(c, conn)) - conn->in_bytes;
@@ -5077,7 +5071,7 @@ static size_t conn_room(const struct conns *c, const struct conn *conn) {
 /* Has it work that could go on now, its output being low enough? */
 static void conn_want_work(struct conns *c, struct conn *conn) {
     bool wants = conn->state == CONN_ANSWER || (conn->ready && conn->state < CONN_AUTH);
-    if (wants && conn->out_bytes <= c->output_bytes_max / 4) {
+    if (wants && conn->out_bytes <= c->output_low) {
         queue_push_once(&c->work, &c->pool, conn_index(c, conn));
     }
 }
@@ -5096,6 +5090,22 @@ static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn
         metrics_count(&k->metrics, COUNTER_FULL_LARGE_INPUTS);
     }
     queue_push_once(&c->starving, &c->pool, conn_index(c, conn));
+}
+
+#define CONN_WAKE_MAX 64 /* waiting connections looked at when input memory came free */
+
+/* Names those who wait for input memory and could have it now. They stay in the list until they are
+   given some: who reads first gets it. Going round, so that many of one address that has had its
+   share cannot hide the others. */
+static void conns_wake_starving(struct conns *c) {
+    u32 left = c->input_freed ? u32_min(c->starving.count, CONN_WAKE_MAX) : 0;
+    for (c->input_freed = false; left; left--) {
+        u32 index = queue_pop(&c->starving, &c->pool) - 1;
+        queue_push(&c->starving, &c->pool, index);
+        if (conn_room(c, conn_at(c, index))) {
+            conn_mark(c, conn_at(c, index));
+        }
+    }
 }
 
 #define CONN_EVICTIONS_MAX 8 /* per answer */
@@ -5263,6 +5273,16 @@ static bool name_valid(struct span s, size_t points) {
     return s.bytes > 0 && !span_has(s, 0) && utf8_valid(s) && utf8_points(s) <= points;
 }
 
+/* An id is UTF-8 without control characters: each would take six bytes when it is minted again. */
+static bool id_valid(struct span s) {
+    for (size_t i = 0; i < s.bytes; i++) {
+        if ((u8)s.at[i] < ' ') {
+            return false;
+        }
+    }
+    return s.bytes > 0 && utf8_valid(s);
+}
+
 enum auth_member {
     AUTH_USER_ID,
     AUTH_SUB,
@@ -5309,7 +5329,7 @@ static bool auth_read_id(struct json_value *v, mps_identity *who) {
         who->id_is_number = true;
         return true;
     }
-    return json_string(&v[AUTH_SUB], &text) && text.bytes > 0 &&
+    return json_string(&v[AUTH_SUB], &text) && id_valid(text) &&
            copy_z(who->id, sizeof who->id, text);
 }
 
@@ -5424,7 +5444,7 @@ static bool identity_complete(mps_identity *who) {
     if (!name_valid(name, NAME_POINTS_MAX)) {
         copy_z(who->name, sizeof who->name, utf8_cut(id, NAME_POINTS_MAX));
     }
-    return id.bytes > 0 && utf8_valid(id) && (u32)who->role < COUNT_OF(role_names);
+    return id_valid(id) && (u32)who->role < COUNT_OF(role_names);
 }
 
 /* Checks a compact JWS and reads its claims. `work` is scratch for the decoded parts. Sets
@@ -6400,9 +6420,11 @@ static mps_config config_effective(const mps_config *given) {
 /* The longest text of one lobby. A code point of a name takes six bytes at most: \u0001. */
 #define LOBBY_TEXT_FIXED 1024
 #define LOBBY_TEXT_PLAYER (6 * NAME_POINTS_MAX + 40)
+/* The longest other answers: a token of the longest claims with its id and name, a histogram. */
+#define ANSWER_BYTES_MIN 2304
 
 static u32 config_answer_bytes(const mps_config *c) {
-    return LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER;
+    return u32_max(ANSWER_BYTES_MIN, LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER);
 }
 
 static u32 config_large_bytes(const mps_config *c) {
@@ -6428,6 +6450,10 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     if (c->target_bytes_max + 32 > c->head_bytes_max) {
         return config_fault(fault, "target_bytes_max", "must leave room in the head: at most ",
                             c->head_bytes_max - 32, " with head_bytes_max = ", c->head_bytes_max);
+    }
+    if (c->chunk_bytes > config_large_bytes(c)) {
+        return config_fault(fault, "chunk_bytes", "must be at most ", config_large_bytes(c),
+                            ", a large input of body_bytes_max = ", c->body_bytes_max);
     }
     if (c->input_bytes > c->chunk_bytes) {
         return config_fault(fault, "input_bytes", "must be at most chunk_bytes: from ", 64, " to ",
@@ -6606,6 +6632,10 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     conns->chunk_bytes = c->chunk_bytes;
     conns->large_bytes = config_large_bytes(c);
     conns->output_bytes_max = c->output_bytes_max;
+    /* Up to high water there is room for the longest answer. */
+    conns->output_high = u32_min(c->output_bytes_max / 2,
+                                 c->output_bytes_max - config_answer_bytes(c) - ANSWER_HEAD_MAX);
+    conns->output_low = conns->output_high / 2;
     conns->chunks_count = c->chunks;
     conns->large_count = c->large_inputs;
     conns->large_per_address = c->large_inputs_per_address;
@@ -7827,20 +7857,19 @@ static void metrics_put_histogram(struct text *t, const char *metric, const char
     text_char(t, '\n');
 }
 
-static void metrics_put_requests(struct text *t, const struct metrics *m, u32 route) {
-    for (u32 i = 0; i < METRIC_STATUSES; i++) {
-        if (m->requests[route][i]) {
-            TEXT_LITERAL(t, "mpserver_requests_total{route=\"");
-            text_z(t, route < ROUTE_NONE ? routes[route].path : "other");
-            TEXT_LITERAL(t, "\",method=\"");
-            text_z(t, route < ROUTE_NONE ? http_method_names[routes[route].method] : "OTHER");
-            TEXT_LITERAL(t, "\",status=\"");
-            text_u64(t, metric_statuses[i]);
-            TEXT_LITERAL(t, "\"} ");
-            text_u64(t, m->requests[route][i]);
-            text_char(t, '\n');
-        }
+static void metrics_put_requests(struct text *t, const struct metrics *m, u32 route, u32 status) {
+    if (!m->requests[route][status]) {
+        return;
     }
+    TEXT_LITERAL(t, "mpserver_requests_total{route=\"");
+    text_z(t, route < ROUTE_NONE ? routes[route].path : "other");
+    TEXT_LITERAL(t, "\",method=\"");
+    text_z(t, route < ROUTE_NONE ? http_method_names[routes[route].method] : "OTHER");
+    TEXT_LITERAL(t, "\",status=\"");
+    text_u64(t, metric_statuses[status]);
+    TEXT_LITERAL(t, "\"} ");
+    text_u64(t, m->requests[route][status]);
+    text_char(t, '\n');
 }
 
 /* Row by row: counters, gauges, tables, requests, histograms. False behind the last. */
@@ -7863,14 +7892,14 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
         return true;
     }
     i -= 3 * TABLE_ROWS;
-    if (i <= ROUTE_NONE) {
+    if (i < (ROUTE_NONE + 1) * METRIC_STATUSES) {
         if (i == 0) {
             metrics_put_head(t, "requests_total", "counter", "Requests answered.");
         }
-        metrics_put_requests(t, m, i);
+        metrics_put_requests(t, m, i / METRIC_STATUSES, i % METRIC_STATUSES);
         return true;
     }
-    i -= ROUTE_NONE + 1;
+    i -= (ROUTE_NONE + 1) * METRIC_STATUSES;
     if (i == 0) {
         metrics_put_histogram(t, "request_seconds", "From a request's first byte to its answer.",
                               &m->request);
@@ -8410,10 +8439,14 @@ static enum step request_step(struct mps_server *s, struct conn *conn, char *at,
     return STEP_DONE;
 }
 
-/* Outcomes that one request may make: closing a full lobby makes most. */
+/* Room for what one request or timer may make: closing a full lobby makes most, and a 100 Continue
+   may have closed slow readers before. */
+static bool server_outcomes_room(const struct mps_server *s) {
+    return outcomes_room(&s->kit.outcomes, s->lobbies.players_max + CONN_EVICTIONS_MAX + 4);
+}
+
 static bool requests_may_go_on(const struct mps_server *s, const struct conn *conn) {
-    return conn->out_bytes <= s->conns.output_bytes_max / 2 &&
-           outcomes_room(&s->kit.outcomes, s->lobbies.players_max + 4);
+    return conn->out_bytes <= s->conns.output_high && server_outcomes_room(s);
 }
 
 /* Answers the requests in `view`, at most requests_per_call, and keeps the rest. */
@@ -8423,7 +8456,7 @@ static void requests_run(struct mps_server *s, struct conn *conn, struct input_v
     bool more = true;
     conn->ready = false;
     for (u32 i = 0; at < view.bytes && more; i++) {
-        if (i == s->config.requests_per_call || !requests_may_go_on(s, conn)) {
+        if (i == s->config.requests_per_call || (!granted && !requests_may_go_on(s, conn))) {
             conn->ready = true;
             break;
         }
@@ -8696,8 +8729,7 @@ static void advance_timers(struct mps_server *s) {
     enum timer_kind kind;
     u32 index;
     for (u32 i = 0; i < s->config.settle_max; i++) {
-        if (!outcomes_room(&s->kit.outcomes, s->lobbies.players_max + 4) ||
-            !timer_take(&s->kit.timers, s->kit.now, &kind, &index)) {
+        if (!server_outcomes_room(s) || !timer_take(&s->kit.timers, s->kit.now, &kind, &index)) {
             return;
         }
         timers[kind](s, index);
@@ -8773,6 +8805,7 @@ static bool call_begin(mps_server *s, u64 now) {
 
 static void call_end(mps_server *s) {
     settle(s);
+    conns_wake_starving(&s->conns);
     s->in_call = false;
 }
 
@@ -9086,7 +9119,7 @@ void mps_tcp_closed(mps_server *s, mps_conn handle, uint64_t now) {
 }
 
 bool mps_next_output(mps_server *s, mps_conn *handle) {
-    u32 first = queue_pop(&s->conns.dirty, &s->conns.pool);
+    u32 first = s->in_call ? 0 : queue_pop(&s->conns.dirty, &s->conns.pool);
     *handle = (mps_conn){first ? pool_handle(&s->conns.pool, first - 1) : 0};
     return first != 0;
 }
@@ -9103,17 +9136,17 @@ size_t mps_tcp_output(const mps_server *s, mps_conn handle, mps_span *spans, siz
 
 void mps_tcp_taken(mps_server *s, mps_conn handle, size_t count) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
-    if (conn) {
+    if (conn && !s->in_call) {
         conn->out_taken += (u32)size_min(count, conn->out_bytes - conn->out_taken);
     }
 }
 
 void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
-    if (!conn || !count) {
+    if (!conn || !count || s->in_call) {
         return;
     }
-    bool was_full = conn->out_bytes > s->conns.output_bytes_max / 2;
+    bool was_full = conn->out_bytes > s->conns.output_high;
     kit_tick(&s->kit, now);
     count = size_min(count, conn->out_taken);
     s->kit.metrics.counters[COUNTER_BYTES_OUT] += count;
@@ -9129,9 +9162,10 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     if (conn->state != CONN_ABORT) {
         conn_wait(&s->kit, &s->conns, conn);
     }
-    if (was_full && conn->out_bytes <= s->conns.output_bytes_max / 2) {
+    if (was_full && conn->out_bytes <= s->conns.output_high) {
         conn_mark(&s->conns, conn);
     }
+    conns_wake_starving(&s->conns);
 }
 
 void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
@@ -9153,6 +9187,10 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
     }
     if (!call_begin(s, now)) {
         return MPS_E_NESTED;
+    }
+    /* The verdict cannot wait, so what is left to be told is told first. */
+    for (u32 i = 0; i <= s->kit.outcomes.capacity && !server_outcomes_room(s); i++) {
+        settle(s);
     }
     conn->auth_ticket = 0;
     memset(&copy, 0, sizeof copy);
@@ -9213,8 +9251,8 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     if (!at) {
         return lobby ? MPS_E_PLAYER_NOT_FOUND : MPS_E_HANDLE;
     }
-    if (!outcomes_room(&s->kit.outcomes, 1)) {
-        return MPS_E_OUTPUT_FULL;
+    if (!server_outcomes_room(s)) {
+        return MPS_E_OUTPUT_FULL; /* a hook that kicks leaves room for the request it stands in */
     }
     kit_tick(&s->kit, now);
     player_leave(&s->kit, &s->lobbies, at - 1, LEAVE_KICKED);

@@ -43,7 +43,7 @@
 
    HOOKS. Everything in mps_hooks is optional. Hooks run inside input and advance calls, are never
    nested, and may call any mps_* function except mps_tcp_*, mps_udp_*, mps_advance,
-   mps_next_output and mps_create.
+   mps_next_output, mps_auth_finish and mps_create.
 
    THREADS. One server is used by one thread at a time. Two servers share nothing, except that
    mps_create uses one static arena pointer while it runs: do not create from two threads at once.

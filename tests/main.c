@@ -17,6 +17,9 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_addresses.c"
 #include "test_http.c"
 #include "test_json.c"
+#include "test_pools.c"
+#include "test_auth.c"
+#include "test_server.c"
 
 static const struct check_suite {
     const char *name;
@@ -28,6 +31,9 @@ static const struct check_suite {
     {"addresses", addresses_tests, COUNT_OF(addresses_tests)},
     {"http", http_tests, COUNT_OF(http_tests)},
     {"json", json_tests, COUNT_OF(json_tests)},
+    {"pools", pools_tests, COUNT_OF(pools_tests)},
+    {"auth", auth_tests, COUNT_OF(auth_tests)},
+    {"server", server_tests, COUNT_OF(server_tests)},
 };
 
 int main(int argc, char **argv) {
