@@ -113,7 +113,8 @@ static void link_pump(struct link_test *l) {
         }
         mps_advance(drive_server(l->d), l->d->now);
     }
-    CHECK(!"the server is busy for ever");
+    checks_failed++;
+    printf("the server is busy for ever\n");
 }
 
 /* Sends as the kernel would: no more than there is room for. Gives what was not taken. */
@@ -176,7 +177,8 @@ static void drive_run(struct drive *d, u64 us, struct link_test *links, u32 coun
         d->now = due > d->now ? due : d->now;
         mps_advance(drive_server(d), d->now);
     }
-    CHECK(!"the server is busy for ever");
+    checks_failed++;
+    printf("the server is busy for ever\n");
 }
 
 /* The one answer that `text` gets: its status, 0 for none. */
