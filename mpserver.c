@@ -194,6 +194,10 @@ static inline void text_char(struct text *t, char c) {
 static void text_u64(struct text *t, u64 value) {
     char digits[U64_DIGITS_MAX];
     size_t at = sizeof digits;
+    if (value < 10) {
+        text_char(t, (char)('0' + value));
+        return;
+    }
     for (; value > UINT32_MAX; value /= 10) {
         digits[--at] = (char)('0' + value % 10);
     }
@@ -6009,7 +6013,8 @@ struct mps_server {
     enum drain_state drain;
     u32 drain_sweep; /* connections below this index have been told */
     size_t memory_bytes;
-    u32 request_mark, request_serial; /* make up the ids of requests that bring none */
+    char request_mark[8]; /* with the serial it makes up the ids of requests that bring none */
+    u32 request_serial;
     u64 auth_serial;
     i64 lines_s; /* the second that `lines` is for */
     char lines[256];
@@ -6723,7 +6728,7 @@ static bool config_guest_login(const mps_config *c, bool has_secret) {
 }
 
 static void server_create_auth(struct mps_server *s, const mps_config *given) {
-    u8 made[32], boot[AUTH_BOOT_BYTES / 2];
+    u8 made[32], boot[AUTH_BOOT_BYTES / 2], mark[sizeof s->request_mark / 2];
     const void *secret = given->jwt_secret;
     size_t bytes = given->jwt_secret_bytes;
     random_bytes(&s->kit.random, made, sizeof made);
@@ -6736,7 +6741,9 @@ static void server_create_auth(struct mps_server *s, const mps_config *given) {
     copy_z(s->auth.audience, sizeof s->auth.audience, span_z(given->jwt_audience));
     s->has_secret = secret != NULL;
     s->guest_login = config_guest_login(given, s->has_secret);
-    random_bytes(&s->kit.random, &s->request_mark, sizeof s->request_mark);
+    random_bytes(&s->kit.random, mark, sizeof mark);
+    t = text_on(s->request_mark, sizeof s->request_mark);
+    text_hex(&t, mark, sizeof mark);
 }
 
 /* The strings are copied; what the caller handed over may go. */
@@ -6850,6 +6857,10 @@ static struct span answer_lines(struct mps_server *s) {
 }
 
 static void answer_put_status(struct text *t, u32 status) {
+    if (status == 200) { /* the usual case, in one piece */
+        TEXT_LITERAL(t, "HTTP/1.1 200 OK");
+        return;
+    }
     TEXT_LITERAL(t, "HTTP/1.1 ");
     text_u64(t, status);
     text_char(t, ' ');
@@ -8098,11 +8109,11 @@ static void request_make(struct request *r, struct mps_server *s, struct conn *c
         copy_z(r->id, sizeof r->id, id);
         return;
     }
-    u8 made[8];
-    store_be32(made, s->request_mark);
-    store_be32(made + 4, ++s->request_serial);
+    u8 serial[4];
+    store_be32(serial, ++s->request_serial);
     struct text t = text_on(r->id, sizeof r->id - 1);
-    text_hex(&t, made, sizeof made);
+    text_add(&t, span_of(s->request_mark, sizeof s->request_mark));
+    text_hex(&t, serial, sizeof serial);
     r->id[t.bytes] = 0;
 }
 
