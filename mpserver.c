@@ -4634,7 +4634,7 @@ struct large {
 
 struct conns {
     struct pool pool;
-    u32 live_max; /* connections; the pool has `refusals` more */
+    u32 live, live_high, live_max; /* served; the pool has `refusals` more for the others */
     u32 input_bytes, output_bytes, chunk_bytes, large_bytes, output_bytes_max;
     u32 output_high, output_low; /* above high no request is taken; from low on it goes on */
     u32 chunks_count, large_count, large_per_address;
@@ -5149,7 +5149,7 @@ static bool conn_input_end(struct conns *c, struct conn *conn, struct input_view
 }
 
 static bool conns_check(const struct conns *c) {
-    u32 lent = 0, held = 0, larges = 0;
+    u32 lent = 0, held = 0, larges = 0, live = 0;
     for (u32 at = c->chunk_free; at && lent <= c->chunks_count; at = chunk_info(c, at - 1)->next) {
         lent++;
     }
@@ -5163,13 +5163,14 @@ static bool conns_check(const struct conns *c) {
             bytes += chunk_info(c, at - 1)->used;
         }
         held += conn->held;
+        live += !conn->refused;
         larges += conn->tier == INPUT_LARGE;
         if (bytes != conn->out_bytes + conn->out_start || conn->out_taken > conn->out_bytes) {
             return false;
         }
     }
     return pool_check(&c->pool) && lent + held == c->chunks_count && held == c->chunks_used &&
-           larges == c->large_used;
+           larges == c->large_used && live == c->live && live <= c->live_max;
 }
 
 /* == 52 auth =====================================================================================
@@ -7079,7 +7080,7 @@ static struct table_row table_row(const struct mps_server *s, u32 i) {
     const struct pool *l = &s->lobbies.pool, *p = &s->lobbies.players, *b = &s->rates.pool;
     switch (i) {
     case 0:
-        return (struct table_row){"connections", c->pool.used, c->pool.high, c->live_max};
+        return (struct table_row){"connections", c->live, c->live_high, c->live_max};
     case 1:
         return (struct table_row){"lobbies", l->used, l->high, l->capacity};
     case 2:
@@ -7185,9 +7186,9 @@ static mps_error handle_status(struct request *r) {
 
 /* -- handlers: admin -- */
 
-/* Nothing to do on this connection that a drain should wait for. */
+/* No request on this connection that a drain should wait for; what is unsent goes out anyway. */
 static bool drain_idle(const struct conn *conn) {
-    return conn->state == CONN_HEAD && !conn->in_bytes && !conn->out_bytes && !conn->ready;
+    return conn->state == CONN_HEAD && !conn->in_bytes && !conn->ready;
 }
 
 static void server_drain(struct mps_server *s, u32 grace_ms) {
@@ -8418,9 +8419,11 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     struct conns *c = &s->conns;
     struct request r;
     bool free = s->config.dev && address_is_loopback(peer);
-    bool full = c->pool.used >= c->live_max;
+    bool full = c->live == c->live_max;
     u64 wait_us = free ? 0 : rate_spend(k, &s->rates, RATE_CONNECTIONS, peer);
-    u64 handle = s->drain >= DRAIN_CLOSING ? 0 : pool_take(&c->pool);
+    /* Those who are refused keep to their own places. */
+    bool no_place = (full || wait_us) && c->pool.used - c->live == c->pool.capacity - c->live_max;
+    u64 handle = s->drain >= DRAIN_CLOSING || no_place ? 0 : pool_take(&c->pool);
     if (full) {
         metrics_count(&k->metrics, COUNTER_FULL_CONNECTIONS);
     }
@@ -8433,7 +8436,10 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     conn->local = *local;
     conn->since = k->now;
     conn_enter(k, c, conn, CONN_HEAD);
-    if (!full && !wait_us) {
+    conn->refused = full || wait_us;
+    if (!conn->refused) {
+        c->live++;
+        c->live_high = u32_max(c->live_high, c->live);
         metrics_count(&k->metrics, COUNTER_CONNECTIONS_OPENED);
         return handle;
     }
@@ -8450,6 +8456,7 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
         conn_abort(&s->kit, &s->conns, conn);
     }
     queue_remove(&s->conns.dirty, &s->conns.pool, handle_index(handle));
+    s->conns.live -= !conn->refused;
     pool_give(&s->conns.pool, handle);
 }
 
@@ -8616,10 +8623,9 @@ static void advance_drain(struct mps_server *s) {
         u32 index = s->drain_sweep++;
         struct conn *conn = conn_at(c, index);
         bool last_call = s->drain == DRAIN_CLOSING;
-        if (pool_alive(&c->pool, index) && conn->state < CONN_FINISH &&
-            (last_call || drain_idle(conn))) {
-            conn->keep_alive = false;
-            if (conn->state != CONN_ANSWER) {
+        if (pool_alive(&c->pool, index) && conn->state < CONN_FINISH) {
+            conn->keep_alive = false; /* the answer under way is the last */
+            if (drain_idle(conn) || (last_call && conn->state != CONN_ANSWER)) {
                 conn_finish(&s->kit, c, conn);
             }
         }
@@ -8812,6 +8818,34 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     return MPS_OK;
 }
 
+/* The server's copy of a string of its configuration. */
+static const char *server_string(const mps_server *s, const struct config_row *row) {
+    switch (row->at) {
+    case offsetof(mps_config, name):
+        return s->name;
+    case offsetof(mps_config, public_host):
+        return s->public_host;
+    case offsetof(mps_config, cors_origin):
+        return s->cors_origin;
+    case offsetof(mps_config, jwt_issuer):
+        return s->auth.issuer;
+    default:
+        MPS_ASSERT(row->at == offsetof(mps_config, jwt_audience));
+        return s->auth.audience;
+    }
+}
+
+static bool server_config_differs(const mps_server *s, const mps_config *wanted,
+                                  const struct config_row *row) {
+    if (row->type == CONFIG_SECRET || row->type == CONFIG_RANGES) {
+        return false; /* not kept as they were given */
+    }
+    if (row->type == CONFIG_STRING) {
+        return !span_equal(span_z(*config_string(wanted, row)), span_z(server_string(s, row)));
+    }
+    return config_choice(wanted, row) != config_choice(&s->config, row);
+}
+
 int mps_reconfigure(mps_server *s, const mps_config *config) {
     mps_config wanted = config_effective(config);
     mps_log_record record;
@@ -8821,9 +8855,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
     }
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
         const struct config_row *row = &config_keys[i];
-        if (row->type == CONFIG_SECRET || row->type == CONFIG_STRING ||
-            row->type == CONFIG_RANGES ||
-            config_choice(&wanted, row) == config_choice(&s->config, row)) {
+        if (!server_config_differs(s, &wanted, row)) {
             continue;
         }
         waiting += !row->live;
@@ -8833,7 +8865,9 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         if (server_log_begin(s, row->live ? LOG_ITEM_CONFIG_CHANGED : LOG_ITEM_CONFIG_WAITS,
                              &record)) {
             log_text(&record, "key", span_z(row->key));
-            log_number(&record, "value", config_choice(&wanted, row));
+            if (row->type != CONFIG_STRING) {
+                log_number(&record, "value", config_choice(&wanted, row));
+            }
             log_emit(&s->log, &record);
         }
     }
