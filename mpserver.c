@@ -6269,7 +6269,12 @@ static mps_error config_read(mps_config *c, char *json, size_t bytes, mps_fault 
         config_fault(fault, "", at.text, 0, NULL, 0);
         return fault->error = MPS_E_BAD_JSON;
     }
-    struct json_walk walk = json_walk_into((struct json_value){JSON_OBJECT, json, bytes});
+    size_t open = 0;
+    while (json[open] != '{') { /* only white space stands in front of it */
+        open++;
+    }
+    struct json_walk walk =
+        json_walk_into((struct json_value){JSON_OBJECT, json + open, bytes - open});
     while (json_walk_member(&walk, &key, &value)) {
         fault_advance(&place, json, (size_t)(key.at - json));
         *fault = place;
@@ -6317,6 +6322,8 @@ static u32 config_large_bytes(const mps_config *c) {
     return c->head_bytes_max + c->body_bytes_max + 512; /* the last: a chunk line in the making */
 }
 
+#define LOAD_BYTES_MIN 16384 /* of chunks, to load the longest lists in */
+
 /* How the values fit together. */
 static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
@@ -6328,6 +6335,11 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ",
                             2 * (u64)answer, ", two answers of lobby_players = ",
                             c->lobby_players);
+    }
+    if ((c->trusted_proxies[0] || c->metrics_allow[0]) &&
+        (u64)c->chunks * c->chunk_bytes < LOAD_BYTES_MIN) {
+        return config_fault(fault, "chunks", "times chunk_bytes must be at least ", LOAD_BYTES_MIN,
+                            " to load ranges, with chunk_bytes = ", c->chunk_bytes);
     }
     if (c->output_bytes_max / c->chunk_bytes + 2 > CONN_HELD_MAX) {
         return config_fault(fault, "output_bytes_max", "must be at most ",
@@ -8724,20 +8736,25 @@ mps_error mps_config_check(const mps_config *config, mps_fault *fault) {
     return config_check(&effective, fault);
 }
 
+#define CONFIG_LINE_MAX (MPS_RANGES_MAX * 68 + 64) /* the longest is a full list of ranges */
+
 size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
     mps_config effective = config_effective(config);
     struct text t = text_on(json, capacity);
-    json_put_open(&t, '{');
+    size_t bytes = 0;
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
-        if (config_keys[i].type != CONFIG_SECRET) {
-            text_z(&t, i ? "" : "\n");
-            size_t before = t.bytes;
-            config_put_row(&t, &effective, &config_keys[i]);
-            text_z(&t, t.bytes > before ? "\n" : "");
+        char line[CONFIG_LINE_MAX];
+        struct text l = text_on(line, sizeof line);
+        config_put_row(&l, &effective, &config_keys[i]);
+        MPS_ASSERT(!l.cut);
+        if (l.bytes) {
+            text_z(&t, bytes ? ",\n" : "{\n");
+            text_add(&t, text_span(&l));
+            bytes += 2 + l.bytes;
         }
     }
-    json_put_close(&t, '}');
-    return t.bytes;
+    text_z(&t, "\n}");
+    return bytes + 2;
 }
 
 uint32_t mps_connections_max(const mps_config *config) {

@@ -19,6 +19,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_json.c"
 #include "test_pools.c"
 #include "test_auth.c"
+#include "test_config.c"
 #include "test_server.c"
 
 static const struct check_suite {
@@ -33,6 +34,7 @@ static const struct check_suite {
     {"json", json_tests, COUNT_OF(json_tests)},
     {"pools", pools_tests, COUNT_OF(pools_tests)},
     {"auth", auth_tests, COUNT_OF(auth_tests)},
+    {"config", config_tests, COUNT_OF(config_tests)},
     {"server", server_tests, COUNT_OF(server_tests)},
 };
 
