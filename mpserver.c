@@ -6592,7 +6592,6 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
     s->log.entries_max = c->log_entries;
     s->log.entries = near_set(&s->log, block + o->log);
     memset(block + o->log, 0, c->log_entries * sizeof(struct log_entry));
-    memset(block + o->ranges, 0, 2 * MPS_RANGES_MAX * sizeof(struct address_range));
     s->answer = near_set(s, block + o->answer);
     s->work = near_set(s, block + o->work);
     s->answer_bytes = config_answer_bytes(c);
@@ -6658,6 +6657,7 @@ static mps_error server_load(struct mps_server *s, const mps_config *c,
                              const struct server_layout *o, char *block) {
     struct load_arena arena = {block + o->chunk_data, 0, (size_t)c->chunks * c->chunk_bytes};
     struct address_range *ranges = (struct address_range *)(void *)(block + o->ranges);
+    memset(ranges, 0, 2 * MPS_RANGES_MAX * sizeof *ranges);
     load_current = &arena;
     mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
     if (!error) {
