@@ -65,48 +65,46 @@ static void log_budget(void) {
     CHECK(!log_begin(&t.log, LOG_ITEM_PORT_ERROR, 20 * S_US, 0, &r, &t.metrics));
 }
 
-static void log_lines(void){static const struct {const char * value;
-size_t bytes;
-const char *text, *json;
-}
-rows[] = {{"plain", 5, "plain", "\"plain\""},
-          {"", 0, "\"\"", "\"\""},
-          {"a b", 3, "\"a b\"", "\"a b\""},
-          {"a=b", 3, "\"a=b\"", "\"a=b\""},
-          {"q\"\\", 3, "\"q\\\"\\\\\"", "\"q\\\"\\\\\""},
-          {"a\nb", 3, "\"a\\nb\"", "\"a\\nb\""},
-          {"a\r\x1b[2J", 6, "\"a\\r\\u001b[2J\"", "\"a\\r\\u001b[2J\""},
-          {"a\0b", 3, "\"a\\u0000b\"", "\"a\\u0000b\""},
-          {"Zo\xc3\xab", 4, "Zo\xc3\xab", "\"Zo\xc3\xab\""},
-          3,
-          "\"a\\u007fb\"",
-          "\"a\\u007fb\""},
-}
-;
-for (size_t i = 0; i < COUNT_OF(rows); i++) {
-    mps_log_record r = {.level = MPS_LOG_WARN, .item = "it", .text = "happened"};
-    char line[512], want[512];
-    r.now_us = 1234567;
-    log_text(&r, "v", span_of(rows[i].value, rows[i].bytes));
-    log_number(&r, "n", -5);
-    size_t bytes = mps_log_text(&r, line, sizeof line);
-    snprintf(want, sizeof want, "up 1234ms WARN  happened v=%s n=-5", rows[i].text);
-    CHECK_TEXT(line, bytes, want);
-    r.unix_ms = 1771070400123;
-    size_t whole = mps_log_json(&r, line, sizeof line);
-    snprintf(want, sizeof want,
-             "{\"time\":\"2026-02-14T12:00:00.123Z\",\"uptime_us\":1234567,\"level\":\"warn\","
-             "\"item\":\"it\",\"text\":\"happened\",\"v\":%s,\"n\":-5}",
-             rows[i].json);
-    CHECK_TEXT(line, whole, want);
-    for (size_t cut = 0; cut < whole; cut++) {
-        char small[512];
-        memset(small, '#', sizeof small);
-        CHECK_INT(mps_log_json(&r, small, cut), cut);
-        CHECK(memcmp(small, line, cut) == 0 && small[cut] == '#');
-        CHECK(mps_log_text(&r, small, cut) <= cut);
+static void log_lines(void) {
+    static const struct {
+        const char *value;
+        size_t bytes;
+        const char *text, *json;
+    } rows[] = {
+        {"plain", 5, "plain", "\"plain\""},
+        {"", 0, "\"\"", "\"\""},
+        {"a b", 3, "\"a b\"", "\"a b\""},
+        {"a=b", 3, "\"a=b\"", "\"a=b\""},
+        {"q\"\\", 3, "\"q\\\"\\\\\"", "\"q\\\"\\\\\""},
+        {"a\nb", 3, "\"a\\nb\"", "\"a\\nb\""},
+        {"a\r\x1b[2J", 6, "\"a\\r\\u001b[2J\"", "\"a\\r\\u001b[2J\""},
+        {"a\0b", 3, "\"a\\u0000b\"", "\"a\\u0000b\""},
+        {"Zo\xc3\xab", 4, "Zo\xc3\xab", "\"Zo\xc3\xab\""},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        mps_log_record r = {.level = MPS_LOG_WARN, .item = "it", .text = "happened"};
+        char line[512], want[512];
+        r.now_us = 1234567;
+        log_text(&r, "v", span_of(rows[i].value, rows[i].bytes));
+        log_number(&r, "n", -5);
+        size_t bytes = mps_log_text(&r, line, sizeof line);
+        snprintf(want, sizeof want, "up 1234ms WARN  happened v=%s n=-5", rows[i].text);
+        CHECK_TEXT(line, bytes, want);
+        r.unix_ms = 1771070400123;
+        size_t whole = mps_log_json(&r, line, sizeof line);
+        snprintf(want, sizeof want,
+                 "{\"time\":\"2026-02-14T12:00:00.123Z\",\"uptime_us\":1234567,\"level\":\"warn\","
+                 "\"item\":\"it\",\"text\":\"happened\",\"v\":%s,\"n\":-5}",
+                 rows[i].json);
+        CHECK_TEXT(line, whole, want);
+        for (size_t cut = 0; cut < whole; cut++) {
+            char small[512];
+            memset(small, '#', sizeof small);
+            CHECK_INT(mps_log_json(&r, small, cut), cut);
+            CHECK(memcmp(small, line, cut) == 0 && small[cut] == '#');
+            CHECK(mps_log_text(&r, small, cut) <= cut);
+        }
     }
-}
 }
 
 /* The ring keeps the last; a line too long for it is kept without its fields, as whole JSON. */
