@@ -1165,7 +1165,13 @@ static bool load_room(size_t count, size_t bytes) {
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #define typeof __typeof__ /* a keyword only from C23 on */
 #endif
+#if defined(__clang__) /* its hash shifts bytes into the sign bit */
+#pragma clang attribute push(__attribute__((no_sanitize("shift"))), apply_to = function)
+#endif
 #include <stb/stb_ds.h>
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
@@ -4661,8 +4667,7 @@ struct large {
 
 struct conns {
     struct pool pool;
-    u32 live_max; /* connections; the pool has `refusals` more */
-    u32 live, live_high;
+    u32 live, live_high, live_max; /* served; the pool has `refusals` more for the others */
     u32 input_bytes, output_bytes, chunk_bytes, large_bytes, output_bytes_max;
     u32 output_high, output_low; /* above high no request is taken; from low on it goes on */
     u32 chunks_count, large_count, large_per_address;
@@ -5188,7 +5193,7 @@ static bool conn_input_end(struct conns *c, struct conn *conn, struct input_view
 }
 
 static bool conns_check(const struct conns *c) {
-    u32 lent = 0, held = 0, larges = 0;
+    u32 lent = 0, held = 0, larges = 0, live = 0;
     for (u32 at = c->chunk_free; at && lent <= c->chunks_count; at = chunk_info(c, at - 1)->next) {
         lent++;
     }
@@ -5202,13 +5207,14 @@ static bool conns_check(const struct conns *c) {
             bytes += chunk_info(c, at - 1)->used;
         }
         held += conn->held;
+        live += !conn->refused;
         larges += conn->tier == INPUT_LARGE;
         if (bytes != conn->out_bytes + conn->out_start || conn->out_taken > conn->out_bytes) {
             return false;
         }
     }
     return pool_check(&c->pool) && lent + held == c->chunks_count && held == c->chunks_used &&
-           larges == c->large_used;
+           larges == c->large_used && live == c->live && live <= c->live_max;
 }
 
 /* == 52 auth =====================================================================================
@@ -6388,7 +6394,12 @@ static mps_error config_read(mps_config *c, char *json, size_t bytes, mps_fault 
         config_fault(fault, "", at.text, 0, NULL, 0);
         return fault->error = MPS_E_BAD_JSON;
     }
-    struct json_walk walk = json_walk_into((struct json_value){JSON_OBJECT, json, bytes});
+    size_t open = 0;
+    while (json[open] != '{') { /* only white space stands in front of it */
+        open++;
+    }
+    struct json_walk walk =
+        json_walk_into((struct json_value){JSON_OBJECT, json + open, bytes - open});
     while (json_walk_member(&walk, &key, &value)) {
         fault_advance(&place, json, (size_t)(key.at - json));
         *fault = place;
@@ -6436,6 +6447,8 @@ static u32 config_large_bytes(const mps_config *c) {
     return c->head_bytes_max + c->body_bytes_max + 512; /* the last: a chunk line in the making */
 }
 
+#define LOAD_BYTES_MIN 16384 /* of chunks, to load the longest lists in */
+
 /* How the values fit together. */
 static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
@@ -6446,6 +6459,11 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
                             ", two answers of lobby_players = ", c->lobby_players);
+    }
+    if ((c->trusted_proxies[0] || c->metrics_allow[0]) &&
+        (u64)c->chunks * c->chunk_bytes < LOAD_BYTES_MIN) {
+        return config_fault(fault, "chunks", "times chunk_bytes must be at least ", LOAD_BYTES_MIN,
+                            " to load ranges, with chunk_bytes = ", c->chunk_bytes);
     }
     if (c->output_bytes_max / c->chunk_bytes + 3 > CONN_HELD_MAX) {
         return config_fault(fault, "output_bytes_max", "must be at most ",
@@ -7311,10 +7329,10 @@ static mps_error handle_status(struct request *r) {
 
 /* -- handlers: admin -- */
 
-/* Nothing to do on this connection that a drain should wait for. One that has not asked anything
-   yet may be a probe about to ask /readyz. */
+/* No request on this connection that a drain should wait for; what is unsent goes out anyway. One
+   that has not asked anything yet may be a probe about to ask /readyz. */
 static bool drain_idle(const struct conn *conn) {
-    return conn->state == CONN_HEAD && conn->served && !conn->in_bytes && !conn->out_bytes;
+    return conn->state == CONN_HEAD && conn->served && !conn->in_bytes && !conn->ready;
 }
 
 static void server_drain(struct mps_server *s, u32 grace_ms) {
@@ -8576,9 +8594,11 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     struct conns *c = &s->conns;
     struct request r;
     bool free = s->config.dev && address_is_loopback(peer);
-    bool full = c->live >= c->live_max;
+    bool full = c->live == c->live_max;
     u64 wait_us = free ? 0 : rate_spend(k, &s->rates, RATE_CONNECTIONS, peer);
-    u64 handle = s->drain >= DRAIN_CLOSING ? 0 : pool_take(&c->pool);
+    /* Those who are refused keep to their own places. */
+    bool no_place = (full || wait_us) && c->pool.used - c->live == c->pool.capacity - c->live_max;
+    u64 handle = s->drain >= DRAIN_CLOSING || no_place ? 0 : pool_take(&c->pool);
     if (full) {
         metrics_count(&k->metrics, COUNTER_FULL_CONNECTIONS);
     }
@@ -8777,10 +8797,9 @@ static void advance_drain(struct mps_server *s) {
         u32 index = s->drain_sweep++;
         struct conn *conn = conn_at(c, index);
         bool last_call = s->drain == DRAIN_CLOSING;
-        if (pool_alive(&c->pool, index) && conn->state < CONN_FINISH &&
-            (last_call || drain_idle(conn))) {
-            conn->keep_alive = false;
-            if (conn->state != CONN_ANSWER) {
+        if (pool_alive(&c->pool, index) && conn->state < CONN_FINISH) {
+            conn->keep_alive = false; /* the answer under way is the last */
+            if (drain_idle(conn) || (last_call && conn->state != CONN_ANSWER)) {
                 conn_finish(&s->kit, c, conn);
             }
         }
@@ -8878,21 +8897,25 @@ mps_error mps_config_check(const mps_config *config, mps_fault *fault) {
     return config_check(&effective, fault);
 }
 
+#define CONFIG_LINE_MAX (MPS_RANGES_MAX * 68 + 64) /* the longest is a full list of ranges */
+
 size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
     mps_config effective = config_effective(config);
     struct text t = text_on(json, capacity);
+    size_t bytes = 0;
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
-        char line[1024];
-        struct text row = text_on(line, sizeof line); /* by itself: no comma comes first */
-        config_put_row(&row, &effective, &config_keys[i]);
-        MPS_ASSERT(!row.cut);
-        if (row.bytes) {
-            text_z(&t, i ? ",\n" : "{\n");
-            text_add(&t, text_span(&row));
+        char line[CONFIG_LINE_MAX];
+        struct text l = text_on(line, sizeof line);
+        config_put_row(&l, &effective, &config_keys[i]);
+        MPS_ASSERT(!l.cut);
+        if (l.bytes) {
+            text_z(&t, bytes ? ",\n" : "{\n");
+            text_add(&t, text_span(&l));
+            bytes += 2 + l.bytes;
         }
     }
-    TEXT_LITERAL(&t, "\n}");
-    return t.bytes;
+    text_z(&t, "\n}");
+    return bytes + 2;
 }
 
 uint32_t mps_connections_max(const mps_config *config) {
@@ -8977,6 +9000,34 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     return MPS_OK;
 }
 
+/* The server's copy of a string of its configuration. */
+static const char *server_string(const mps_server *s, const struct config_row *row) {
+    switch (row->at) {
+    case offsetof(mps_config, name):
+        return s->name;
+    case offsetof(mps_config, public_host):
+        return s->public_host;
+    case offsetof(mps_config, cors_origin):
+        return s->cors_origin;
+    case offsetof(mps_config, jwt_issuer):
+        return s->auth.issuer;
+    default:
+        MPS_ASSERT(row->at == offsetof(mps_config, jwt_audience));
+        return s->auth.audience;
+    }
+}
+
+static bool server_config_differs(const mps_server *s, const mps_config *wanted,
+                                  const struct config_row *row) {
+    if (row->type == CONFIG_SECRET || row->type == CONFIG_RANGES) {
+        return false; /* not kept as they were given */
+    }
+    if (row->type == CONFIG_STRING) {
+        return !span_equal(span_z(*config_string(wanted, row)), span_z(server_string(s, row)));
+    }
+    return config_choice(wanted, row) != config_choice(&s->config, row);
+}
+
 int mps_reconfigure(mps_server *s, const mps_config *config) {
     mps_config wanted = config_effective(config);
     mps_log_record record;
@@ -8986,9 +9037,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
     }
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
         const struct config_row *row = &config_keys[i];
-        if (row->type == CONFIG_SECRET || row->type == CONFIG_STRING ||
-            row->type == CONFIG_RANGES ||
-            config_choice(&wanted, row) == config_choice(&s->config, row)) {
+        if (!server_config_differs(s, &wanted, row)) {
             continue;
         }
         waiting += !row->live;
@@ -8998,7 +9047,9 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         if (server_log_begin(s, row->live ? LOG_ITEM_CONFIG_CHANGED : LOG_ITEM_CONFIG_WAITS,
                              &record)) {
             log_text(&record, "key", span_z(row->key));
-            log_number(&record, "value", config_choice(&wanted, row));
+            if (row->type != CONFIG_STRING) {
+                log_number(&record, "value", config_choice(&wanted, row));
+            }
             log_emit(&s->log, &record);
         }
     }

@@ -359,7 +359,8 @@ mps_error mps_config_read(mps_config *config, char *json, size_t bytes, mps_faul
 mps_error mps_config_check(const mps_config *config, mps_fault *fault);
 
 /* Writes the effective configuration, defaults filled in, secrets left out, as JSON that
-   mps_config_read takes back; gives the bytes written, cut to `capacity`. 8 KiB always suffice. */
+   mps_config_read takes back; gives the bytes that it takes, which may exceed `capacity` (then the
+   text is cut). 8 KiB always suffice. */
 size_t mps_config_print(const mps_config *config, char *json, size_t capacity);
 
 /* The tables that the server runs on, as text for --help-*: writes row `row` (from 0) as one line
@@ -391,7 +392,8 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
 
 /* Takes over those values of `config` that may change while running (the `live` keys: rates,
    time-outs, guest login, log level). Gives the number of other keys that differ and therefore
-   wait for a restart, each named in the log, or an mps_error. */
+   wait for a restart, each named in the log, or an mps_error. The secret and the lists of addresses
+   are not compared. */
 int mps_reconfigure(mps_server *server, const mps_config *config);
 
 /* The date: `unix_ms` is what the clock says at `now`. May step, either way. */

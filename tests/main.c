@@ -18,7 +18,11 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_http.c"
 #include "test_json.c"
 #include "test_pools.c"
+#include "test_log.c"
 #include "test_auth.c"
+#include "test_rates.c"
+#include "test_lobbies.c"
+#include "test_config.c"
 #include "test_server.c"
 
 static const struct check_suite {
@@ -32,7 +36,11 @@ static const struct check_suite {
     {"http", http_tests, COUNT_OF(http_tests)},
     {"json", json_tests, COUNT_OF(json_tests)},
     {"pools", pools_tests, COUNT_OF(pools_tests)},
+    {"log", log_tests, COUNT_OF(log_tests)},
     {"auth", auth_tests, COUNT_OF(auth_tests)},
+    {"rates", rates_tests, COUNT_OF(rates_tests)},
+    {"lobbies", lobbies_tests, COUNT_OF(lobbies_tests)},
+    {"config", config_tests, COUNT_OF(config_tests)},
     {"server", server_tests, COUNT_OF(server_tests)},
 };
 
