@@ -599,6 +599,82 @@ static void server_full_chunks(void) {
     drive_stop(&d);
 }
 
+/* When nobody holds more than the one that asks, it is told so in what it owns itself. */
+static void server_output_full(void) {
+    mps_config c = server_test_config();
+    struct drive d;
+    struct link_test l[9], more;
+    char head[512];
+    c.chunks = 9;
+    c.cors_origin = "https://a-long-origin.example.org:12345/of/sixty-four-characters";
+    drive_start(&d, &c);
+    links_open(&d, l, 9, "198.51.100.1");
+    snprintf(head, sizeof head, "GET /nothing HTTP/1.1\r\nHost: h\r\nX: %0300u\r\n", 1u);
+    link_send(&l[0], head); /* unfinished: kept in a lent chunk */
+    CHECK_INT(d.s->conns.chunks_used, 1);
+    for (u32 i = 1; i < 9; i++) {
+        l[i].stalled = true;
+        link_send(&l[i], "GET /nothing HTTP/1.1" END);
+    }
+    CHECK_INT(d.s->conns.chunks_used, 9);
+    link_send(&l[0], "\r\n");
+    CHECK_HAS(&l[0], "HTTP/1.1 503 Service Unavailable\r\n");
+    CHECK_HAS(&l[0], "Access-Control-Allow-Origin: https://a-long-origin");
+    CHECK_HAS(&l[0], "\"error\":\"output_full\"");
+    CHECK_HAS(&l[0], "Retry-After: 1\r\n");
+    CHECK_INT(l[0].fate, MPS_FATE_FINISH);
+    CHECK_INT(drive_count(&d, COUNTER_FULL_CHUNKS), 1);
+    CHECK_INT(drive_count(&d, COUNTER_CLOSED_SLOW), 0);
+    /* Who holds less has the first of them closed instead. */
+    link_close(&l[0]);
+    link_open(&d, &l[0], "198.51.100.1");
+    CHECK_INT(link_get(&l[0], "/nothing"), 404); /* with the chunk that came back */
+    l[0].stalled = true;
+    link_get(&l[0], "/nothing");
+    CHECK_INT(d.s->conns.chunks_used, 9);
+    link_open(&d, &more, "198.51.100.1");
+    CHECK_INT(link_get(&more, "/nothing"), 404);
+    CHECK_INT(drive_count(&d, COUNTER_CLOSED_SLOW), 1);
+    CHECK_INT(mps_tcp_fate(d.s, l[1].conn), MPS_FATE_ABORT);
+    link_close(&more);
+    links_close(l, 9);
+    drive_stop(&d);
+}
+
+/* Behind a proxy the client is who the proxy says; from others the field means nothing. */
+static void server_proxies(void) {
+    mps_config c = server_test_config();
+    struct drive d;
+    struct link_test l;
+    c.trusted_proxies[0] = "10.0.0.0/8";
+    c.metrics_allow[0] = "198.51.100.0/24";
+    c.log_level = MPS_LOG_DEBUG;
+    drive_start(&d, &c);
+    static const struct {
+        const char *peer, *fields;
+        int status;
+    } rows[] = {
+        {"127.0.0.1", "", 200},
+        {"198.51.100.5", "", 200},
+        {"203.0.113.1", "", 403},
+        {"203.0.113.1", "X-Forwarded-For: 127.0.0.1\r\n", 403},
+        {"10.0.0.1", "X-Forwarded-For: 127.0.0.1\r\n", 200},
+        {"10.0.0.1", "X-Forwarded-For: 127.0.0.1, 203.0.113.1\r\n", 403},
+        {"10.0.0.1", "X-Forwarded-For: 198.51.100.5\r\nX-Forwarded-For: 10.2.2.2\r\n", 200},
+        {"10.0.0.1", "X-Forwarded-For: 203.0.113.1\r\nX-Forwarded-For: 10.2.2.2\r\n", 403},
+        {"10.0.0.1", "", 403},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[256];
+        link_open(&d, &l, rows[i].peer);
+        snprintf(text, sizeof text, "GET /api/status HTTP/1.1\r\nHost: h\r\n%s\r\n",
+                 rows[i].fields);
+        CHECK_INT(link_ask(&l, text), rows[i].status);
+        link_close(&l);
+    }
+    drive_stop(&d);
+}
+
 /* -- back-pressure -- */
 
 static void server_high_water(void) {
@@ -1457,6 +1533,8 @@ static const struct check_test server_tests[] = {
     {"wall_clock", server_wall_clock},
     {"ends", server_ends},
     {"chaos", server_chaos},
+    {"output_full", server_output_full},
+    {"proxies", server_proxies},
     {"script_says", server_script_says},
     {"script_ways", server_script_ways},
     {"script_cut", server_script_cut},
