@@ -297,7 +297,6 @@ static const struct error_row *error_row(mps_error error) {
    met, which key raises it. At most LOG_ITEM_PER_S of an item are let through in a second, so that
    strangers cannot flood the log; the next line of the item tells how many were held back. */
 #define LOG_ITEMS(X)                                                                           \
-    X(STARTED, INFO, "started", "server started")                                              \
     X(REQUEST, DEBUG, "request", "request answered")                                           \
     X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                   \
     X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                      \
@@ -1165,13 +1164,7 @@ static bool load_room(size_t count, size_t bytes) {
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #define typeof __typeof__ /* a keyword only from C23 on */
 #endif
-#if defined(__clang__) /* its hash shifts bytes into the sign bit */
-#pragma clang attribute push(__attribute__((no_sanitize("shift"))), apply_to = function)
-#endif
 #include <stb/stb_ds.h>
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
@@ -3527,7 +3520,14 @@ static void log_number(mps_log_record *r, const char *name, i64 number) {
     r->fields[r->fields_count++] = (mps_log_field){.name = name, .number = number};
 }
 
-/* A value as people read it: bare when it is plain, else quoted as in JSON. */
+/* A control character at `at`: of ASCII, or of Latin-1 in UTF-8. Terminals obey both. */
+static bool log_is_control(struct span s, size_t at) {
+    u8 c = (u8)s.at[at], next = at + 1 < s.bytes ? (u8)s.at[at + 1] : 0;
+    return c < ' ' || c == 0x7F || (c == 0xC2 && next >= 0x80 && next < 0xA0);
+}
+
+/* A value as people read it: bare when it is plain, else in quotes, with what a terminal or a
+   reader could mistake written as in JSON. */
 static void log_put_value(struct text *t, const mps_log_field *field) {
     struct span s = span_of(field->text, field->text_bytes);
     if (!field->text) {
@@ -3536,17 +3536,21 @@ static void log_put_value(struct text *t, const mps_log_field *field) {
     }
     bool plain = s.bytes > 0;
     for (size_t i = 0; i < s.bytes; i++) {
-        plain &= (u8)s.at[i] > ' ' && s.at[i] != '"' && s.at[i] != '\\' && s.at[i] != '=' &&
-                 s.at[i] != 0x7F;
+        u8 c = (u8)s.at[i];
+        plain &= c > ' ' && c != '"' && c != '\\' && c != '=' && !log_is_control(s, i);
     }
-    if (plain) {
-        text_add(t, s);
-    } else {
-        struct text quoted = text_on(t->at + t->bytes, t->capacity - t->bytes);
-        json_put_string(&quoted, s);
-        t->bytes += quoted.bytes;
-        t->cut |= quoted.cut;
+    text_z(t, plain ? "" : "\"");
+    for (size_t i = 0; i < s.bytes; i++) {
+        if (log_is_control(s, i)) {
+            i += s.at[i] == (char)0xC2; /* its second byte is the code point */
+            TEXT_LITERAL(t, "\\u00");
+            text_hex(t, (const u8 *)s.at + i, 1);
+        } else {
+            text_z(t, s.at[i] == '"' || s.at[i] == '\\' ? "\\" : "");
+            text_char(t, s.at[i]);
+        }
     }
+    text_z(t, plain ? "" : "\"");
 }
 
 static void log_put_json(struct text *t, const mps_log_record *r) {
@@ -5346,7 +5350,7 @@ static bool auth_read_id(struct json_value *v, mps_identity *who) {
 /* A display name is what people see: too long a one is cut, a bad one replaced by the id. */
 static void auth_read_name(struct json_value *v, mps_identity *who) {
     struct span name = {0};
-    if (!json_string(&v[AUTH_USERNAME], &name)) {
+    if (!json_string(&v[AUTH_USERNAME], &name) || !name_valid(name, SIZE_MAX)) {
         json_string(&v[AUTH_NAME], &name);
     }
     if (!name_valid(name, SIZE_MAX)) {
@@ -6972,7 +6976,9 @@ static void answer_output_full(struct request *r) {
     TEXT_LITERAL(&t, "\r\nContent-Length: ");
     text_u64(&t, body.bytes);
     TEXT_LITERAL(&t, "\r\n\r\n");
-    text_add(&t, text_span(&body));
+    if (!r->head || r->head->method != HTTP_HEAD) {
+        text_add(&t, text_span(&body));
+    }
     r->conn->keep_alive = false;
     if (r->conn->out_bytes || t.cut) {
         metrics_count(&r->s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
@@ -8588,11 +8594,29 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
                                                   : MPS_E_REQUEST_TIMEOUT);
 }
 
+/* Tells a connection that it cannot be served, and the operator that this happens. */
+static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error, u64 wait_us) {
+    char peer[ADDRESS_TEXT_MAX];
+    struct text t = text_on(peer, sizeof peer);
+    mps_log_record record;
+    struct request r;
+    bool full = error == MPS_E_CONNECTIONS_FULL;
+    metrics_count(&s->kit.metrics, full ? COUNTER_REFUSED_FULL : COUNTER_REFUSED_RATE);
+    if (server_log_begin(s, LOG_ITEM_CONNECTION_REFUSED, &record)) {
+        address_put(&t, &conn->peer);
+        log_text(&record, "peer", text_span(&t));
+        log_text(&record, "reason", span_z(error_row(error)->code));
+        log_emit(&s->log, &record);
+    }
+    request_make(&r, s, conn, NULL);
+    r.retry_s = full ? 1 : (u32)((wait_us + S_US - 1) / S_US);
+    request_refuse(&r, error);
+}
+
 /* A new connection: served, told that it cannot be, or 0. */
 static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_address *local) {
     struct kit *k = &s->kit;
     struct conns *c = &s->conns;
-    struct request r;
     bool free = s->config.dev && address_is_loopback(peer);
     bool full = c->live == c->live_max;
     u64 wait_us = free ? 0 : rate_spend(k, &s->rates, RATE_CONNECTIONS, peer);
@@ -8618,10 +8642,7 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
         metrics_count(&k->metrics, COUNTER_CONNECTIONS_OPENED);
         return handle;
     }
-    metrics_count(&k->metrics, full ? COUNTER_REFUSED_FULL : COUNTER_REFUSED_RATE);
-    request_make(&r, s, conn, NULL);
-    r.retry_s = full ? 1 : (u32)((wait_us + S_US - 1) / S_US);
-    request_refuse(&r, full ? MPS_E_CONNECTIONS_FULL : MPS_E_RATE_LIMITED);
+    conn_refuse(s, conn, full ? MPS_E_CONNECTIONS_FULL : MPS_E_RATE_LIMITED, wait_us);
     return handle;
 }
 

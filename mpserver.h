@@ -393,7 +393,7 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
 /* Takes over those values of `config` that may change while running (the `live` keys: rates,
    time-outs, guest login, log level). Gives the number of other keys that differ and therefore
    wait for a restart, each named in the log, or an mps_error. The secret and the lists of addresses
-   are not compared. */
+   are not compared. A time-out that is running keeps its old length. */
 int mps_reconfigure(mps_server *server, const mps_config *config);
 
 /* The date: `unix_ms` is what the clock says at `now`. May step, either way. */

@@ -48,7 +48,7 @@ static void log_budget(void) {
     }
     CHECK_INT(t.metrics.counters[COUNTER_LOG_SUPPRESSED], 30);
     CHECK_INT(t.heard, LOG_ITEM_PER_S);
-    CHECK(log_begin(&t.log, LOG_ITEM_STARTED, 7 * S_US + 60, 0, &r, &t.metrics)); /* its own */
+    CHECK(log_begin(&t.log, LOG_ITEM_ANNOUNCED, 7 * S_US + 60, 0, &r, &t.metrics)); /* its own */
     CHECK(!log_begin(&t.log, LOG_ITEM_PORT_ERROR, 8 * S_US - 1, 0, &r, &t.metrics));
     CHECK(log_begin(&t.log, LOG_ITEM_PORT_ERROR, 8 * S_US, 0, &r, &t.metrics));
     CHECK_INT(r.fields_count, 1);
@@ -76,8 +76,13 @@ static void log_lines(void) {
         {"a b", 3, "\"a b\"", "\"a b\""},
         {"a=b", 3, "\"a=b\"", "\"a=b\""},
         {"q\"\\", 3, "\"q\\\"\\\\\"", "\"q\\\"\\\\\""},
-        {"a\nb", 3, "\"a\\nb\"", "\"a\\nb\""},
-        {"a\r\x1b[2J", 6, "\"a\\r\\u001b[2J\"", "\"a\\r\\u001b[2J\""},
+        {"a\nb", 3, "\"a\\u000ab\"", "\"a\\nb\""},
+        {"\x7f\xc2\x9b"
+         "1m",
+         5, "\"\\u007f\\u009b1m\"",
+         "\"\x7f\xc2\x9b"
+         "1m\""},
+        {"a\r\x1b[2J", 6, "\"a\\u000d\\u001b[2J\"", "\"a\\r\\u001b[2J\""},
         {"a\0b", 3, "\"a\\u0000b\"", "\"a\\u0000b\""},
         {"Zo\xc3\xab", 4, "Zo\xc3\xab", "\"Zo\xc3\xab\""},
     };
@@ -115,7 +120,7 @@ static void log_ring(void) {
     log_test_start(&t);
     memset(long_text, 'x', sizeof long_text);
     for (u32 i = 1; i <= 5; i++) {
-        CHECK(log_begin(&t.log, LOG_ITEM_STARTED, i, 0, &r, &t.metrics));
+        CHECK(log_begin(&t.log, LOG_ITEM_ANNOUNCED, i, 0, &r, &t.metrics));
         log_text(&r, "v", span_of(long_text, i == 4 ? sizeof long_text : 1));
         log_emit(&t.log, &r);
     }
@@ -127,11 +132,11 @@ static void log_ring(void) {
         CHECK_INT(entry->line[entry->bytes - 1], '}');
     }
     CHECK_TEXT(log_entry(&t.log, 4)->line, log_entry(&t.log, 4)->bytes,
-               "{\"time\":null,\"uptime_us\":4,\"level\":\"info\",\"item\":\"started\","
-               "\"text\":\"server started\"}");
+               "{\"time\":null,\"uptime_us\":4,\"level\":\"info\",\"item\":\"announced\","
+               "\"text\":\"announcement made\"}");
     CHECK_TEXT(log_entry(&t.log, 5)->line, log_entry(&t.log, 5)->bytes,
-               "{\"time\":null,\"uptime_us\":5,\"level\":\"info\",\"item\":\"started\","
-               "\"text\":\"server started\",\"v\":\"x\"}");
+               "{\"time\":null,\"uptime_us\":5,\"level\":\"info\",\"item\":\"announced\","
+               "\"text\":\"announcement made\",\"v\":\"x\"}");
 }
 
 static const struct check_test log_tests[] = {
