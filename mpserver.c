@@ -24,7 +24,9 @@
      54 rate limits   token buckets by address, trusted proxies
      64 lobbies       lobbies, their players, codes
      80 server        struct mps_server, configuration table, layout, checks
-     84 http handlers routes[], answers, producers
+     81 answers       the request being answered, heads, errors, reading bodies and queries
+     84 http handlers what the routes do, routes[], producers of long answers
+     85 requests      from bytes to handlers: limits, tokens, bodies, time-outs
      87 settle        outcomes become hooks and log lines
      88 advance       timers[], slices of left-over work
      90 api           thin mps_* wrappers */
@@ -3450,7 +3452,7 @@ static bool address_in_range(const struct address_range *r, const mps_address *a
 
 /* == 36 log ======================================================================================
    Log records: built on the stack by whoever has something to say, handed to the game's hook, and
-   kept as JSON lines in a ring for GET /admin/log. Only sections 84 and above write log lines;
+   kept as JSON lines in a ring for GET /admin/log. Only sections 81 and above write log lines;
    lower ones add outcomes. */
 
 #define LOG_LINE_BYTES 304
@@ -4576,7 +4578,7 @@ static void http_put_target(struct text *t, struct span target) {
 /* == 50 connections ==============================================================================
    TCP connections without their sockets: a state, unfinished input, unsent output. It knows bytes
    and memory, and nothing of what they say, except for the few marks of the request in progress
-   that it keeps for section 84.
+   that it keeps for section 85.
 
    Output is a chain of chunks. A connection owns its first chunk, further ones are lent from a pool
    up to output_bytes_max; when the pool is short, the connection that holds most is closed, never
@@ -6807,11 +6809,11 @@ static bool server_check(const struct mps_server *s) {
            heap_check(&s->kit.timers.heap) && s->kit.outcomes.count <= s->kit.outcomes.capacity;
 }
 
-/* == 84 http handlers ============================================================================
-   What the routes do. A connection's bytes become requests here, requests find their row in
-   routes[], the row says what is checked before its handler runs, and handlers hold only the work.
-   Answers that may be longer than a scratch buffer come from producers, which write on whenever the
-   connection's output has drained. */
+/* == 81 answers ==================================================================================
+   What handlers are made with: the request that is being answered, the answer's head and body, the
+   one form of every error, and readers of bodies and queries that know which field was at fault. A
+   body is written into the server's scratch and leaves with its head in one piece. Answers decide
+   nothing about the game. */
 
 /* A request that is complete, while it is being answered. Everything in it is borrowed. */
 struct request {
@@ -6853,8 +6855,6 @@ struct route {
     mps_error (*handler)(struct request *r);
     const char *doc;
 };
-
-/* -- answers -- */
 
 static struct text answer_text(struct request *r) {
     return text_on(server_answer(r->s), r->s->answer_bytes);
@@ -7169,6 +7169,11 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
     *out = found && yes;
     return error ? error : found && !yes && !no ? fail_field(r, MPS_E_BAD_QUERY, name) : MPS_OK;
 }
+
+/* == 84 http handlers ============================================================================
+   What the routes do. The row of routes[] says what is checked before its handler runs; handlers
+   hold only the work, and give an error or have answered. Those whose answer may be longer than the
+   scratch leave it to a producer, which writes on whenever the output has drained. */
 
 /* -- lobbies as text -- */
 
@@ -7804,7 +7809,8 @@ static const struct route routes[] = {
 #define ROUTE_NONE ((u32)COUNT_OF(routes))
 _Static_assert(COUNT_OF(routes) < METRIC_ROUTES_MAX, "raise METRIC_ROUTES_MAX");
 
-/* -- producers: one unit at a time, whole or not at all -- */
+/* -- producers: long answers, one unit at a time, whole or not at all, as far as scratch and output
+   have room. They keep a cursor and no pointer: what they list may change meanwhile. -- */
 
 static void metrics_put_head(struct text *t, const char *metric, const char *type,
                              const char *help) {
@@ -8057,7 +8063,10 @@ static bool produce_send(struct mps_server *s, struct conn *conn, struct span bo
     return true;
 }
 
-/* -- requests -- */
+/* == 85 requests =================================================================================
+   From a connection's bytes to a handler and back: reads heads and bodies as they come, finds the
+   route, asks the rate limits, the drain and the token, runs the handler, and goes on with the next
+   request or closes in peace. The result does not depend on how the input is cut. */
 
 /* The request is answered: on to the next, or close in peace. */
 static void request_end(struct mps_server *s, struct conn *conn) {
@@ -8343,7 +8352,7 @@ static bool request_dispatch(struct request *r) {
     return true;
 }
 
-/* -- from bytes to requests -- */
+/* -- from bytes to requests: enum step says how far one got -- */
 
 enum step {
     STEP_MORE, /* the request is not complete */
