@@ -12,7 +12,7 @@ const core = (code) => `#include "mpserver.h"\n\n#include <string.h>\n\n/* == 10
   `${code}\n/* == 90 api == */\n\nint mps_go(void) {\n    return 1;\n}\n`;
 const lines = (n) => `static int f(int x) {\n${'    x++;\n'.repeat(n - 3)}    return x;\n}\n`;
 /* A prototype too long for one line. */
-const LONG = 'static struct span f(const char *a_text_of_quite_considerable_length, ' +
+const LONG = 'static struct span f(const char *a_text_of_quite_great_length, ' +
   'unsigned long and_a_number_too,\n                     int x);\n';
 const CLEAN = core(`/* time() and malloc() are only named: "_WIN32" */
 struct later;
