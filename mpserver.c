@@ -5807,7 +5807,7 @@ static u64 lobby_scene_hash(const struct lobbies *l, struct span scene) {
 
 static u64 lobby_find(const struct lobbies *l, struct span code) {
     struct index_probe probe;
-    if (!lobby_code_valid(code)) {
+    if (code.bytes > LOBBY_CODE_MAX) {
         return 0;
     }
     u32 hash = lobby_hash(l, code);
@@ -6848,7 +6848,8 @@ enum route_body { BODY_IGNORED, BODY_JSON };
 
 struct route {
     enum http_method method;
-    const char *path; /* segments; {code} is one segment, decoded into `param` */
+    const char *path;          /* as documented and counted */
+    struct span before, after; /* around {code}, which is one segment; no {code}: just before */
     enum route_auth auth;
     enum route_body body;
     bool new_work; /* refused while draining */
@@ -7769,40 +7770,50 @@ static mps_error handle_lobby_delete(struct request *r) {
 
 /* -- routes -- */
 
+#define PATH(before)                        \
+    before, {before, sizeof(before) - 1}, { \
+        NULL, 0                             \
+    }
+#define PATH_CODE(before, after)                           \
+    before "{code}" after, {before, sizeof(before) - 1}, { \
+        after, sizeof(after) - 1                           \
+    }
+
 static const struct route routes[] = {
-    {HTTP_GET, "/healthz", ROUTE_OPEN, BODY_IGNORED, false, handle_health,
+    {HTTP_GET, PATH("/healthz"), ROUTE_OPEN, BODY_IGNORED, false, handle_health,
      "alive: status, version, uptime_ms"},
-    {HTTP_GET, "/readyz", ROUTE_OPEN, BODY_IGNORED, false, handle_ready,
+    {HTTP_GET, PATH("/readyz"), ROUTE_OPEN, BODY_IGNORED, false, handle_ready,
      "200, or 503 while draining"},
-    {HTTP_GET, "/metrics", ROUTE_METRICS, BODY_IGNORED, false, handle_metrics,
+    {HTTP_GET, PATH("/metrics"), ROUTE_METRICS, BODY_IGNORED, false, handle_metrics,
      "Prometheus text format 0.0.4"},
-    {HTTP_GET, "/api/status", ROUTE_METRICS, BODY_IGNORED, false, handle_status,
+    {HTTP_GET, PATH("/api/status"), ROUTE_METRICS, BODY_IGNORED, false, handle_status,
      "tables and load at a glance"},
-    {HTTP_POST, "/admin/drain", ROUTE_ADMIN, BODY_JSON, false, handle_drain,
+    {HTTP_POST, PATH("/admin/drain"), ROUTE_ADMIN, BODY_JSON, false, handle_drain,
      "{grace_ms?}: shut down in peace"},
-    {HTTP_POST, "/admin/announce", ROUTE_ADMIN, BODY_JSON, false, handle_announce,
+    {HTTP_POST, PATH("/admin/announce"), ROUTE_ADMIN, BODY_JSON, false, handle_announce,
      "{text}: tell every socket"},
-    {HTTP_POST, "/admin/reload", ROUTE_ADMIN, BODY_JSON, false, handle_reload,
+    {HTTP_POST, PATH("/admin/reload"), ROUTE_ADMIN, BODY_JSON, false, handle_reload,
      "{}: what SIGHUP does"},
-    {HTTP_POST, "/admin/record", ROUTE_ADMIN, BODY_JSON, false, handle_record,
+    {HTTP_POST, PATH("/admin/record"), ROUTE_ADMIN, BODY_JSON, false, handle_record,
      "{}: write the flight recorder"},
-    {HTTP_GET, "/admin/log", ROUTE_ADMIN, BODY_IGNORED, false, handle_log,
+    {HTTP_GET, PATH("/admin/log"), ROUTE_ADMIN, BODY_IGNORED, false, handle_log,
      "?since=: recent log lines"},
-    {HTTP_POST, "/auth/guest", ROUTE_OPEN, BODY_JSON, true, handle_guest,
+    {HTTP_POST, PATH("/auth/guest"), ROUTE_OPEN, BODY_JSON, true, handle_guest,
      "{username?}: a token for a guest"},
-    {HTTP_POST, "/auth/refresh", ROUTE_USER, BODY_IGNORED, true, handle_refresh,
+    {HTTP_POST, PATH("/auth/refresh"), ROUTE_USER, BODY_IGNORED, true, handle_refresh,
      "a new token for the same player"},
-    {HTTP_POST, "/lobbies", ROUTE_OPEN, BODY_JSON, true, handle_lobby_create,
+    {HTTP_POST, PATH("/lobbies"), ROUTE_OPEN, BODY_JSON, true, handle_lobby_create,
      "{code?, scene?, max_players?, is_public?}: open a lobby"},
-    {HTTP_GET, "/lobbies", ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_list,
+    {HTTP_GET, PATH("/lobbies"), ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_list,
      "?scene= ?open=true ?limit= ?cursor=: public lobbies"},
-    {HTTP_GET, "/lobbies/{code}", ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_get, "one lobby"},
-    {HTTP_POST, "/lobbies/{code}/join", ROUTE_OPEN, BODY_JSON, true, handle_lobby_join,
+    {HTTP_GET, PATH_CODE("/lobbies/", ""), ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_get,
+     "one lobby"},
+    {HTTP_POST, PATH_CODE("/lobbies/", "/join"), ROUTE_OPEN, BODY_JSON, true, handle_lobby_join,
      "{player_name}: take a seat"},
-    {HTTP_POST, "/lobbies/{code}/leave", ROUTE_OPEN, BODY_JSON, false, handle_lobby_leave,
+    {HTTP_POST, PATH_CODE("/lobbies/", "/leave"), ROUTE_OPEN, BODY_JSON, false, handle_lobby_leave,
      "{player_id, udp_token}: give it up"},
-    {HTTP_DELETE, "/lobbies/{code}", ROUTE_OPTIONAL, BODY_IGNORED, false, handle_lobby_delete,
-     "{udp_token}? or ?udp_token=, ?force=true: close a lobby"},
+    {HTTP_DELETE, PATH_CODE("/lobbies/", ""), ROUTE_OPTIONAL, BODY_IGNORED, false,
+     handle_lobby_delete, "{udp_token}? or ?udp_token=, ?force=true: close a lobby"},
 };
 
 /* What matches no row is counted behind the last. */
@@ -8157,24 +8168,24 @@ static void request_refuse(struct request *r, mps_error error) {
     request_end(r->s, r->conn);
 }
 
-/* Does the path match the pattern? {code} takes one segment; one that no code can be is empty. */
-static bool route_match(const char *pattern, struct span path, struct request *r) {
-    size_t at = 0;
-    for (; *pattern; pattern++) {
-        if (*pattern == '{') {
-            size_t start = at;
-            while (at < path.bytes && path.at[at] != '/') {
-                at++;
-            }
-            bool fits = at - start <= sizeof r->param_text;
-            memcpy(r->param_text, path.at + start, fits ? at - start : 0);
-            r->param = span_of(r->param_text, fits ? at - start : 0);
-            pattern = pattern + strlen("{code}") - 1;
-        } else if (at >= path.bytes || path.at[at++] != *pattern) {
-            return false;
-        }
+/* Does the path match? {code} takes one segment; one that no code can be is kept empty. */
+static bool route_match(const struct route *route, struct span path, struct request *r) {
+    size_t fixed = route->before.bytes + route->after.bytes;
+    if (path.bytes < fixed || memcmp(path.at, route->before.at, route->before.bytes) != 0) {
+        return false;
     }
-    return at == path.bytes;
+    struct span code = span_of(path.at + route->before.bytes, path.bytes - fixed);
+    if (!route->after.at) {
+        return !code.bytes;
+    }
+    if (!span_equal(span_of(code.at + code.bytes, route->after.bytes), route->after) ||
+        span_has(code, '/')) {
+        return false;
+    }
+    code.bytes = code.bytes <= sizeof r->param_text ? code.bytes : 0;
+    memcpy(r->param_text, code.at, code.bytes);
+    r->param = span_of(r->param_text, code.bytes);
+    return true;
 }
 
 static bool route_serves(const struct route *route, enum http_method method) {
@@ -8186,7 +8197,7 @@ static bool route_allow(struct request *r, struct span path) {
     struct text t = text_on(r->allow, sizeof r->allow - 1);
     bool everything = span_equal(path, SPAN("*")), found = everything;
     for (u32 i = 0; i < COUNT_OF(routes); i++) {
-        if (everything || !route_match(routes[i].path, path, r)) {
+        if (everything || !route_match(&routes[i], path, r)) {
             continue;
         }
         found = true;
@@ -8213,8 +8224,7 @@ static mps_error route_find(struct request *r) {
     }
     for (u32 i = 0; i < COUNT_OF(routes); i++) {
         bool may = path.bytes > 1 && path.at[1] == routes[i].path[1];
-        if (may && route_serves(&routes[i], r->head->method) &&
-            route_match(routes[i].path, path, r)) {
+        if (may && route_serves(&routes[i], r->head->method) && route_match(&routes[i], path, r)) {
             r->route = &routes[i];
             r->route_index = i;
             return MPS_OK;
