@@ -1022,13 +1022,14 @@ struct histogram {
     u64 sum_ns;
 };
 
-static void histogram_add(struct histogram *h, u64 ns) {
+/* `count` events that took `ns` each. */
+static void histogram_add(struct histogram *h, u64 ns, u32 count) {
     u32 i = 0;
     while (i < HISTOGRAM_BUCKETS && ns > histogram_bounds_ns[i]) {
         i++;
     }
-    h->buckets[i]++;
-    h->sum_ns += ns;
+    h->buckets[i] += count;
+    h->sum_ns += ns * count;
 }
 
 /* Statuses that answers carry; what is not listed counts in the last row. */
@@ -3483,13 +3484,13 @@ static bool log_wants(const struct log *log, enum log_item item) {
 
 /* Starts a record; false when nobody wants it, or its item has spent its budget. Requests have
    none: whoever asks for debug lines gets all of them. */
-static bool log_begin(struct log *log, enum log_item item, u64 now, i64 unix_ms, mps_log_record *r,
-                      struct metrics *metrics) {
+static bool log_begin(struct log *log, enum log_item item, u64 uptime_us, i64 unix_ms,
+                      mps_log_record *r, struct metrics *metrics) {
     if (!log_wants(log, item)) {
         return false;
     }
-    if (log->window != now / S_US) {
-        log->window = now / S_US;
+    if (log->window != uptime_us / S_US) {
+        log->window = uptime_us / S_US;
         memset(log->budget_used, 0, sizeof log->budget_used);
     }
     if (log_items[item].level > MPS_LOG_DEBUG && ++log->budget_used[item] > LOG_ITEM_PER_S) {
@@ -3501,7 +3502,7 @@ static bool log_begin(struct log *log, enum log_item item, u64 now, i64 unix_ms,
     r->level = log_items[item].level;
     r->item = log_items[item].name;
     r->text = log_items[item].text;
-    r->now_us = now;
+    r->uptime_us = uptime_us;
     r->unix_ms = unix_ms;
     if (log->suppressed[item]) {
         r->fields[r->fields_count++] =
@@ -3522,16 +3523,35 @@ static void log_number(mps_log_record *r, const char *name, i64 number) {
     r->fields[r->fields_count++] = (mps_log_field){.name = name, .number = number};
 }
 
-/* A control character at `at`: of ASCII, or of Latin-1 in UTF-8. Terminals obey both. */
-static bool log_is_control(struct span s, size_t at) {
-    u8 c = (u8)s.at[at], next = at + 1 < s.bytes ? (u8)s.at[at + 1] : 0;
-    return c < ' ' || c == 0x7F || (c == 0xC2 && next >= 0x80 && next < 0xA0);
+/* What a terminal obeys or a reader is fooled by: control characters of ASCII and Latin-1, line and
+   paragraph separators, and those that turn the direction of text. Gives its code point and its
+   bytes, or 0 for anything else; LOG_UNSAFE is added so that a zero byte is told from it. */
+#define LOG_UNSAFE 0x10000u
+static u32 log_unsafe(struct span s, size_t at, size_t *bytes) {
+    const u8 *c = (const u8 *)s.at + at;
+    size_t left = s.bytes - at;
+    *bytes = 1;
+    if (*c < ' ' || *c == 0x7F) {
+        return LOG_UNSAFE + *c;
+    }
+    if (left >= 2 && *c == 0xC2 && c[1] >= 0x80 && c[1] < 0xA0) {
+        *bytes = 2;
+        return LOG_UNSAFE + c[1];
+    }
+    if (left >= 3 && *c == 0xE2) {
+        u32 point = 0x2000 | (c[1] & 0x3Fu) << 6 | (c[2] & 0x3Fu);
+        bool unsafe = (point >= 0x2028 && point <= 0x202E) || (point >= 0x2066 && point <= 0x2069);
+        *bytes = 3;
+        return unsafe ? LOG_UNSAFE + point : 0;
+    }
+    return 0;
 }
 
-/* A value as people read it: bare when it is plain, else in quotes, with what a terminal or a
-   reader could mistake written as in JSON. */
+/* A value as people read it: bare when it is plain, else in quotes, with what could be mistaken
+   written as in JSON. */
 static void log_put_value(struct text *t, const mps_log_field *field) {
     struct span s = span_of(field->text, field->text_bytes);
+    size_t bytes = 1;
     if (!field->text) {
         text_i64(t, field->number);
         return;
@@ -3539,15 +3559,17 @@ static void log_put_value(struct text *t, const mps_log_field *field) {
     bool plain = s.bytes > 0;
     for (size_t i = 0; i < s.bytes; i++) {
         u8 c = (u8)s.at[i];
-        plain &= c > ' ' && c != '"' && c != '\\' && c != '=' && !log_is_control(s, i);
+        plain &= c > ' ' && c != '"' && c != '\\' && c != '=' && !log_unsafe(s, i, &bytes);
     }
     text_z(t, plain ? "" : "\"");
-    for (size_t i = 0; i < s.bytes; i++) {
-        if (log_is_control(s, i)) {
-            i += s.at[i] == (char)0xC2; /* its second byte is the code point */
-            TEXT_LITERAL(t, "\\u00");
-            text_hex(t, (const u8 *)s.at + i, 1);
+    for (size_t i = 0; i < s.bytes; i += bytes) {
+        u32 point = log_unsafe(s, i, &bytes);
+        if (point) {
+            u8 hex[2] = {(u8)(point >> 8), (u8)point};
+            TEXT_LITERAL(t, "\\u");
+            text_hex(t, hex, sizeof hex);
         } else {
+            bytes = 1;
             text_z(t, s.at[i] == '"' || s.at[i] == '\\' ? "\\" : "");
             text_char(t, s.at[i]);
         }
@@ -3567,7 +3589,7 @@ static void log_put_json(struct text *t, const mps_log_record *r) {
         json_put_null(t);
     }
     JSON_KEY(t, "uptime_us");
-    json_put_u64(t, r->now_us);
+    json_put_u64(t, r->uptime_us);
     JSON_KEY(t, "level");
     json_put_string(t, span_z(log_level_names[r->level]));
     JSON_KEY(t, "item");
@@ -3874,6 +3896,7 @@ struct http_parser {
     u32 hosts, lengths;    /* how many of these fields there are */
     enum http_coding coding;
     bool close, keep_alive, expects_other;
+    bool doubled; /* who it is from is said twice: a proxy might believe the other one */
 };
 
 /* Something at `at` is wrong with its line: a fault once the line's end is there. */
@@ -4108,6 +4131,8 @@ static void http_take_field(struct http_parser *p, u8 field, struct span value) 
         MPS_ASSERT(field < HTTP_FIELDS);
         if (!p->head->fields[field].at) {
             p->head->fields[field] = value;
+        } else {
+            p->doubled |= field == HTTP_AUTHORIZATION || field == HTTP_X_SIGNATURE;
         }
     }
 }
@@ -4194,6 +4219,9 @@ static mps_error http_finish(struct http_parser *p) {
     }
     if (!http_host_settled(p)) {
         return MPS_E_BAD_HOST;
+    }
+    if (p->doubled) {
+        return MPS_E_BAD_REQUEST;
     }
     if (p->coding == HTTP_CODING_OTHER_CHUNKED) {
         return MPS_E_TRANSFER_CODING;
@@ -4552,8 +4580,26 @@ static void http_put_visible(struct text *t, struct span s) {
     }
 }
 
-/* A target for the log: values of `token` are left out, since they sign somebody in, however their
-   name is encoded; unsafe bytes are percent-encoded; at most HTTP_LOG_TARGET_BYTES_MAX bytes. */
+/* Does the decoded name contain the word, in either case? */
+static bool http_name_has(struct span raw, const char *word) {
+    size_t bytes = strlen(word);
+    for (; raw.bytes; http_percent_next(&raw, true)) {
+        struct span at = raw;
+        size_t i = 0;
+        while (i < bytes && at.bytes &&
+               ascii_lower((u8)http_percent_next(&at, true)) == (u8)word[i]) {
+            i++;
+        }
+        if (i == bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A target for the log: values of tokens and tickets of every kind are left out, since they stand
+   for somebody, however their name is encoded; unsafe bytes are percent-encoded; at most
+   HTTP_LOG_TARGET_BYTES_MAX bytes. */
 static void http_put_target(struct text *t, struct span target) {
     char buffer[HTTP_LOG_TARGET_BYTES_MAX];
     if (target.bytes == 0) {
@@ -4565,7 +4611,9 @@ static void http_put_target(struct text *t, struct span target) {
     while (at < end && !line.cut) {
         const char *pair = at + 1, *pair_end = http_find(pair, end, '&');
         const char *equals = http_find(pair, pair_end, '=');
-        bool secret = equals < pair_end && http_query_named(http_between(pair, equals), "token");
+        struct span name = http_between(pair, equals);
+        bool secret =
+            equals < pair_end && (http_name_has(name, "token") || http_name_has(name, "ticket"));
         http_put_visible(&line, http_between(at, secret ? equals + 1 : pair_end));
         if (secret) {
             TEXT_LITERAL(&line, "REDACTED");
@@ -4654,6 +4702,8 @@ struct conn {
     u64 starved_at;
     u64 since;       /* when the present phase began: idle, head, body, auth, linger */
     u64 progress_at; /* when output was last added to none, or sent */
+    u64 asked_at;    /* when the oldest request began whose answer is not sent */
+    u32 answers;     /* how many such there are */
     struct producer producer;
     struct request_marks request;
     struct link dirty, work, starving, holding;
@@ -4685,6 +4735,7 @@ struct conns {
     struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
     u32 held_max;                            /* no list above this one has members */
     u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
+    bool closing; /* the server shuts down: what is unsent has linger_us left */
 };
 
 static struct conn *conn_at(const struct conns *c, u32 index) {
@@ -4993,6 +5044,9 @@ static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
     }
     if (conn->starved) {
         return time_after(conn->starved_at, c->buffer_wait_us);
+    }
+    if (c->closing && conn->state == CONN_FINISH) {
+        return time_after(conn->since, c->linger_us);
     }
     if (conn->out_bytes || conn->state == CONN_ANSWER || conn->state == CONN_FINISH) {
         return time_after(conn->progress_at, c->send_us);
@@ -5659,6 +5713,27 @@ struct ranges {
     ptrdiff_t at;
 };
 
+/* Is the list another than the one that was loaded? */
+static bool ranges_differ(const struct ranges *r, const char *const *texts) {
+    const struct address_range *loaded = near_get(r, r->at);
+    struct address_range range;
+    bool seen[MPS_RANGES_MAX] = {false};
+    u32 distinct = 0;
+    for (u32 i = 0; i < MPS_RANGES_MAX && texts[i]; i++) {
+        u32 at = 0;
+        bool good = address_range_parse(span_z(texts[i]), &range);
+        while (good && at < r->count && memcmp(&loaded[at], &range, sizeof range) != 0) {
+            at++;
+        }
+        if (!good || at == r->count) {
+            return true;
+        }
+        distinct += !seen[at];
+        seen[at] = true;
+    }
+    return distinct != r->count;
+}
+
 static bool ranges_have(const struct ranges *r, const mps_address *a) {
     const struct address_range *range = near_get(r, r->at);
     for (u32 i = 0; i < r->count; i++) {
@@ -5702,17 +5777,22 @@ static mps_error ranges_load(struct ranges *r, const char *const *texts, void *t
 
 /* Walks one X-Forwarded-For value from the right while `client` is a trusted proxy: the result is
    the right-most entry that is not one. From anyone else the field says nothing. True when the
-   value was used up and the one before it counts. What is no address was not written by a proxy
-   that is trusted, and ends the walk. */
+   value was used up and the one before it counts. An entry that is no address makes the client
+   nobody (::), who has no privilege of the proxy's; a zone id says nothing here and is left out. */
 static bool client_walk(const struct ranges *trusted, mps_address *client, struct span list) {
     mps_address entry;
     size_t end = list.bytes;
     while (end && ranges_have(trusted, client)) {
-        size_t start = end;
+        size_t start = end, zone = 0;
         while (start && list.at[start - 1] != ',') {
             start--;
         }
-        if (!address_parse(span_trim(span_of(list.at + start, end - start)), &entry)) {
+        struct span text = span_trim(span_of(list.at + start, end - start));
+        while (zone < text.bytes && text.at[zone] != '%') {
+            zone++;
+        }
+        if (!address_parse(span_of(text.at, zone), &entry)) {
+            *client = (mps_address){{0}, 0, 0};
             return false;
         }
         *client = entry;
@@ -6024,6 +6104,7 @@ struct mps_server {
     bool guest_login, has_secret, in_call; /* in_call: a hook must not come back in */
     enum drain_state drain;
     u32 drain_sweep; /* connections below this index have been told */
+    u64 drain_due;   /* the end of the grace period */
     size_t memory_bytes;
     char request_mark[8]; /* with the serial it makes up the ids of requests that bring none */
     u32 request_serial;
@@ -6059,13 +6140,12 @@ struct config_row {
     const char *unit, *doc;
 };
 
-#define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc) \
-    {                                                                     \
-#key, CONFIG_U32, live, offsetof(mps_config, key),                \
-            {small, tiny, large }, min, max, unit, doc                    \
-    }
-#define CONFIG_OTHER(key, type, live, min, max, doc) \
-    { #key, type, live, offsetof(mps_config, key), {0, 0, 0 }, min, max, "", doc }
+/* clang-format off */
+#define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc)                          \
+    {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
+#define CONFIG_OTHER(key, type, live, min, max, doc)                                               \
+    {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", doc}
+/* clang-format on */
 #define FIXED false
 #define LIVE true
 
@@ -6138,8 +6218,8 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(name, CONFIG_STRING, FIXED, 1, SERVER_NAME_MAX, "name of this server"),
     CONFIG_OTHER(public_host, CONFIG_STRING, FIXED, 1, PUBLIC_HOST_MAX,
                  "server_ip of lobbies; none: the address that the caller reached"),
-    CONFIG_OTHER(http_port, CONFIG_U16, FIXED, 0, 65535, "TCP port of HTTP; 0 picks a free one"),
-    CONFIG_OTHER(udp_port, CONFIG_U16, FIXED, 0, 65535, "UDP port; 0 picks a free one"),
+    CONFIG_OTHER(http_port, CONFIG_U16, FIXED, 0, 65535, "TCP port of HTTP"),
+    CONFIG_OTHER(udp_port, CONFIG_U16, FIXED, 0, 65535, "UDP port, as told to clients"),
     CONFIG_OTHER(cors_origin, CONFIG_STRING, FIXED, 1, CORS_ORIGIN_MAX,
                  "Access-Control-Allow-Origin; default *"),
     CONFIG_OTHER(trusted_proxies, CONFIG_RANGES, FIXED, 0, MPS_RANGES_MAX,
@@ -6316,6 +6396,33 @@ static mps_error config_read_ranges(mps_config *c, const struct config_row *row,
     return MPS_OK;
 }
 
+/* A string that goes into headers, JSON and logs as it is: printable ASCII without quotes. */
+static bool config_string_plain(struct span s) {
+    for (size_t i = 0; i < s.bytes; i++) {
+        if ((u8)s.at[i] <= ' ' || (u8)s.at[i] >= 0x7F || s.at[i] == '"' || s.at[i] == '\\') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static mps_error config_check_string(const struct config_row *row, struct span s,
+                                     mps_fault *fault) {
+    bool name = row->at == offsetof(mps_config, name);
+    if (s.bytes < row->min || s.bytes > row->max) {
+        return config_fault(fault, row->key, "must be a string, its bytes from ", row->min, " to ",
+                            row->max);
+    }
+    if (name && !name_valid(s, SERVER_NAME_MAX)) {
+        return config_fault(fault, row->key, "must be UTF-8 text", 0, NULL, 0);
+    }
+    if (!name && row->type != CONFIG_SECRET && !config_string_plain(s)) {
+        return config_fault(fault, row->key, "must be printable ASCII, no spaces or quotes", 0,
+                            NULL, 0);
+    }
+    return MPS_OK;
+}
+
 static mps_error config_read_value(mps_config *c, const struct config_row *row,
                                    struct json_value *value, mps_fault *fault) {
     i64 number;
@@ -6332,8 +6439,11 @@ static mps_error config_read_value(mps_config *c, const struct config_row *row,
         config_choose(c, row, value->type == JSON_TRUE);
         return MPS_OK;
     case CONFIG_STRING:
-        return config_take_string(value, row->min, row->max, row->key, config_string(c, row),
-                                  &bytes, fault);
+        if (config_take_string(value, row->min, row->max, row->key, config_string(c, row), &bytes,
+                               fault)) {
+            return MPS_E_CONFIG;
+        }
+        return config_check_string(row, span_z(*config_string(c, row)), fault);
     case CONFIG_SECRET:
         return config_take_string(value, row->min, row->max, row->key, &c->jwt_secret,
                                   &c->jwt_secret_bytes, fault);
@@ -6491,36 +6601,12 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     return MPS_OK;
 }
 
-/* A string that goes into headers, JSON and logs as it is: printable ASCII without quotes. */
-static bool config_string_plain(struct span s) {
-    for (size_t i = 0; i < s.bytes; i++) {
-        if ((u8)s.at[i] <= ' ' || (u8)s.at[i] >= 0x7F || s.at[i] == '"' || s.at[i] == '\\') {
-            return false;
-        }
-    }
-    return true;
-}
-
 static mps_error config_check_row(const mps_config *c, const struct config_row *row,
                                   mps_fault *fault) {
-    u64 value = 0;
     if (row->type == CONFIG_STRING || row->type == CONFIG_SECRET) {
         struct span s = span_z(*config_string(c, row));
-        bool secret = row->type == CONFIG_SECRET;
-        value = secret ? c->jwt_secret_bytes : s.bytes;
-        if (s.at && (value < row->min || value > row->max)) {
-            return config_fault(fault, row->key, "must be a string, its bytes from ", row->min,
-                                " to ", row->max);
-        }
-        bool name = row->at == offsetof(mps_config, name);
-        if (name && s.at && !name_valid(s, SERVER_NAME_MAX)) {
-            return config_fault(fault, row->key, "must be UTF-8 text", 0, NULL, 0);
-        }
-        if (s.at && !secret && !name && !config_string_plain(s)) {
-            return config_fault(fault, row->key, "must be printable ASCII, no spaces or quotes", 0,
-                                NULL, 0);
-        }
-        return MPS_OK;
+        s.bytes = row->type == CONFIG_SECRET ? c->jwt_secret_bytes : s.bytes;
+        return s.at ? config_check_string(row, s, fault) : MPS_OK;
     }
     if (row->type == CONFIG_RANGES) {
         const char **list = config_string(c, row);
@@ -6531,7 +6617,7 @@ static mps_error config_check_row(const mps_config *c, const struct config_row *
         }
         return MPS_OK;
     }
-    value = config_choice(c, row);
+    u64 value = config_choice(c, row);
     if (value < row->min || value > row->max) {
         return config_fault(fault, row->key, "must be a whole number from ", row->min, " to ",
                             row->max);
@@ -6831,7 +6917,7 @@ struct request {
     struct span param;        /* {code} of the path, decoded, in param_text */
     const char *produce_type; /* set by a handler that leaves its answer to a producer */
     /* What helps to understand a refusal; NULL and 0 are left out. */
-    const char *error_field, *error_allow;
+    const char *error_field, *error_allow, *error_detail;
     bool has_position;
     size_t error_position, error_limit;
     u32 retry_s;
@@ -6926,7 +7012,8 @@ static void answer_put_head(struct request *r, struct text *t, const struct answ
 }
 
 static bool server_log_begin(struct mps_server *s, enum log_item item, mps_log_record *record) {
-    return log_begin(&s->log, item, s->kit.now, kit_unix_ms(&s->kit), record, &s->kit.metrics);
+    u64 uptime_us = s->kit.now - s->kit.born;
+    return log_begin(&s->log, item, uptime_us, kit_unix_ms(&s->kit), record, &s->kit.metrics);
 }
 
 /* Counts and logs what was answered. */
@@ -6935,8 +7022,12 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     mps_log_record record;
     u64 began = r->conn->request.started ? r->conn->request.started : k->now;
     metrics_request(&k->metrics, r->route_index, status);
-    histogram_add(&k->metrics.request, (k->now - began) * 1000);
-    enum log_item item = status >= 500 ? LOG_ITEM_REQUEST_FAILED : LOG_ITEM_REQUEST;
+    if (!r->conn->answers++) {
+        r->conn->asked_at = began;
+    }
+    /* 501 and 505 are the client's doing, and while draining 503 is the plan. */
+    bool failed = status == 500 || (status == 503 && r->s->drain == DRAIN_NO);
+    enum log_item item = failed ? LOG_ITEM_REQUEST_FAILED : LOG_ITEM_REQUEST;
     if (!server_log_begin(r->s, item, &record)) {
         return;
     }
@@ -7039,6 +7130,10 @@ static void answer_put_error(const struct request *r, struct text *t, const stru
         JSON_KEY(t, "field");
         json_put_string(t, span_z(r->error_field));
     }
+    if (r->error_detail) {
+        JSON_KEY(t, "detail");
+        json_put_string(t, span_z(r->error_detail));
+    }
     if (r->has_position) {
         JSON_KEY(t, "position");
         json_put_u64(t, r->error_position);
@@ -7083,6 +7178,7 @@ static mps_error body_read(struct request *r, const char *const *keys, u32 count
     }
     r->has_position = true;
     r->error_position = fault.position;
+    r->error_detail = fault.text;
     return MPS_E_BAD_JSON;
 }
 
@@ -7350,14 +7446,14 @@ static bool drain_idle(const struct conn *conn) {
 static void server_drain(struct mps_server *s, u32 grace_ms) {
     mps_log_record record;
     grace_ms = grace_ms ? grace_ms : s->config.drain_grace_ms;
-    if (s->drain > DRAIN_GRACE) {
-        return;
+    u64 due = time_after(s->kit.now, grace_ms * MS_US);
+    if (s->drain > DRAIN_GRACE || (s->drain == DRAIN_GRACE && due >= s->drain_due)) {
+        return; /* asked again: only sooner counts */
     }
     s->drain = DRAIN_GRACE;
+    s->drain_due = due;
     s->drain_sweep = 0;
-    timer_clear(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_DRAIN);
-    timer_set(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_DRAIN,
-              time_after(s->kit.now, grace_ms * MS_US));
+    timer_set(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_DRAIN, due);
     if (server_log_begin(s, LOG_ITEM_DRAIN_BEGUN, &record)) {
         log_number(&record, "grace_ms", grace_ms);
         log_emit(&s->log, &record);
@@ -7953,7 +8049,8 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     }
     i -= (ROUTE_NONE + 1) * METRIC_STATUSES;
     if (i == 0) {
-        metrics_put_histogram(t, "request_seconds", "From a request's first byte to its answer.",
+        metrics_put_histogram(t, "request_seconds",
+                              "From a request's first byte until its answer was sent.",
                               &m->request);
     } else if (i == 1) {
         metrics_put_histogram(t, "core_call_seconds", "Single calls into the core, sampled.",
@@ -8139,8 +8236,10 @@ static void request_make(struct request *r, struct mps_server *s, struct conn *c
     r->route_index = ROUTE_NONE;
     r->client = conn->peer;
     r->extra[0] = 0;
-    if (head && client_walk(&s->trusted_proxies, &r->client, head->fields[HTTP_X_FORWARDED_FOR])) {
-        client_walk(&s->trusted_proxies, &r->client, head->forwarded_rest);
+    if (head && client_walk(&s->trusted_proxies, &r->client, head->fields[HTTP_X_FORWARDED_FOR]) &&
+        client_walk(&s->trusted_proxies, &r->client, head->forwarded_rest) &&
+        head->forwarded_more) {
+        r->client = (mps_address){{0}, 0, 0}; /* hidden behind more fields than are looked at */
     }
     struct span id = head ? head->fields[HTTP_X_REQUEST_ID] : SPAN("");
     bool good = id.bytes >= 1 && id.bytes <= 64;
@@ -8402,7 +8501,10 @@ static i64 request_head(struct mps_server *s, struct conn *conn, const char *at,
         conn->request.started = s->kit.now;
         conn->since = s->kit.now;
     }
-    i64 head_bytes = http_head_parse(at, bytes, &conn->request.scanned, &limits, head);
+    /* No method begins like this: TLS or other noise, no need to wait for a line of it. */
+    bool noise = at[0] != '\r' && http_class_run(at, at + 1, HTTP_TOKEN) == at;
+    i64 head_bytes = noise ? MPS_E_BAD_REQUEST
+                           : http_head_parse(at, bytes, &conn->request.scanned, &limits, head);
     if (!head_bytes) {
         return 0;
     }
@@ -8602,7 +8704,9 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
         conn_abort(k, &s->conns, conn);
         return;
     }
-    metrics_count(&k->metrics, idle ? COUNTER_CLOSED_IDLE : COUNTER_CLOSED_TIMEOUT);
+    metrics_count(&k->metrics, idle            ? COUNTER_CLOSED_IDLE
+                               : conn->starved ? COUNTER_CLOSED_NO_ROOM
+                                               : COUNTER_CLOSED_TIMEOUT);
     if (idle) {
         conn_finish(k, &s->conns, conn);
         return;
@@ -8621,6 +8725,7 @@ static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error
     struct request r;
     bool full = error == MPS_E_CONNECTIONS_FULL;
     metrics_count(&s->kit.metrics, full ? COUNTER_REFUSED_FULL : COUNTER_REFUSED_RATE);
+    s->kit.metrics.counters[COUNTER_RATE_LIMITED] += !full;
     if (server_log_begin(s, LOG_ITEM_CONNECTION_REFUSED, &record)) {
         address_put(&t, &conn->peer);
         log_text(&record, "peer", text_span(&t));
@@ -8786,6 +8891,7 @@ static void timer_player(struct mps_server *s, u32 index) {
 static void timer_server(struct mps_server *s, u32 index) {
     MPS_ASSERT(index == SERVER_TIMER_DRAIN && s->drain == DRAIN_GRACE);
     s->drain = DRAIN_CLOSING;
+    s->conns.closing = true;
     s->drain_sweep = 0;
 }
 
@@ -8837,11 +8943,12 @@ static void advance_drain(struct mps_server *s) {
         u32 index = s->drain_sweep++;
         struct conn *conn = conn_at(c, index);
         bool last_call = s->drain == DRAIN_CLOSING;
-        if (pool_alive(&c->pool, index) && conn->state < CONN_FINISH) {
-            conn->keep_alive = false; /* the answer under way is the last */
-            if (drain_idle(conn) || (last_call && conn->state != CONN_ANSWER)) {
-                conn_finish(&s->kit, c, conn);
-            }
+        if (!pool_alive(&c->pool, index) || conn->state > CONN_FINISH) {
+            continue;
+        }
+        conn->keep_alive = false; /* the answer under way is the last */
+        if (last_call || (conn->state < CONN_FINISH && drain_idle(conn))) {
+            conn_finish(&s->kit, c, conn);
         }
     }
     if (drain_over(s)) {
@@ -8894,7 +9001,7 @@ size_t mps_log_text(const mps_log_record *r, char *line, size_t capacity) {
         date_put_iso(&t, r->unix_ms);
     } else {
         TEXT_LITERAL(&t, "up ");
-        text_u64(&t, r->now_us / MS_US);
+        text_u64(&t, r->uptime_us / MS_US);
         TEXT_LITERAL(&t, "ms");
     }
     text_char(&t, ' ');
@@ -9057,10 +9164,28 @@ static const char *server_string(const mps_server *s, const struct config_row *r
     }
 }
 
+/* The secret itself is not kept: do both keys sign the same? */
+static bool server_secret_differs(const mps_server *s, const mps_config *wanted) {
+    u8 ours[SHA256_BYTES], theirs[SHA256_BYTES];
+    struct hmac256 key, kept = s->auth.key;
+    if (!wanted->jwt_secret || !s->has_secret) {
+        return (wanted->jwt_secret != NULL) != s->has_secret;
+    }
+    hmac256_start(&key, wanted->jwt_secret, wanted->jwt_secret_bytes);
+    hmac256_finish(&key, theirs);
+    hmac256_finish(&kept, ours);
+    return !crypto_equal(ours, theirs, sizeof ours);
+}
+
 static bool server_config_differs(const mps_server *s, const mps_config *wanted,
                                   const struct config_row *row) {
-    if (row->type == CONFIG_SECRET || row->type == CONFIG_RANGES) {
-        return false; /* not kept as they were given */
+    if (row->type == CONFIG_SECRET) {
+        return server_secret_differs(s, wanted);
+    }
+    if (row->type == CONFIG_RANGES) {
+        bool trusted = row->at == offsetof(mps_config, trusted_proxies);
+        return ranges_differ(trusted ? &s->trusted_proxies : &s->metrics_allow,
+                             config_string(wanted, row));
     }
     if (row->type == CONFIG_STRING) {
         return !span_equal(span_z(*config_string(wanted, row)), span_z(server_string(s, row)));
@@ -9087,7 +9212,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         if (server_log_begin(s, row->live ? LOG_ITEM_CONFIG_CHANGED : LOG_ITEM_CONFIG_WAITS,
                              &record)) {
             log_text(&record, "key", span_z(row->key));
-            if (row->type != CONFIG_STRING) {
+            if (row->type < CONFIG_STRING) {
                 log_number(&record, "value", config_choice(&wanted, row));
             }
             log_emit(&s->log, &record);
@@ -9158,7 +9283,7 @@ bool mps_drained(const mps_server *s) {
 }
 
 void mps_note_call_ns(mps_server *s, uint64_t ns) {
-    histogram_add(&s->kit.metrics.call, ns);
+    histogram_add(&s->kit.metrics.call, ns, 1);
 }
 
 void mps_note_port_error(mps_server *s, const char *what, int code) {
@@ -9255,6 +9380,10 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     output_sent(&s->conns, conn, (u32)count);
     conn->progress_at = s->kit.now;
     conn_want_work(&s->conns, conn);
+    if (!conn->out_bytes && conn->answers && conn->state != CONN_ANSWER) {
+        histogram_add(&s->kit.metrics.request, (s->kit.now - conn->asked_at) * 1000, conn->answers);
+        conn->answers = 0;
+    }
     if (!conn->out_bytes) {
         conn->since = conn->state == CONN_HEAD && !conn->in_bytes ? s->kit.now : conn->since;
         if (conn->state == CONN_FINISH) {
@@ -9315,6 +9444,9 @@ size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t
                                claims->audience, NULL,
                                claims->unix_s,   claims->unix_s + claims->ttl_s,
                                claims->unix_s};
+    if (!id_valid(span_z(claims->who->id))) {
+        return 0; /* no server would take it */
+    }
     hmac256_start(&key, secret, secret_bytes);
     if (!auth_mint(&t, &grant, &key)) {
         return 0;

@@ -86,7 +86,7 @@ extern "C" {
       "A query parameter is malformed or out of range; see `field`.")                              \
     X(BAD_JSON, -205, "bad_json", 400, 0, "Send one JSON object; the fault is at `position`.")     \
     X(INVALID_FIELD, -206, "invalid_field", 400, 0,                                                \
-      "A member has the wrong type or is out of range; see `field`.")                              \
+      "A member is missing, of the wrong type or out of range; see `field`.")                      \
     X(HTTP_VERSION, -207, "http_version_unsupported", 505, 0, "Speak HTTP/1.1 or HTTP/1.0.")       \
     X(TRANSFER_CODING, -208, "transfer_coding_unsupported", 501, 0,                                \
       "The only Transfer-Encoding served is chunked.")                                             \
@@ -125,7 +125,8 @@ extern "C" {
     X(PLAYERS_FULL, -408, "players_full", 503, 0,                                                  \
       "Every player record is in use; try again (operator: raise `players`).")                     \
     X(LOBBY_FULL, -409, "lobby_full", 409, 0, "The lobby is full; join another one.")              \
-    X(NOT_FOUND, -500, "not_found", 404, 0, "There is nothing at this path; see --help-routes.")   \
+    X(NOT_FOUND, -500, "not_found", 404, 0,                                                        \
+      "Nothing is served at this path; --help-routes lists what is.")                              \
     X(AUTH_REQUIRED, -501, "authentication_required", 401, 0,                                      \
       "Send Authorization: Bearer with a token, e.g. from POST /auth/guest.")                      \
     X(TOKEN_INVALID, -502, "invalid_token", 401, 0, "The token is not valid here; sign in again.") \
@@ -241,7 +242,7 @@ typedef struct mps_log_record {
     const char *item; /* stable name, e.g. "lobby_opened" */
     const char *text; /* what happened, and which limit to raise if one was met */
     int64_t unix_ms;  /* 0: the date is not known */
-    uint64_t now_us;
+    uint64_t uptime_us;
     uint32_t fields_count;
     mps_log_field fields[MPS_LOG_FIELDS_MAX];
 } mps_log_record;
@@ -392,8 +393,8 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
 
 /* Takes over those values of `config` that may change while running (the `live` keys: rates,
    time-outs, guest login, log level). Gives the number of other keys that differ and therefore
-   wait for a restart, each named in the log, or an mps_error. The secret and the lists of addresses
-   are not compared. A time-out that is running keeps its old length. */
+   wait for a restart, each named in the log, or an mps_error. A time-out that is running keeps its
+   old length. */
 int mps_reconfigure(mps_server *server, const mps_config *config);
 
 /* The date: `unix_ms` is what the clock says at `now`. May step, either way. */
@@ -465,7 +466,8 @@ mps_error mps_auth_finish(mps_server *server, uint64_t now, uint64_t ticket,
                           const mps_identity *who);
 
 /* Mints an HS256 token (RFC 7519) for `who`, valid `ttl_s` seconds from `unix_s`, into `token`;
-   gives its bytes without the terminating zero, 0 when `capacity` is too small. */
+   gives its bytes without the terminating zero, 0 when `capacity` is too small or the id is empty,
+   no UTF-8 or holds control characters. */
 typedef struct mps_token_claims {
     const mps_identity *who;
     const char *issuer, *audience; /* NULL: "mpserver", none */

@@ -655,6 +655,7 @@ mps_posix_state mps_posix_step(struct mps_posix *p, mps_server *server, int time
     uint64_t begin = timed_begin(p);
     mps_advance(server, p->now);
     timed_end(p, begin);
+    p->now = mps_posix_now_us(); /* how long the answers took is told by when they leave */
     outputs_flush(p);
     if (p->state == MPS_POSIX_RUNNING && mps_drained(server)) {
         p->state = MPS_POSIX_DRAINED;

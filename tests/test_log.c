@@ -89,7 +89,7 @@ static void log_lines(void) {
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         mps_log_record r = {.level = MPS_LOG_WARN, .item = "it", .text = "happened"};
         char line[512], want[512];
-        r.now_us = 1234567;
+        r.uptime_us = 1234567;
         log_text(&r, "v", span_of(rows[i].value, rows[i].bytes));
         log_number(&r, "n", -5);
         size_t bytes = mps_log_text(&r, line, sizeof line);

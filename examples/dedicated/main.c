@@ -41,7 +41,7 @@ struct app {
     mps_server *server;
     char *file_text;                /* FILE_BYTES_MAX, see the top */
     uint16_t asked_http, asked_udp; /* the ports as configured, 0 for picked ones */
-    uint64_t log_lost;
+    uint64_t log_lost, started_us;
     mps_level log_level;
 };
 
@@ -75,7 +75,7 @@ static void log_hook(void *user, const mps_log_record *record) {
                                .item = "log_lost",
                                .text = "standard error was not read; log lines are lost",
                                .unix_ms = record->unix_ms,
-                               .now_us = record->now_us,
+                               .uptime_us = record->uptime_us,
                                .fields_count = 1};
         lost.fields[0] = (mps_log_field){.name = "lines", .number = (int64_t)app->log_lost};
         app->log_lost = 0;
@@ -91,7 +91,7 @@ static void log_say(struct app *app, mps_level level, const char *item, const ch
                              .item = item,
                              .text = text,
                              .unix_ms = mps_posix_unix_ms(),
-                             .now_us = mps_posix_now_us(),
+                             .uptime_us = mps_posix_now_us() - app->started_us,
                              .fields_count = name ? 1 : 0};
     mps_level least = app->log_level == MPS_LOG_DEFAULT ? MPS_LOG_INFO : app->log_level;
     record.fields[0] = (mps_log_field){name, value, value ? strlen(value) : 0, number};
@@ -123,7 +123,7 @@ static const char *file_problem(int code) {
 /* Into app->file_text, which the core may change while it reads, so it is read afresh each time. */
 static bool file_read(struct app *app, size_t *bytes, char *why) {
     const char *name = app->options.config;
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t count = 1;
     *bytes = 0;
     while (fd >= 0 && count > 0 && *bytes < FILE_BYTES_MAX) {
@@ -152,7 +152,8 @@ static void fault_text(const char *file, const mps_fault *fault, char *why) {
         snprintf(why, WHY_BYTES, "%s:%u: %s%s%s", file, fault->line, fault->key, colon,
                  fault->text);
     } else {
-        snprintf(why, WHY_BYTES, "%s%s%s", fault->key, colon, fault->text);
+        snprintf(why, WHY_BYTES, "%s%s%s%s%s", file ? file : "", file ? ": " : "", fault->key,
+                 colon, fault->text);
     }
 }
 
@@ -488,6 +489,7 @@ static int print(const struct options *options) {
 
 int main(int argc, char **argv) {
     static struct app app;
+    app.started_us = mps_posix_now_us();
     mps_config config;
     char why[WHY_BYTES];
     descriptors_fill();
