@@ -336,7 +336,8 @@ static int mint_token(const struct options *options, const mps_config *config) {
                                .ttl_s = options->ttl == NOT_GIVEN ? 3600 : (uint32_t)options->ttl};
     size_t bytes = config->jwt_secret_bytes ? config->jwt_secret_bytes : strlen(config->jwt_secret);
     if (mps_token_mint(&claims, config->jwt_secret, bytes, token, sizeof token) == 0) {
-        return complain(EXIT_RUNTIME, "the token is too long: shorten --sub or `jwt_issuer`");
+        return complain(EXIT_USAGE, "no server would take this --sub: give UTF-8 text without "
+                                    "control characters");
     }
     puts(token);
     return print_done();
