@@ -132,7 +132,7 @@ test('abuse: request seconds take time, and count what was answered', async (t) 
   await request(s, 'GET', '/healthz');
   const found = await metrics(s);
   assert.equal(found.get('mpserver_request_seconds_count'), 2);
-  assert.ok(found.get('mpserver_request_seconds_sum') >= 0.3);
+  assert.ok(found.get('mpserver_request_seconds_sum') > 0.25);
   assert.equal(found.get('mpserver_request_seconds_bucket{le="0.25"}'), 1);
   conn.close();
 });
