@@ -5148,9 +5148,12 @@ static void conn_want_work(struct conns *c, struct conn *conn) {
 /* A connection that waits for the rest of a request and cannot be given memory for it. */
 static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn) {
     bool waits = (conn->state == CONN_HEAD || conn->state == CONN_BODY) && !conn->ready;
-    bool full = waits && conn->in_bytes >= input_tier_bytes(c, input_tier_reach(c, conn));
+    bool full =
+        waits && conn->in_bytes && conn->in_bytes >= input_tier_bytes(c, input_tier_reach(c, conn));
     if (!full) {
-        conn_unstarve(c, conn);
+        if (conn->starved) {
+            conn_unstarve(c, conn);
+        }
         return;
     }
     if (!conn->starved) {
@@ -7028,7 +7031,7 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     /* 501 and 505 are the client's doing, and while draining 503 is the plan. */
     bool failed = status == 500 || (status == 503 && r->s->drain == DRAIN_NO);
     enum log_item item = failed ? LOG_ITEM_REQUEST_FAILED : LOG_ITEM_REQUEST;
-    if (!server_log_begin(r->s, item, &record)) {
+    if (!log_wants(&r->s->log, item) || !server_log_begin(r->s, item, &record)) {
         return;
     }
     char client[ADDRESS_TEXT_MAX], target[256];

@@ -159,8 +159,7 @@ extern "C" {
     X(RELOAD_UNAVAILABLE, -518, "reload_unavailable", 501, 0,                                      \
       "This server has nothing to reload: its host set no `reload` hook.")                         \
     X(RECORD_UNAVAILABLE, -519, "record_unavailable", 501, 0,                                      \
-      "This server has no recorder: its host set no `record` hook.")                               \
-    X(CONFLICT, -520, "conflict", 409, 0, "Somebody else was first; read again and retry.")
+      "This server has no recorder: its host set no `record` hook.")
 
 typedef enum mps_error {
     MPS_OK = 0,
