@@ -1,5 +1,6 @@
 // Slow clients, floods, full tables: each is told, counted, and of no concern to anybody else.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { Conn, get, metrics, post, refused, request, requestText, sleep, start, test }
   from './server.mjs';
 
@@ -252,4 +253,31 @@ test('limits: the tiny preset serves', async (t) => {
   refused(await request(s, 'GET', `/${'x'.repeat(1024)}`), 414, 'target_too_long');
   refused(await request(s, 'POST', '/lobbies', { body: ' '.repeat(4097) }), 413, 'body_too_large');
   refused(await get(s, '/healthz', { 'X-Fill': 'x'.repeat(2048) }), 431, 'head_too_large');
+});
+
+const ticks = (pid) => Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+
+test('limits: out of descriptors the server waits without spinning, and goes on', async (t) => {
+  const s = await start(t, { descriptors: 40 });
+  const held = [];
+  for (let i = 0; i < 80; i++) {
+    held.push(await Conn.open(s));
+    held[i].write(GET);
+  }
+  await sleep(300);
+  const before = ticks(s.pid);
+  await sleep(1000);
+  assert.ok(ticks(s.pid) - before < 300, 'milliseconds of CPU in a second of nothing');
+  let served = held.filter((conn) => conn.bytes.length > 0).length;
+  assert.ok(served > 10 && served < 40, `${served} served`);
+  for (let i = 0; i < 50 && served < held.length; i++) {
+    held.filter((conn) => conn.bytes.length > 0).forEach((conn) => conn.close());
+    await sleep(200);
+    served = held.filter((conn) => conn.bytes.length > 0).length;
+  }
+  assert.equal(served, held.length, 'all of them in the end');
+  closing(held);
+  await sleep(200);
+  assert.ok((await metrics(s)).get('mpserver_port_errors_total') >= 1);
+  assert.match(s.stderr, /accepting failed/);
 });

@@ -37,10 +37,12 @@ export function within(promise, what, ms = WAIT_MS) {
 }
 
 export class Server {
-  constructor(args, env) {
+  constructor(args, env, descriptors) {
     this.stderr = '';
     this.stdout = '';
-    this.child = spawn(BINARY, args, { env: { PATH: process.env.PATH, ...env } });
+    const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, BINARY, ...args];
+    const [program, words] = descriptors ? ['bash', limited] : [BINARY, args];
+    this.child = spawn(program, words, { env: { PATH: process.env.PATH, ...env } });
     this.pid = this.child.pid;
     this.child.stderr.on('data', (bytes) => { this.stderr += bytes; });
     this.exited = new Promise((resolve, reject) => {
@@ -95,15 +97,16 @@ export class Server {
   }
 }
 
-/* Starts a server that ends with the test. Options: dev, config (an object), env, args. */
+/* Starts a server that ends with the test. Options: dev, config (an object), env, args, and
+   descriptors, the most files that it may open. */
 export async function start(t, options = {}) {
-  const { dev = true, config, env = {}, args = [] } = options;
+  const { dev = true, config, env = {}, args = [], descriptors } = options;
   const flags = ['--http-port', '0', '--udp-port', '0', '--bind', '127.0.0.1', ...args];
   if (dev) flags.push('--dev');
   if (config) {
     flags.push('--config', temporaryFile(t, 'config.json', JSON.stringify(config)));
   }
-  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env });
+  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env }, descriptors);
   server.configPath = config && flags.at(-1);
   t.after(() => server.stop());
   return server.ready();
