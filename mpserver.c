@@ -305,8 +305,8 @@ static const struct error_row errors[] = {{MPS_OK, 200, 0, "ok", "Done."},
 #undef ERROR_ROW
 };
 
-/* Row by row: answers that went well do not come here. A value from a hook or a caller cannot reach
-   this, so one that is not found is a mistake of the core. */
+/* Row by row: answers that went well do not come here. A value that is not found is the mistake of
+   whoever asks. */
 static const struct error_row *error_row(mps_error error) {
     for (size_t i = 0; i < COUNT_OF(errors); i++) {
         if (errors[i].error == error) {
@@ -7234,7 +7234,7 @@ static mps_error fail_field(struct request *r, mps_error error, const char *fiel
 
 /* -- reading what came -- */
 
-/* The values point into the body, which json_string decodes in place: each can be read once.
+/* The values point into the body, which json_string decodes in place: a string can be read once.
    `position` counts bytes of the body from 0. */
 static mps_error body_read(struct request *r, const char *const *keys, u32 count,
                            struct json_value *values) {
@@ -7280,7 +7280,8 @@ static mps_error body_bool(struct request *r, struct json_value *v, const char *
     return MPS_OK;
 }
 
-/* All of it or nothing; the comparison with a token follows elsewhere, in constant time. */
+/* False for anything but the full number of digits, and `token` then counts for nothing. The
+   comparison follows elsewhere, in constant time. */
 static bool udp_token_read(struct span hex, u8 *token) {
     if (hex.bytes != UDP_TOKEN_TEXT) {
         return false;
@@ -7325,7 +7326,8 @@ static mps_error query_u64(struct request *r, const char *name, u64 absent, u64 
     return value.bytes ? MPS_OK : fail_field(r, MPS_E_BAD_QUERY, name);
 }
 
-/* true, 1, or the bare name; false or 0. */
+/* true, 1, or the bare name; false or 0. Anything else is an error and not false: a misspelt filter
+   must not list everything. */
 static mps_error query_bool(struct request *r, const char *name, bool *out) {
     char text[8];
     struct span value;
@@ -7373,6 +7375,7 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
     text_u64(t, lobby->max_players);
     lobby_put_players(t, &s->lobbies, lobby);
     TEXT_LITERAL(t, ",\"server_ip\":\"");
+    /* Behind NAT the address that was reached may be one that others cannot reach. */
     if (s->public_host[0]) {
         text_z(t, s->public_host);
     } else {
@@ -7389,6 +7392,7 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
 
 /* -- what /metrics and /api/status tell -- */
 
+/* NOTHING is 0: a connection whose producer was cleared has no long answer. */
 enum producer_kind { PRODUCE_NOTHING, PRODUCE_LOBBIES, PRODUCE_METRICS, PRODUCE_LOG };
 
 /* What /metrics and /api/status tell of a table. */
@@ -7420,6 +7424,7 @@ static struct table_row table_row(const struct mps_server *s, u32 i) {
     }
 }
 
+/* A gauge goes up and down and has no labels here. gauge_value knows the rows by their place. */
 struct gauge_row {
     const char *metric, *help;
 };
@@ -7433,6 +7438,7 @@ static const struct gauge_row gauges[] = {
     {"draining", "1 while the server shuts down."},
 };
 
+/* Whole numbers all, as is everything but the durations. */
 static u64 gauge_value(const struct mps_server *s, u32 i) {
     switch (i) {
     case 0:
@@ -7517,7 +7523,8 @@ static mps_error handle_status(struct request *r) {
 /* -- handlers: admin -- */
 
 /* No request on this connection that a drain should wait for; what is unsent goes out anyway. One
-   that has not asked anything yet may be a probe about to ask /readyz. */
+   that has not asked anything yet may be a probe about to ask /readyz. FIN takes such a connection
+   away without anybody losing an answer. */
 static bool drain_idle(const struct conn *conn) {
     return conn->state == CONN_HEAD && conn->served && !conn->in_bytes && !conn->ready;
 }
@@ -7540,6 +7547,7 @@ static void server_drain(struct mps_server *s, u32 grace_ms) {
     }
 }
 
+/* grace_ms has the most that drain_grace_ms has: an hour. 202, because the drain has only begun. */
 static mps_error handle_drain(struct request *r) {
     static const char *const keys[] = {"grace_ms"};
     struct json_value v[1];
@@ -7555,6 +7563,7 @@ static mps_error handle_drain(struct request *r) {
     return answer_ok(r, 202);
 }
 
+/* Code points: a few lines on a screen. */
 #define ANNOUNCE_POINTS_MAX 500
 
 /* Tells every socket; there are no sockets in a server of lobbies alone, and the answer says so. */
@@ -7582,7 +7591,7 @@ static mps_error handle_announce(struct request *r) {
 
 /* Reload and record are the host's business: a hook does them, or nobody. The hook runs inside a
    call into the core and must not call back: it notes the wish and acts later, hence 202. The line
-   in the log comes first, so that it is there if the hook ends the process. */
+   in the log comes first, so that it is there whatever the hook does. */
 static mps_error admin_ask(struct request *r, void (*hook)(void *), mps_error unavailable,
                            enum log_item item) {
     mps_log_record record;
@@ -7641,6 +7650,7 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
         who,    s->auth.issuer, s->auth.audience, k->wall_known ? NULL : s->auth.boot,
         unix_s, unix_s + ttl,   auth_time};
     bool minted = auth_mint(&token, &grant, &s->auth.key);
+    /* Names and ids are bounded, and so is the token made of them. */
     MPS_ASSERT(minted);
     (void)minted;
     date_put_iso(&d, (unix_s + ttl) * 1000);
@@ -7667,6 +7677,7 @@ static mps_error handle_guest(struct request *r) {
     struct json_value v[1];
     struct span name = SPAN("Guest");
     mps_identity who = {.role = MPS_ROLE_PLAYER};
+    /* Before the body: where guests are not wanted its form is of no interest. */
     if (!r->s->guest_login) {
         return MPS_E_GUEST_DISABLED;
     }
@@ -7689,6 +7700,7 @@ static mps_error handle_refresh(struct request *r) {
     if (r->claims.who.role != MPS_ROLE_PLAYER || !r->claims.ours) {
         return MPS_E_NOT_REFRESHABLE;
     }
+    /* Counted from the sign-in and not from the last refresh. */
     if (now_s - r->claims.auth_time > r->s->config.refresh_ttl_s) {
         return MPS_E_REFRESH_EXPIRED;
     }
@@ -7709,6 +7721,7 @@ static u64 request_lobby(const struct request *r) {
     return lobby_find(&r->s->lobbies, r->param);
 }
 
+/* When the wish says nothing; less where lobby_players is smaller. */
 #define LOBBY_PLAYERS_DEFAULT 4
 
 /* Range and form only; whether there is room is asked afterwards. `error_limit` is set for the one
@@ -7766,6 +7779,7 @@ static mps_error handle_lobby_create(struct request *r) {
     if (error) {
         return error;
     }
+    /* Made after the check, so that a full table does not cost random numbers. */
     if (!wish.code.bytes) {
         if (!lobby_make_code(&s->kit, &s->lobbies, made)) {
             return MPS_E_LOBBIES_FULL;
@@ -7785,6 +7799,7 @@ struct lobby_filter {
     bool open;
 };
 
+/* A lobby that is not public can be had by its code alone and is in no list. */
 static bool lobby_listed(const struct lobbies *l, u32 index, const struct lobby_filter *f) {
     const struct lobby *lobby = pool_at(&l->pool, index);
     return pool_alive(&l->pool, index) && !lobby->closing && lobby->is_public &&
@@ -7792,6 +7807,7 @@ static bool lobby_listed(const struct lobbies *l, u32 index, const struct lobby_
            (!f->open || lobby->players.count < lobby->max_players);
 }
 
+/* Lobbies of a page, and the most that may be asked for. */
 #define LIST_LIMIT_DEFAULT 50
 #define LIST_LIMIT_MAX 200
 
@@ -7818,6 +7834,7 @@ static mps_error handle_lobby_list(struct request *r) {
     limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
     filter.scene = found ? lobby_scene_hash(l, wanted) : 0;
     for (end = cursor; end < l->pool.capacity; end++) {
+        /* The first one past the page is where the next page begins. */
         if (lobby_listed(l, (u32)end, &filter) && !limit--) {
             struct text t = text_on(r->extra, sizeof r->extra - 1);
             TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
@@ -7835,6 +7852,7 @@ static mps_error handle_lobby_list(struct request *r) {
     return MPS_OK;
 }
 
+/* By its code anyone may look at a lobby, also at one that is not public. */
 static mps_error handle_lobby_get(struct request *r) {
     u64 handle = request_lobby(r);
     return handle ? answer_lobby(r, handle) : MPS_E_LOBBY_NOT_FOUND;
@@ -7876,6 +7894,7 @@ static mps_error handle_lobby_join(struct request *r) {
     if (error) {
         return error;
     }
+    /* The hook wants a zero behind the name; in the body there is none. */
     copy_z(name_text, sizeof name_text, name);
     if (s->config.hooks.join_check &&
         !s->config.hooks.join_check(s->config.hooks.user, (mps_lobby){handle}, name_text)) {
@@ -7960,6 +7979,8 @@ static mps_error handle_lobby_delete(struct request *r) {
     if (!handle) {
         return MPS_E_LOBBY_NOT_FOUND;
     }
+    /* From here on the order says what a caller learns: TEST stays, then whose it is, then who is
+       in it. */
     const struct lobby *lobby = lobby_get(l, handle);
     if (lobby->permanent) {
         return MPS_E_LOBBY_PERMANENT;
@@ -8062,6 +8083,7 @@ static void metrics_put_line(struct text *t, const char *metric, const char *lab
     text_char(t, '\n');
 }
 
+/* Rows without help continue the metric above them. */
 static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) {
     if (counters[i].help[0]) {
         metrics_put_head(t, counters[i].metric, "counter", counters[i].help);
@@ -8069,6 +8091,7 @@ static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) 
     metrics_put_line(t, counters[i].metric, counters[i].labels, m->counters[i]);
 }
 
+/* The columns of a table_row, one metric each. */
 static const char *const table_metrics[] = {"table_used", "table_high", "table_limit"};
 static const char *const table_helps[] = {"Records in use.", "The most records ever in use.",
                                           "Records there are."};
@@ -8164,6 +8187,7 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     }
     i -= 3 * TABLE_ROWS;
     if (i < (ROUTE_NONE + 1) * METRIC_STATUSES) {
+        /* Here and not at the first line: which line that is depends on what was asked. */
         if (i == 0) {
             metrics_put_head(t, "requests_total", "counter", "Requests answered.");
         }
@@ -8192,6 +8216,7 @@ static bool produce_lobby(struct mps_server *s, const struct conn *conn, struct 
     if (!p->begun) {
         text_char(t, '[');
     }
+    /* At most the table's size of steps, and only those up to the next lobby that is wanted. */
     while (p->cursor < p->end && !lobby_listed(l, (u32)p->cursor, &filter)) {
         p->cursor++;
     }
@@ -8226,11 +8251,13 @@ static bool produce_log(const struct log *log, struct producer *p, struct text *
         text_char(t, ',');
     }
     p->begun = true;
+    /* Lines are kept as JSON and go out as they are. */
     const struct log_entry *entry = log_entry(log, ++p->cursor);
     text_add(t, span_of(entry->line, entry->bytes));
     return true;
 }
 
+/* A unit is what must not be cut: a lobby, a group of lines of a metric, a line of the log. */
 static bool produce_unit(struct mps_server *s, const struct conn *conn, struct producer *p,
                          struct text *t) {
     switch ((enum producer_kind)p->kind) {
@@ -8253,6 +8280,7 @@ static bool produce_unit(struct mps_server *s, const struct conn *conn, struct p
 static bool produce(struct mps_server *s, const struct conn *conn, struct producer *p,
                     struct text *t) {
     for (;;) {
+        /* A copy suffices to go back, since a producer holds numbers only. */
         struct producer before = *p;
         size_t mark = t->bytes;
         bool more = produce_unit(s, conn, p, t);
@@ -8272,7 +8300,8 @@ static bool produce(struct mps_server *s, const struct conn *conn, struct produc
 #define CHUNK_FRAME_BYTES 24 /* size line, its end, the chunk's end and the last chunk */
 
 /* Sends what was produced as one HTTP chunk, or bare to an HTTP/1.0 client; `last` ends the body.
-   RFC 9112, 7.1; eight digits of size whatever the length, zeros in front are allowed: */
+   RFC 9112, 7.1; eight digits of size whatever the length, zeros in front are allowed. What is not
+   the last is never empty: a chunk of no bytes would end the body. */
 static bool produce_send(struct mps_server *s, struct conn *conn, struct span body, bool chunked,
                          bool last) {
     char size[12];
@@ -8403,9 +8432,8 @@ static void request_refuse(struct request *r, mps_error error) {
     request_end(r->s, r->conn);
 }
 
-/* Does the path match? {code} takes one segment; one that no code can be is kept empty. May leave a
-   code in param_text without matching; only `param` counts, which is set last. An empty code finds
-   no lobby: 404. */
+/* Does the path match? {code} takes one segment; one that no code can be is kept empty. An empty
+   code finds no lobby, like one that nobody has. */
 static bool route_match(const struct route *route, struct span path, struct request *r) {
     size_t fixed = route->before.bytes + route->after.bytes;
     if (path.bytes < fixed || memcmp(path.at, route->before.at, route->before.bytes) != 0) {
@@ -8481,8 +8509,8 @@ static mps_error route_find(struct request *r) {
 }
 
 /* CORS preflight, and OPTIONS in general. What scripts of other origins may send, for a day:
-   browsers ask before every request else. No token is wanted here, since browsers send none
-   along. */
+   otherwise browsers would ask before every request. No token is wanted here, since browsers send
+   none along. */
 static void answer_options(struct request *r) {
     char extra[320];
     struct text e = text_on(extra, sizeof extra);
@@ -8577,9 +8605,10 @@ static mps_error request_limit(struct request *r) {
 }
 
 /* A complete request: checks what its row says, then lets the handler work. False when the game has
-   to be waited for. The limit is spent for every request, also one that finds no route, or guessing
-   paths would be free. The drain is asked before the token, so that nobody signs in for nothing.
-   Called again with `resumed` when the game has spoken; then `waits` stays false. */
+   to be waited for. The limit is spent for every complete request, also for one that finds no
+   route, or guessing paths would be free. The drain is asked before the token, so that the game is
+   not asked for nothing. Called again with `resumed` when the game has spoken; then `waits` stays
+   false. */
 static bool request_dispatch(struct request *r) {
     mps_error error = route_find(r);
     bool preflight = !error && !r->route;
@@ -8621,8 +8650,8 @@ enum step {
 };
 
 /* The head is complete: what can be judged now is, so that no body is read in vain. Only the cheap
-   and certain: limits and tokens are spent when the body is there. 100 Continue goes out when
-   nothing stands against it (RFC 9110, 10.1.1); without room for it the client sends on anyway
+   and certain: the limit is spent and the token read when the body is there. 100 Continue goes out
+   when nothing stands against it (RFC 9110, 10.1.1); without room for it the client sends on anyway
    after a while. */
 static mps_error request_admit(struct request *r) {
     const struct http_head *head = r->head;
@@ -8657,8 +8686,8 @@ static i64 request_head(struct mps_server *s, struct conn *conn, const char *at,
         conn->request.started = s->kit.now;
         conn->since = s->kit.now;
     }
-    /* No method begins like this: TLS or other noise, no need to wait for a line of it. A line end
-       is no noise: one before a request is skipped (RFC 9112, 2.2). */
+    /* No method begins like this: TLS or other noise, no need to wait for a line of it. A CR is
+       none: one empty line may stand before a request (RFC 9112, 2.2). */
     bool noise = at[0] != '\r' && http_class_run(at, at + 1, HTTP_TOKEN) == at;
     i64 head_bytes = noise ? MPS_E_BAD_REQUEST
                            : http_head_parse(at, bytes, &conn->request.scanned, &limits, head);
@@ -8763,7 +8792,7 @@ static bool server_outcomes_room(const struct mps_server *s) {
 }
 
 /* Output above high water stops input, so that a peer which does not read cannot make the server
-   keep more and more answers. */
+   keep more and more answers. Outcomes count as well: they are told only when the call ends. */
 static bool requests_may_go_on(const struct mps_server *s, const struct conn *conn) {
     return conn->out_bytes <= s->conns.output_high && server_outcomes_room(s);
 }
@@ -8848,6 +8877,7 @@ static void conn_eof(struct mps_server *s, struct conn *conn) {
             conn_finish(&s->kit, &s->conns, conn);
         }
         break;
+    /* All is sent and the peer has nothing to add: no need to wait on. */
     case CONN_LINGER:
         conn_abort(&s->kit, &s->conns, conn);
         break;
@@ -8889,7 +8919,7 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
 }
 
 /* Tells a connection that it cannot be served, and the operator that this happens. It holds one of
-   the places for refusals until it has read the answer or lingered. */
+   the places for refusals until its socket is gone. */
 static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error, u64 wait_us) {
     char peer[ADDRESS_TEXT_MAX];
     struct text t = text_on(peer, sizeof peer);
@@ -8966,6 +8996,7 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
 static void settle_lobby(struct mps_server *s, const struct outcome *o) {
     const mps_hooks *hooks = &s->config.hooks;
     const struct lobby *lobby = pool_get(&s->lobbies.pool, o->subject);
+    /* Opened and closed share their telling; only the closed one gives its record back. */
     bool opened = o->kind == OUTCOME_LOBBY_OPENED;
     mps_log_record record;
     MPS_ASSERT(lobby);
@@ -8982,6 +9013,7 @@ static void settle_lobby(struct mps_server *s, const struct outcome *o) {
     } else if (!opened && hooks->lobby_closed) {
         hooks->lobby_closed(hooks->user, (mps_lobby){o->subject}, lobby->code);
     }
+    /* Only now may the slot be used again; the handle is stale from here on. */
     if (!opened) {
         pool_give(&s->lobbies.pool, o->subject);
     }
@@ -8995,6 +9027,7 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
     bool joined = o->kind == OUTCOME_PLAYER_JOINED;
     mps_log_record record;
     MPS_ASSERT(player);
+    /* pool_get and not lobby_get: the lobby may be closing. */
     const struct lobby *lobby = pool_get(&s->lobbies.pool, player->lobby);
     MPS_ASSERT(lobby);
     if (server_log_begin(s, joined ? LOG_ITEM_PLAYER_JOINED : LOG_ITEM_PLAYER_LEFT, &record)) {
@@ -9069,7 +9102,7 @@ static void timer_lobby(struct mps_server *s, u32 index) {
     lobby_close(&s->kit, &s->lobbies, pool_handle(&s->lobbies.pool, index));
 }
 
-/* A player is silent when nothing was heard of it for player_timeout_ms. */
+/* Runs from the join on, player_timeout_ms. */
 static void timer_player(struct mps_server *s, u32 index) {
     player_leave(&s->kit, &s->lobbies, index, LEAVE_SILENT);
 }
@@ -9083,7 +9116,7 @@ static void timer_server(struct mps_server *s, u32 index) {
     s->drain_sweep = 0;
 }
 
-/* Timers are kind and index, so that the block can be moved: no function pointer is in it. */
+/* Timers are data, a kind and an index; which code a kind runs stands here alone. */
 static void (*const timers[TIMER_KINDS])(struct mps_server *s, u32 index) = {
     [TIMER_CONN] = timer_conn,
     [TIMER_LOBBY] = timer_lobby,
@@ -9170,6 +9203,7 @@ static u64 server_deadline(const struct mps_server *s) {
    that mps_create did not finish has no magic. */
 static bool call_begin(mps_server *s, u64 now) {
     MPS_ASSERT(s && s->magic == SERVER_MAGIC);
+    /* A hook stands in the middle of a change: a second call would meet tables half done. */
     if (s->in_call) {
         return false;
     }
@@ -9194,8 +9228,8 @@ const char *mps_error_text(mps_error error) {
     return error_row(error)->text;
 }
 
-/* Written by hand and never fails: the port prints it from a hook. Without the date a line counts
-   from the start, so that lines can still be put in order. */
+/* Meant for a log hook: it touches nothing of the server. Without the date a line counts from the
+   start, so that lines can still be put in order. */
 size_t mps_log_text(const mps_log_record *r, char *line, size_t capacity) {
     static const char *const levels[] = {"INFO ", "DEBUG", "INFO ", "WARN ", "ERROR", "OFF  "};
     struct text t = text_on(line, capacity);
@@ -9239,6 +9273,7 @@ mps_error mps_config_read(mps_config *config, char *json, size_t bytes, mps_faul
     return error;
 }
 
+/* A copy is filled with defaults and judged; `config` stays as it is. */
 mps_error mps_config_check(const mps_config *config, mps_fault *fault) {
     mps_config effective = config_effective(config);
     if (fault) {
@@ -9269,11 +9304,13 @@ size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
     return bytes + 2;
 }
 
+/* Those that are only refused count too: the port needs a socket for each. */
 uint32_t mps_connections_max(const mps_config *config) {
     mps_config effective = config_effective(config);
     return config_check(&effective, NULL) ? 0 : config_conns(&effective);
 }
 
+/* By the function that mps_create lays the block out with, so the two cannot disagree. */
 size_t mps_memory_needed(const mps_config *config) {
     struct server_layout o;
     mps_config effective = config_effective(config);
@@ -9299,8 +9336,7 @@ bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *o
     return true;
 }
 
-/* Made by nobody: no peer has the address ::, so only its being permanent is asked when someone
-   wants it closed. */
+/* Made by nobody; that it is permanent is asked before who made it, so no caller closes it. */
 static void server_open_test_lobby(mps_server *s) {
     struct lobby_wish wish = {.code = SPAN("TEST"),
                               .scene = SPAN("world"),
@@ -9311,9 +9347,9 @@ static void server_open_test_lobby(mps_server *s) {
     lobby_open(&s->kit, &s->lobbies, &wish, &nobody);
 }
 
-/* Nothing is written before every argument was judged. The order counts: the generator is seeded
-   first, as keys are drawn from it; the lists are loaded while the chunks are free to be scratch;
-   strings are copied after all that read them; the magic comes last. */
+/* Nothing of the block is written before every argument was judged. The order counts: the generator
+   is seeded first, as keys are drawn from it; the lists are loaded while the chunks are free to be
+   scratch; strings are copied after all that read them; the magic when all of it stands. */
 mps_error mps_create(mps_server **server, const mps_config *config, void *memory, size_t bytes,
                      const uint8_t entropy[32]) {
     struct server_layout o;
@@ -9344,6 +9380,7 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     server_create_conns(s, &o, memory);
     server_create_tables(s, &o, memory);
     server_create_auth(s, &effective);
+    /* Asked of what the caller gave: the effective configuration always has an issuer. */
     s->auth.issuer_required = config->jwt_issuer != NULL;
     server_copy_strings(s);
     server_apply_live(s);
@@ -9384,6 +9421,7 @@ static bool server_secret_differs(const mps_server *s, const mps_config *wanted)
         return (wanted->jwt_secret != NULL) != s->has_secret;
     }
     hmac256_start(&key, wanted->jwt_secret, wanted->jwt_secret_bytes);
+    /* Finished on copies: the server's key goes on signing. */
     hmac256_finish(&key, theirs);
     hmac256_finish(&kept, ours);
     return !crypto_equal(ours, theirs, sizeof ours);
@@ -9420,6 +9458,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         if (!server_config_differs(s, &wanted, row)) {
             continue;
         }
+        /* What waits is not taken over, so the next reload names it again. */
         waiting += !row->live;
         if (row->live) {
             config_choose(&s->config, row, config_choice(&wanted, row));
@@ -9434,6 +9473,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         }
     }
     server_apply_live(s);
+    /* Follows from other keys and from there being a secret, so it is worked out anew. */
     s->guest_login = config_guest_login(&s->config, s->has_secret);
     return waiting;
 }
@@ -9492,6 +9532,7 @@ uint64_t mps_deadline(const mps_server *s) {
     return server_deadline(s);
 }
 
+/* A hook may call it: only state and timer are set, and no hook but the log's is run. */
 void mps_drain(mps_server *s, uint64_t now, uint32_t grace_ms) {
     kit_tick(&s->kit, now);
     server_drain(s, grace_ms);
@@ -9501,10 +9542,13 @@ bool mps_drained(const mps_server *s) {
     return s->drain == DRAIN_DONE;
 }
 
+/* Changes a histogram and nothing else. */
 void mps_note_call_ns(mps_server *s, uint64_t ns) {
     histogram_add(&s->kit.metrics.call, ns, 1);
 }
 
+/* `what` is borrowed until the return. The log limits how often it is said, the counter counts
+   all. */
 void mps_note_port_error(mps_server *s, const char *what, int code) {
     mps_log_record record;
     metrics_count(&s->kit.metrics, COUNTER_PORT_ERRORS);
@@ -9526,6 +9570,7 @@ mps_conn mps_tcp_open(mps_server *s, uint64_t now, const mps_address *peer,
     return conn;
 }
 
+/* A handle that is stale has no room, so a port that asks first reads nothing for it. */
 size_t mps_tcp_room(const mps_server *s, mps_conn handle) {
     const struct conn *conn = pool_get(&s->conns.pool, handle.id);
     return conn ? conn_room(&s->conns, conn) : 0;
@@ -9560,6 +9605,7 @@ void mps_tcp_eof(mps_server *s, mps_conn handle, uint64_t now) {
     }
 }
 
+/* A stale handle is no error: who closes twice has closed. */
 void mps_tcp_closed(mps_server *s, mps_conn handle, uint64_t now) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && call_begin(s, now)) {
@@ -9576,6 +9622,7 @@ bool mps_next_output(mps_server *s, mps_conn *handle) {
     return first != 0;
 }
 
+/* Of a stale handle too: ABORT, so that a port that lost count closes the socket. */
 mps_fate mps_tcp_fate(const mps_server *s, mps_conn handle) {
     const struct conn *conn = pool_get(&s->conns.pool, handle.id);
     return conn ? conn_fate(conn) : MPS_FATE_ABORT;
@@ -9591,6 +9638,7 @@ size_t mps_tcp_output(const mps_server *s, mps_conn handle, mps_span *spans, siz
 void mps_tcp_taken(mps_server *s, mps_conn handle, size_t count) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && !s->in_call) {
+        /* No more than there is: a port that counts wrongly must not lead past the end. */
         conn->out_taken += (u32)size_min(count, conn->out_bytes - conn->out_taken);
     }
 }
@@ -9609,6 +9657,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     output_sent(&s->conns, conn, (u32)count);
     conn->progress_at = s->kit.now;
     conn_want_work(&s->conns, conn);
+    /* A long answer in the making is not sent when the output runs dry for a moment. */
     if (!conn->out_bytes && conn->answers && conn->state != CONN_ANSWER) {
         histogram_add(&s->kit.metrics.request, (s->kit.now - conn->asked_at) * 1000, conn->answers);
         conn->answers = 0;
@@ -9622,6 +9671,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     if (conn->state != CONN_ABORT) {
         conn_wait(&s->kit, &s->conns, conn);
     }
+    /* Input was held back for this output; the port must be told that there is room again. */
     if (was_full && conn->out_bytes <= s->conns.output_high) {
         conn_mark(&s->conns, conn);
     }
@@ -9639,7 +9689,8 @@ void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const m
 }
 
 /* The ticket must be the one that the connection waits for: after a time-out or a close it is not,
-   and the answer is too late. `who` is copied, since hooks run before it is used. */
+   and the answer is too late. `who` is copied, because one that is not complete counts as refused
+   and its id is emptied. */
 mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mps_identity *who) {
     struct input_view view;
     mps_identity copy;
@@ -9661,6 +9712,7 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
         copy = *who;
         copy.id[0] = identity_complete(&copy) ? copy.id[0] : 0; /* an empty id: refused */
     }
+    /* The request itself: it was kept whole while the game thought. */
     conn_input_begin(&s->conns, conn, NULL, 0, &view);
     requests_run(s, conn, view, &copy);
     conn_mark(&s->conns, conn);
@@ -9700,10 +9752,12 @@ mps_lobby mps_lobby_next(const mps_server *s, mps_lobby after) {
     return (mps_lobby){0};
 }
 
+/* Without regard to case, as over HTTP. */
 mps_lobby mps_lobby_find(const mps_server *s, const char *code) {
     return (mps_lobby){lobby_find(&s->lobbies, span_z(code))};
 }
 
+/* The strings are the record's own: borrowed, not copied. */
 mps_error mps_lobby_get(const mps_server *s, mps_lobby handle, mps_lobby_info *info) {
     const struct lobby *lobby = lobby_get(&s->lobbies, handle.id);
     if (!lobby) {
@@ -9727,6 +9781,7 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     }
     kit_tick(&s->kit, now);
     player_leave(&s->kit, &s->lobbies, at - 1, LEAVE_KICKED);
+    /* The time was taken over above; the rest of a call is its end. */
     if (!s->in_call) {
         s->in_call = true;
         call_end(s);
@@ -9773,6 +9828,7 @@ static void doc_config(struct text *t, const struct config_row *row) {
     text_z(t, row->doc);
 }
 
+/* In the order of enum route_auth. */
 static void doc_route(struct text *t, const struct route *route) {
     static const char *const auths[] = {"open", "Bearer", "admin", "Bearer optional",
                                         "loopback, metrics_allow or admin"};

@@ -679,7 +679,7 @@ void mps_posix_stop_soon(struct mps_posix *p) {
     p->state = MPS_POSIX_STOPPED;
 }
 
-/* The core is not told: it is not used again. */
+/* The core is not told: this port does not call it again. */
 void mps_posix_close(struct mps_posix *p) {
     for (uint32_t i = 0; i < p->slots_count; i++) {
         if (p->slots[i].state != SLOT_FREE) {

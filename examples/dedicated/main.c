@@ -467,6 +467,8 @@ static void ready_say(const struct app *app) {
     (void)written; /* nobody has to listen */
 }
 
+/* A server that nobody gave a secret signs with one made up at the start, and every restart would
+   sign all players out: that is for --dev alone. */
 static int serve(struct app *app, mps_config *config) {
     struct mps_posix_options options = {.bind = app->options.bind,
                                         .http_port = config->http_port,
@@ -483,6 +485,8 @@ static int serve(struct app *app, mps_config *config) {
     if (!mps_posix_open(&app->posix, &options)) {
         return complain(app->posix.bind_invalid ? EXIT_USAGE : EXIT_RUNTIME, app->posix.error);
     }
+    /* The words of the configuration are kept for comparing at a reload; from here on the server
+       knows the ports that it really has. */
     app->asked_http = config->http_port;
     app->asked_udp = config->udp_port;
     config->http_port = app->posix.http.port;

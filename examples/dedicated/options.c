@@ -103,6 +103,7 @@ static int64_t number_read(const char *text, int64_t high) {
     return *text ? value : -1;
 }
 
+/* `why` is written only on failure, as by all that follow; `out` only on success. */
 static bool number_set(const struct row *row, int64_t *out, const char *value, char *why,
                        size_t capacity) {
     int64_t number = number_read(value, row->high);
@@ -138,7 +139,8 @@ static bool choice_set(const struct row *row, int64_t *out, const char *value, c
     return false;
 }
 
-/* Two outputs in one run would have to be told apart by whoever reads them. */
+/* Two outputs in one run would have to be told apart by whoever reads them. The same one twice is
+   harmless. */
 static bool action_set(struct options *options, enum action action, char *why, size_t capacity) {
     if (options->action != ACTION_SERVE && options->action != action) {
         snprintf(why, capacity, "give only one of the options that print something and exit");
@@ -176,6 +178,7 @@ static bool options_fit(struct options *options, char *why, size_t capacity) {
         snprintf(why, capacity, "--mint-token needs --sub, the user it is for");
         return false;
     }
+    /* Measured here because the id is copied into a buffer of that size. */
     if (mint && strlen(options->sub) > MPS_ID_BYTES_MAX) {
         snprintf(why, capacity, "--sub takes at most %d bytes", MPS_ID_BYTES_MAX);
         return false;
