@@ -39,11 +39,14 @@
    What every section uses: integers by their width, assertions, spans (borrowed bytes) and text (a
    bounded writer). Owns no state and knows nothing about the server. */
 
+/* Assertions stay on in release: a state that cannot be ends the process where it is found, before
+   it becomes a wrong answer. A build that wants to be told first defines MPS_ASSERT itself. */
 #ifndef MPS_ASSERT
 #if defined(__GNUC__)
 #define MPS_ASSERT(x) ((x) ? (void)0 : __builtin_trap())
 #else
 static void assert_failed(void) {
+    /* Volatile, and without an end, so that no compiler may leave the store out or return. */
     for (;;) {
         *(volatile int *)0 = 0;
     }
@@ -70,6 +73,7 @@ typedef int64_t i64;
 
 #define MS_US ((u64)1000) /* microseconds in a millisecond */
 #define S_US ((u64)1000000)
+/* As a deadline: nothing is due. Times are microseconds on the scale of the port's `now`. */
 #define NEVER UINT64_MAX
 
 static u32 u32_min(u32 a, u32 b) {
@@ -89,6 +93,8 @@ static u64 time_after(u64 a, u64 b) {
     return a > NEVER - b ? NEVER : a + b;
 }
 
+/* Byte by byte, because the core knows neither the order of the machine's bytes nor whether they
+   are aligned. Compilers make one load of it. */
 static u32 load_be32(const u8 *at) {
     return (u32)at[0] << 24 | (u32)at[1] << 16 | (u32)at[2] << 8 | at[3];
 }
@@ -114,20 +120,24 @@ struct span {
     size_t bytes;
 };
 
+/* Of a string literal alone: of a pointer, sizeof would give the size of the pointer. */
 #define SPAN(literal) ((struct span){(literal), sizeof(literal) - 1})
 
 static struct span span_of(const char *at, size_t bytes) {
     return (struct span){at, bytes};
 }
 
+/* NULL is empty, as options that were not given are. */
 static struct span span_z(const char *zero_terminated) {
     return span_of(zero_terminated, zero_terminated ? strlen(zero_terminated) : 0);
 }
 
+/* Without bytes memcmp is not asked: `at` may be NULL, which it must not be given. */
 static bool span_equal(struct span a, struct span b) {
     return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.at, b.at, a.bytes) == 0);
 }
 
+/* ASCII alone: what a name of the protocol is must not depend on a locale. */
 static u8 ascii_lower(u8 c) {
     return c >= 'A' && c <= 'Z' ? (u8)(c + 32) : c;
 }
@@ -149,7 +159,9 @@ static bool span_equal_fold(struct span a, struct span b) {
     return true;
 }
 
-/* A bounded writer. What does not fit is left out and `cut` says so; nothing overruns. */
+/* A bounded writer. What does not fit is left out and `cut` says so; nothing overruns. Writers
+   therefore check nothing as they go; whoever sent them looks at `cut` once, at the end. `at` is
+   borrowed, `bytes` never passes `capacity`, and no zero is put behind the text. */
 struct text {
     char *at;
     size_t bytes, capacity;
@@ -160,6 +172,8 @@ static struct text text_on(char *at, size_t capacity) {
     return (struct text){at, 0, capacity, false};
 }
 
+/* The rare half of text_add. What still fits is written, so that a line of the log which is too
+   long keeps its beginning. */
 static void text_add_cut(struct text *t, struct span s) {
     size_t room = t->capacity - t->bytes;
     MPS_ASSERT(t->bytes <= t->capacity);
@@ -191,6 +205,7 @@ static inline void text_char(struct text *t, char c) {
     text_add(t, span_of(&c, 1));
 }
 
+/* The digits of 2^64 - 1. */
 #define U64_DIGITS_MAX 20
 
 static void text_u64(struct text *t, u64 value) {
@@ -211,6 +226,7 @@ static void text_u64(struct text *t, u64 value) {
     text_add(t, span_of(digits + at, sizeof digits - at));
 }
 
+/* Negated as an unsigned number: the least i64 has no positive counterpart. */
 static void text_i64(struct text *t, i64 value) {
     if (value < 0) {
         text_char(t, '-');
@@ -218,7 +234,8 @@ static void text_i64(struct text *t, i64 value) {
     text_u64(t, value < 0 ? (u64)0 - (u64)value : (u64)value);
 }
 
-/* The last `digits` decimal digits, leading zeros and all. */
+/* The last `digits` decimal digits, leading zeros and all. For the parts of dates and the fractions
+   of seconds, which have a fixed width. */
 static void text_padded(struct text *t, u32 value, u32 digits) {
     char text[U64_DIGITS_MAX];
     MPS_ASSERT(digits <= sizeof text);
@@ -230,6 +247,7 @@ static void text_padded(struct text *t, u32 value, u32 digits) {
 
 static const char hex_digits[] = "0123456789abcdef";
 
+/* Lower case, the form in which tokens and ids are handed out; hex_value takes either. */
 static void text_hex(struct text *t, const u8 *bytes, size_t count) {
     for (size_t i = 0; i < count; i++) {
         char pair[2] = {hex_digits[bytes[i] >> 4], hex_digits[bytes[i] & 15]};
@@ -259,7 +277,7 @@ static bool span_has(struct span s, char c) {
     return false;
 }
 
-/* Without blanks and tabs at its ends. */
+/* Without blanks and tabs at its ends. OWS, RFC 9110, 5.6.3: no other kind of space counts. */
 static struct span span_trim(struct span s) {
     while (s.bytes && (s.at[0] == ' ' || s.at[0] == '\t')) {
         s = span_of(s.at + 1, s.bytes - 1);
@@ -273,6 +291,8 @@ static struct span span_trim(struct span s) {
 /* == 12 errors, log ==============================================================================
    The columns of MPS_ERRORS as a table, looked up by value. */
 
+/* `code` is what clients compare and therefore never changes; `text` is for people. `ws` is a close
+   code of RFC 6455, 7.4; 0 leaves a socket open. */
 struct error_row {
     mps_error error;
     u16 http, ws;
@@ -285,6 +305,8 @@ static const struct error_row errors[] = {{MPS_OK, 200, 0, "ok", "Done."},
 #undef ERROR_ROW
 };
 
+/* Row by row: answers that went well do not come here. A value that is not found is the mistake of
+   whoever asks. */
 static const struct error_row *error_row(mps_error error) {
     for (size_t i = 0; i < COUNT_OF(errors); i++) {
         if (errors[i].error == error) {
@@ -327,6 +349,7 @@ enum log_item {
         LOG_ITEM_COUNT
 };
 
+/* `name` is what machines look for and stays as it is, `text` may be reworded. */
 struct log_item_row {
     mps_level level;
     const char *name, *text;
@@ -957,6 +980,9 @@ MPS_UNUSED static i64 base64_read(struct span text, u8 *out, size_t capacity) {
    Counters by name, and histograms of durations. Any section may count; only section 84 prints.
    Everything is a plain integer in struct metrics, so a state hash covers it. */
 
+/* Name, metric, labels, help. Labels stand here as they are written, quotes and all; no value needs
+   escaping (text format 0.0.4). A counter starts at 0 with the server and only grows: what reads it
+   computes rates from that. */
 #define COUNTERS(X)                                                                           \
     X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")            \
     X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",               \
@@ -1006,6 +1032,9 @@ static const struct counter_row counters[] = {
 #undef COUNTER_ROW
 };
 
+/* From a microsecond, a call into the core, to ten seconds, an answer to a slow reader: both
+   histograms share the bounds. Numbers and texts belong together row by row; the texts are there
+   because the core writes no floating point. */
 #define HISTOGRAM_BUCKETS 14
 
 static const u64 histogram_bounds_ns[HISTOGRAM_BUCKETS] = {
@@ -1017,12 +1046,14 @@ static const char *const histogram_bounds_text[HISTOGRAM_BUCKETS] = {
     "0.001",    "0.005",     "0.01",     "0.05",    "0.25",     "1",       "10",
 };
 
+/* One event touches one bucket; the sums that `le` wants are made when it is printed. */
 struct histogram {
     u64 buckets[HISTOGRAM_BUCKETS + 1]; /* not cumulated; the last is +Inf */
     u64 sum_ns;
 };
 
-/* `count` events that took `ns` each. */
+/* `count` events that took `ns` each. A bound belongs to its own bucket: `le` is "less or
+   equal". */
 static void histogram_add(struct histogram *h, u64 ns, u32 count) {
     u32 i = 0;
     while (i < HISTOGRAM_BUCKETS && ns > histogram_bounds_ns[i]) {
@@ -1032,13 +1063,17 @@ static void histogram_add(struct histogram *h, u64 ns, u32 count) {
     h->sum_ns += ns * count;
 }
 
-/* Statuses that answers carry; what is not listed counts in the last row. */
+/* Statuses that answers carry; what is not listed counts in the last row. A fixed list makes the
+   table's size known, and no stranger can add rows to it. */
 static const u16 metric_statuses[] = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409,
                                       411, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503, 505};
 
 #define METRIC_STATUSES ((u32)COUNT_OF(metric_statuses))
+/* Section 84 checks that its routes fit, with one row more for what matched none. */
 #define METRIC_ROUTES_MAX 32
 
+/* `request`: from a request's first byte until its answer was sent. `call`: single calls into the
+   core, as the port tells of them. */
 struct metrics {
     u64 counters[COUNTER_COUNT];
     struct histogram request, call;
@@ -1049,6 +1084,7 @@ static void metrics_count(struct metrics *m, enum counter counter) {
     m->counters[counter]++;
 }
 
+/* `route` is an index into routes[], or the one behind the last. */
 static void metrics_request(struct metrics *m, u32 route, u32 status) {
     u32 i = 0;
     MPS_ASSERT(route < METRIC_ROUTES_MAX);
@@ -6904,7 +6940,9 @@ static bool server_check(const struct mps_server *s) {
    body is written into the server's scratch and leaves with its head in one piece. Answers decide
    nothing about the game. */
 
-/* A request that is complete, while it is being answered. Everything in it is borrowed. */
+/* A request that is complete, while it is being answered. Everything in it is borrowed. It lives on
+   the stack for one call. A request that has to wait for the game is not kept: it is made anew from
+   its bytes, which are. */
 struct request {
     struct mps_server *s;
     struct conn *conn;
@@ -6932,6 +6970,8 @@ struct request {
     struct auth_claims claims; /* valid when has_claims */
 };
 
+/* OPEN: no token is looked at. USER: any valid one. ADMIN: one with that role. OPTIONAL: checked
+   when there is one, for what it may add. METRICS: dev, loopback, metrics_allow, or an admin. */
 enum route_auth { ROUTE_OPEN, ROUTE_USER, ROUTE_ADMIN, ROUTE_OPTIONAL, ROUTE_METRICS };
 enum route_body { BODY_IGNORED, BODY_JSON };
 
@@ -6946,11 +6986,15 @@ struct route {
     const char *doc;
 };
 
+/* There is one scratch for the whole server: a body must have been sent before the next is
+   begun. */
 static struct text answer_text(struct request *r) {
     return text_on(server_answer(r->s), r->s->answer_bytes);
 }
 
-/* The lines that every answer has, made once a second. */
+/* The lines that every answer has, made once a second. The name of X-Request-Id comes last, so that
+   the id itself is written right behind. Date: RFC 9110, 6.6.1. Without Expose-Headers a browser
+   hides those fields from scripts. */
 static struct span answer_lines(struct mps_server *s) {
     i64 now_s = kit_unix_ms(&s->kit) / 1000;
     if (s->lines_s != now_s || !s->lines_bytes) {
@@ -6979,6 +7023,7 @@ static void answer_put_status(struct text *t, u32 status) {
     text_z(t, http_reason(status));
 }
 
+/* No body has such a length; they say how the head announces it. */
 #define BODY_CHUNKED SIZE_MAX           /* a producer writes it, RFC 9112, 7.1 */
 #define BODY_UNTIL_CLOSE (SIZE_MAX - 1) /* the same for HTTP/1.0 */
 #define BODY_NONE (SIZE_MAX - 2)        /* 204 */
@@ -6991,6 +7036,8 @@ struct answer {
     struct span extra;
 };
 
+/* A 204 says no length (RFC 9110, 8.6); the answer to a HEAD says that of the GET. HTTP/1.1 keeps a
+   connection unless told otherwise, HTTP/1.0 the other way round (RFC 9112, 9.3). */
 static void answer_put_head(struct request *r, struct text *t, const struct answer *a) {
     answer_put_status(t, a->status);
     if (a->body_bytes == BODY_CHUNKED) {
@@ -7014,12 +7061,15 @@ static void answer_put_head(struct request *r, struct text *t, const struct answ
     TEXT_LITERAL(t, "\r\n\r\n");
 }
 
+/* True: the record is to be filled in and given to log_emit in the same call. */
 static bool server_log_begin(struct mps_server *s, enum log_item item, mps_log_record *record) {
     u64 uptime_us = s->kit.now - s->kit.born;
     return log_begin(&s->log, item, uptime_us, kit_unix_ms(&s->kit), record, &s->kit.metrics);
 }
 
-/* Counts and logs what was answered. */
+/* Counts and logs what was answered. Called once for every answer, whether or not there was a
+   complete request. `bytes` are those of the body. A request of which nothing came, as at a
+   time-out, began now. */
 static void answer_note(struct request *r, u32 status, size_t bytes) {
     struct kit *k = &r->s->kit;
     mps_log_record record;
@@ -7031,6 +7081,7 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     /* 501 and 505 are the client's doing, and while draining 503 is the plan. */
     bool failed = status == 500 || (status == 503 && r->s->drain == DRAIN_NO);
     enum log_item item = failed ? LOG_ITEM_REQUEST_FAILED : LOG_ITEM_REQUEST;
+    /* Asked before the texts are made: at the usual level nobody wants this line. */
     if (!log_wants(&r->s->log, item) || !server_log_begin(r->s, item, &record)) {
         return;
     }
@@ -7050,7 +7101,9 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     log_emit(&r->s->log, &record);
 }
 
-/* There is no memory for the answer: a short one fits what the connection owns, if that is free. */
+/* There is no memory for the answer: a short one fits what the connection owns, if that is free.
+   Put together here and not by answer_error, which would need the room that is missing. When even
+   this does not fit whole, the connection is dropped: half an answer could pass for one. */
 static void answer_output_full(struct request *r) {
     char text[512];
     struct text t = text_on(text, size_min(sizeof text, r->s->conns.output_bytes));
@@ -7086,7 +7139,9 @@ static void answer_output_full(struct request *r) {
 }
 
 /* Sends a whole answer, or the head of one that a producer writes. False when there was no memory
-   for it and the client was told, or dropped. */
+   for it and the client was told, or dropped. Whole or nothing: the room is made before a byte is
+   added. `body` stands in the scratch, and nowhere else, because the head is put in front of it
+   there. */
 static bool answer_send(struct request *r, const struct answer *a, struct span body) {
     char head[ANSWER_HEAD_MAX];
     struct text t = text_on(head, sizeof head);
@@ -7107,6 +7162,8 @@ static bool answer_send(struct request *r, const struct answer *a, struct span b
     return true;
 }
 
+/* The scratch was sized for the longest of these bodies, so a cut one is a mistake in
+   config_answer_bytes and no matter of the request. */
 static mps_error answer_json(struct request *r, u32 status, const struct text *body) {
     struct answer a = {status, body->bytes, "application/json", SPAN("")};
     MPS_ASSERT(!body->cut);
@@ -7121,6 +7178,7 @@ static mps_error answer_ok(struct request *r, u32 status) {
     return answer_json(r, status, &t);
 }
 
+/* status, error and message are always there; the others only when they say something. */
 static void answer_put_error(const struct request *r, struct text *t, const struct error_row *row) {
     json_put_open(t, '{');
     JSON_KEY(t, "status");
@@ -7148,6 +7206,8 @@ static void answer_put_error(const struct request *r, struct text *t, const stru
     json_put_close(t, '}');
 }
 
+/* Retry-After in seconds, never 0 (RFC 9110, 10.2.3); a 405 must name what is allowed (RFC 9110,
+   15.5.6). */
 static void answer_error(struct request *r, mps_error error) {
     const struct error_row *row = error_row(error);
     char extra[128];
@@ -7166,6 +7226,7 @@ static void answer_error(struct request *r, mps_error error) {
     answer_send(r, &a, text_span(&body));
 }
 
+/* `field` is kept until the answer is written: a literal, or what lives as long as `r`. */
 static mps_error fail_field(struct request *r, mps_error error, const char *field) {
     r->error_field = field;
     return error;
@@ -7173,6 +7234,8 @@ static mps_error fail_field(struct request *r, mps_error error, const char *fiel
 
 /* -- reading what came -- */
 
+/* The values point into the body, which json_string decodes in place: a string can be read once.
+   `position` counts bytes of the body from 0. */
 static mps_error body_read(struct request *r, const char *const *keys, u32 count,
                            struct json_value *values) {
     struct json_fault fault;
@@ -7190,7 +7253,8 @@ static bool value_given(const struct json_value *v) {
     return v->type != JSON_ABSENT && v->type != JSON_NULL;
 }
 
-/* A name that people see: 1..32 code points. */
+/* A name that people see: 1..32 code points. `out` is a part of the body: whoever keeps it copies
+   it. */
 static mps_error body_name(struct request *r, struct json_value *v, const char *field,
                            struct span *out) {
     bool good = json_string(v, out) && out->bytes <= MPS_NAME_BYTES_MAX &&
@@ -7216,6 +7280,8 @@ static mps_error body_bool(struct request *r, struct json_value *v, const char *
     return MPS_OK;
 }
 
+/* False for anything but the full number of digits, and `token` then counts for nothing. The
+   comparison follows elsewhere, in constant time. */
 static bool udp_token_read(struct span hex, u8 *token) {
     if (hex.bytes != UDP_TOKEN_TEXT) {
         return false;
@@ -7238,6 +7304,8 @@ static mps_error query_text(struct request *r, const char *name, char *out, size
     return bytes < 0 ? fail_field(r, MPS_E_BAD_QUERY, name) : MPS_OK;
 }
 
+/* Digits alone, no sign and no blanks; the bound is looked at before multiplying, since a number
+   that wrapped would be taken for a small one. */
 static mps_error query_u64(struct request *r, const char *name, u64 absent, u64 *out) {
     char text[U64_DIGITS_MAX];
     struct span value;
@@ -7258,7 +7326,8 @@ static mps_error query_u64(struct request *r, const char *name, u64 absent, u64 
     return value.bytes ? MPS_OK : fail_field(r, MPS_E_BAD_QUERY, name);
 }
 
-/* true, 1, or the bare name; false or 0. */
+/* true, 1, or the bare name; false or 0. Anything else is an error and not false: a misspelt filter
+   must not list everything. */
 static mps_error query_bool(struct request *r, const char *name, bool *out) {
     char text[8];
     struct span value;
@@ -7277,6 +7346,7 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
 
 /* -- lobbies as text -- */
 
+/* In the order in which they joined. Names are the only text of players that needs escaping. */
 static void lobby_put_players(struct text *t, const struct lobbies *l, const struct lobby *lobby) {
     TEXT_LITERAL(t, ",\"players\":[");
     for (u32 at = lobby->players.head; at; at = player_at(l, at - 1)->seat.next) {
@@ -7291,8 +7361,10 @@ static void lobby_put_players(struct text *t, const struct lobbies *l, const str
     text_char(t, ']');
 }
 
-/* LobbyInfo, as the contract's section 3 has it. `reached` is the address the caller used. This is
-   what clients ask for most, so its keys are written with their commas. */
+/* LobbyInfo, as the contract's section 3 has it. `reached` is the address the caller used. This
+   is what clients ask for most, so its keys are written with their commas. The code and the date
+   go out as they are: their letters were checked, or made here, and none needs escaping (RFC
+   8259, 7). */
 static void lobby_put(struct text *t, const struct mps_server *s, const struct lobby *lobby,
                       const mps_address *reached) {
     TEXT_LITERAL(t, "{\"code\":\"");
@@ -7303,6 +7375,7 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
     text_u64(t, lobby->max_players);
     lobby_put_players(t, &s->lobbies, lobby);
     TEXT_LITERAL(t, ",\"server_ip\":\"");
+    /* Behind NAT the address that was reached may be one that others cannot reach. */
     if (s->public_host[0]) {
         text_z(t, s->public_host);
     } else {
@@ -7319,6 +7392,7 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
 
 /* -- what /metrics and /api/status tell -- */
 
+/* NOTHING is 0: a connection whose producer was cleared has no long answer. */
 enum producer_kind { PRODUCE_NOTHING, PRODUCE_LOBBIES, PRODUCE_METRICS, PRODUCE_LOG };
 
 /* What /metrics and /api/status tell of a table. */
@@ -7329,6 +7403,8 @@ struct table_row {
 
 #define TABLE_ROWS 6
 
+/* `high` never falls, which tells an operator how much of a limit was ever needed; `limit` is fixed
+   for the life of the server. */
 static struct table_row table_row(const struct mps_server *s, u32 i) {
     const struct conns *c = &s->conns;
     const struct pool *l = &s->lobbies.pool, *p = &s->lobbies.players, *b = &s->rates.pool;
@@ -7348,6 +7424,7 @@ static struct table_row table_row(const struct mps_server *s, u32 i) {
     }
 }
 
+/* A gauge goes up and down and has no labels here. gauge_value knows the rows by their place. */
 struct gauge_row {
     const char *metric, *help;
 };
@@ -7361,6 +7438,7 @@ static const struct gauge_row gauges[] = {
     {"draining", "1 while the server shuts down."},
 };
 
+/* Whole numbers all, as is everything but the durations. */
 static u64 gauge_value(const struct mps_server *s, u32 i) {
     switch (i) {
     case 0:
@@ -7380,6 +7458,7 @@ static u64 gauge_value(const struct mps_server *s, u32 i) {
 
 /* -- handlers: operations -- */
 
+/* Alive, also while draining: whoever restarts what is not alive must not cut a drain short. */
 static mps_error handle_health(struct request *r) {
     struct text t = answer_text(r);
     json_put_open(&t, '{');
@@ -7393,16 +7472,19 @@ static mps_error handle_health(struct request *r) {
     return answer_json(r, 200, &t);
 }
 
+/* A load balancer asks this one, and sends its players elsewhere from the first 503 on. */
 static mps_error handle_ready(struct request *r) {
     return r->s->drain == DRAIN_NO ? answer_ok(r, 200) : MPS_E_DRAINING;
 }
 
+/* Longer than the scratch, so a producer writes it. The type names the text format's version. */
 static mps_error handle_metrics(struct request *r) {
     r->conn->producer = (struct producer){.kind = PRODUCE_METRICS};
     r->produce_type = "text/plain; version=0.0.4; charset=utf-8";
     return MPS_OK;
 }
 
+/* Bounded, as the tables are: it fits the least scratch there can be. */
 static mps_error handle_status(struct request *r) {
     const struct mps_server *s = r->s;
     struct text t = answer_text(r);
@@ -7441,11 +7523,13 @@ static mps_error handle_status(struct request *r) {
 /* -- handlers: admin -- */
 
 /* No request on this connection that a drain should wait for; what is unsent goes out anyway. One
-   that has not asked anything yet may be a probe about to ask /readyz. */
+   that has not asked anything yet may be a probe about to ask /readyz. FIN takes such a connection
+   away without anybody losing an answer. */
 static bool drain_idle(const struct conn *conn) {
     return conn->state == CONN_HEAD && conn->served && !conn->in_bytes && !conn->ready;
 }
 
+/* Sets the state and the timer only; section 88 visits the connections, some at a time. */
 static void server_drain(struct mps_server *s, u32 grace_ms) {
     mps_log_record record;
     grace_ms = grace_ms ? grace_ms : s->config.drain_grace_ms;
@@ -7463,6 +7547,7 @@ static void server_drain(struct mps_server *s, u32 grace_ms) {
     }
 }
 
+/* grace_ms has the most that drain_grace_ms has: an hour. 202, because the drain has only begun. */
 static mps_error handle_drain(struct request *r) {
     static const char *const keys[] = {"grace_ms"};
     struct json_value v[1];
@@ -7478,6 +7563,7 @@ static mps_error handle_drain(struct request *r) {
     return answer_ok(r, 202);
 }
 
+/* Code points: a few lines on a screen. */
 #define ANNOUNCE_POINTS_MAX 500
 
 /* Tells every socket; there are no sockets in a server of lobbies alone, and the answer says so. */
@@ -7503,7 +7589,9 @@ static mps_error handle_announce(struct request *r) {
     return answer_json(r, 202, &t);
 }
 
-/* Reload and record are the host's business: a hook does them, or nobody. */
+/* Reload and record are the host's business: a hook does them, or nobody. The hook runs inside a
+   call into the core and must not call back: it notes the wish and acts later, hence 202. The line
+   in the log comes first, so that it is there whatever the hook does. */
 static mps_error admin_ask(struct request *r, void (*hook)(void *), mps_error unavailable,
                            enum log_item item) {
     mps_log_record record;
@@ -7527,7 +7615,9 @@ static mps_error handle_record(struct request *r) {
     return admin_ask(r, r->s->config.hooks.record, MPS_E_RECORD_UNAVAILABLE, LOG_ITEM_RECORD_ASKED);
 }
 
-/* Lines newer than `since`; what the ring has lost is skipped. `next` asks for what comes then. */
+/* Lines newer than `since`; what the ring has lost is skipped. `next` asks for what comes then.
+   Both ends are fixed here: lines that are logged meanwhile, this request's among them, are for the
+   next time, and the answer has an end. */
 static mps_error handle_log(struct request *r) {
     u64 since;
     const struct log *log = &r->s->log;
@@ -7544,7 +7634,10 @@ static mps_error handle_log(struct request *r) {
 
 /* -- handlers: sign-in -- */
 
-/* Mints a token for `who` and answers with it. */
+/* Mints a token for `who` and answers with it. The token is made in the scratch for input, since
+   the body that quotes it is in the other; that scratch holds the longest token there is. While the
+   date is unknown the token carries the mark of this run, because its times mean nothing to
+   another. An id that came as a number leaves as one. */
 static mps_error answer_token(struct request *r, u32 status, const mps_identity *who,
                               i64 auth_time) {
     struct mps_server *s = r->s;
@@ -7557,6 +7650,7 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
         who,    s->auth.issuer, s->auth.audience, k->wall_known ? NULL : s->auth.boot,
         unix_s, unix_s + ttl,   auth_time};
     bool minted = auth_mint(&token, &grant, &s->auth.key);
+    /* Names and ids are bounded, and so is the token made of them. */
     MPS_ASSERT(minted);
     (void)minted;
     date_put_iso(&d, (unix_s + ttl) * 1000);
@@ -7577,11 +7671,13 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     return answer_json(r, status, &t);
 }
 
+/* The id is random and new each time; the name is decoration and need not be unique. */
 static mps_error handle_guest(struct request *r) {
     static const char *const keys[] = {"username"};
     struct json_value v[1];
     struct span name = SPAN("Guest");
     mps_identity who = {.role = MPS_ROLE_PLAYER};
+    /* Before the body: where guests are not wanted its form is of no interest. */
     if (!r->s->guest_login) {
         return MPS_E_GUEST_DISABLED;
     }
@@ -7597,11 +7693,14 @@ static mps_error handle_guest(struct request *r) {
     return answer_token(r, 201, &who, kit_unix_ms(&r->s->kit) / 1000);
 }
 
+/* Only for tokens made here for players: what the operator minted for servers and admins ends when
+   it says. The moment of signing in is handed on, so that a chain of refreshes has an end. */
 static mps_error handle_refresh(struct request *r) {
     i64 now_s = kit_unix_ms(&r->s->kit) / 1000;
     if (r->claims.who.role != MPS_ROLE_PLAYER || !r->claims.ours) {
         return MPS_E_NOT_REFRESHABLE;
     }
+    /* Counted from the sign-in and not from the last refresh. */
     if (now_s - r->claims.auth_time > r->s->config.refresh_ttl_s) {
         return MPS_E_REFRESH_EXPIRED;
     }
@@ -7610,19 +7709,23 @@ static mps_error handle_refresh(struct request *r) {
 
 /* -- handlers: lobbies -- */
 
+/* The address the caller reached tells others on its network where to connect. */
 static mps_error answer_lobby(struct request *r, u64 handle) {
     struct text t = answer_text(r);
     lobby_put(&t, r->s, lobby_get(&r->s->lobbies, handle), &r->conn->local);
     return answer_json(r, 200, &t);
 }
 
-/* The lobby of the path. */
+/* The lobby of the path. 0: there is none, or it is closing. */
 static u64 request_lobby(const struct request *r) {
     return lobby_find(&r->s->lobbies, r->param);
 }
 
+/* When the wish says nothing; less where lobby_players is smaller. */
 #define LOBBY_PLAYERS_DEFAULT 4
 
+/* Range and form only; whether there is room is asked afterwards. `error_limit` is set for the one
+   fault that it explains. */
 static mps_error lobby_read_wish(struct request *r, struct lobby_wish *wish) {
     static const char *const keys[] = {"code", "scene", "max_players", "is_public"};
     struct json_value v[4];
@@ -7651,7 +7754,8 @@ static mps_error lobby_read_wish(struct request *r, struct lobby_wish *wish) {
     return error;
 }
 
-/* Asks the game; a hook that is not there agrees. */
+/* Asks the game; a hook that is not there agrees. The hook wants text that ends in a zero, so it
+   gets copies. */
 static bool game_lobby_check(struct mps_server *s, const struct lobby_wish *wish) {
     char code[LOBBY_CODE_MAX + 1], scene[LOBBY_SCENE_MAX + 1];
     if (!s->config.hooks.lobby_check) {
@@ -7662,6 +7766,8 @@ static bool game_lobby_check(struct mps_server *s, const struct lobby_wish *wish
     return s->config.hooks.lobby_check(s->config.hooks.user, code, scene, wish->max_players);
 }
 
+/* The game is asked last, when nothing else can fail any more: after its yes the lobby is opened,
+   and it hears of no lobby that then is not. */
 static mps_error handle_lobby_create(struct request *r) {
     struct mps_server *s = r->s;
     struct lobby_wish wish;
@@ -7673,6 +7779,7 @@ static mps_error handle_lobby_create(struct request *r) {
     if (error) {
         return error;
     }
+    /* Made after the check, so that a full table does not cost random numbers. */
     if (!wish.code.bytes) {
         if (!lobby_make_code(&s->kit, &s->lobbies, made)) {
             return MPS_E_LOBBIES_FULL;
@@ -7685,12 +7792,14 @@ static mps_error handle_lobby_create(struct request *r) {
     return answer_lobby(r, lobby_open(&s->kit, &s->lobbies, &wish, &r->client));
 }
 
-/* What a listing asks for; a scene is compared by its hash. */
+/* What a listing asks for; a scene is compared by its hash. `scene` 0 takes every scene: no scene
+   has that hash. */
 struct lobby_filter {
     u64 scene;
     bool open;
 };
 
+/* A lobby that is not public can be had by its code alone and is in no list. */
 static bool lobby_listed(const struct lobbies *l, u32 index, const struct lobby_filter *f) {
     const struct lobby *lobby = pool_at(&l->pool, index);
     return pool_alive(&l->pool, index) && !lobby->closing && lobby->is_public &&
@@ -7698,11 +7807,14 @@ static bool lobby_listed(const struct lobbies *l, u32 index, const struct lobby_
            (!f->open || lobby->players.count < lobby->max_players);
 }
 
+/* Lobbies of a page, and the most that may be asked for. */
 #define LIST_LIMIT_DEFAULT 50
 #define LIST_LIMIT_MAX 200
 
 /* Pages go by table slot: a lobby that is there all the while is listed exactly once, whatever
-   comes and goes. The cursor is the slot to go on from. */
+   comes and goes. The cursor is the slot to go on from. The end is found before the first lobby is
+   written, because X-Next-Cursor stands in the head. What opens or closes while the page is written
+   makes it longer or shorter than `limit`, and no other page. */
 static mps_error handle_lobby_list(struct request *r) {
     const struct lobbies *l = &r->s->lobbies;
     char scene[LOBBY_SCENE_MAX];
@@ -7718,9 +7830,11 @@ static mps_error handle_lobby_list(struct request *r) {
     if (error) {
         return error;
     }
+    /* More than the most is no error: a client that wants all gets what there is, page by page. */
     limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
     filter.scene = found ? lobby_scene_hash(l, wanted) : 0;
     for (end = cursor; end < l->pool.capacity; end++) {
+        /* The first one past the page is where the next page begins. */
         if (lobby_listed(l, (u32)end, &filter) && !limit--) {
             struct text t = text_on(r->extra, sizeof r->extra - 1);
             TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
@@ -7738,11 +7852,13 @@ static mps_error handle_lobby_list(struct request *r) {
     return MPS_OK;
 }
 
+/* By its code anyone may look at a lobby, also at one that is not public. */
 static mps_error handle_lobby_get(struct request *r) {
     u64 handle = request_lobby(r);
     return handle ? answer_lobby(r, handle) : MPS_E_LOBBY_NOT_FOUND;
 }
 
+/* The one answer that shows a player's token: it is proof of who joined from then on. */
 static mps_error answer_joined(struct request *r, u64 handle, const struct player *player) {
     struct text t = answer_text(r);
     char token[UDP_TOKEN_TEXT];
@@ -7759,6 +7875,7 @@ static mps_error answer_joined(struct request *r, u64 handle, const struct playe
     return answer_json(r, 200, &t);
 }
 
+/* As with a new lobby, the game has the last word and what it allows is done. */
 static mps_error handle_lobby_join(struct request *r) {
     static const char *const keys[] = {"player_name"};
     struct mps_server *s = r->s;
@@ -7777,6 +7894,7 @@ static mps_error handle_lobby_join(struct request *r) {
     if (error) {
         return error;
     }
+    /* The hook wants a zero behind the name; in the body there is none. */
     copy_z(name_text, sizeof name_text, name);
     if (s->config.hooks.join_check &&
         !s->config.hooks.join_check(s->config.hooks.user, (mps_lobby){handle}, name_text)) {
@@ -7785,6 +7903,8 @@ static mps_error handle_lobby_join(struct request *r) {
     return answer_joined(r, handle, lobby_join(&s->kit, &s->lobbies, handle, name, &r->client));
 }
 
+/* Ids are public, so the token must be the player's own; it is compared in constant time, or its
+   bytes could be guessed one after the other. */
 static mps_error handle_lobby_leave(struct request *r) {
     static const char *const keys[] = {"player_id", "udp_token"};
     struct lobbies *l = &r->s->lobbies;
@@ -7815,7 +7935,9 @@ static mps_error handle_lobby_leave(struct request *r) {
     return answer_ok(r, 200);
 }
 
-/* The token of a member, from the body or from the query; none is no error. */
+/* The token of a member, from the body or from the query; none is no error. Both, because the body
+   of a DELETE has no defined meaning and some clients and proxies do not pass it on (RFC 9110,
+   9.3.5). */
 static mps_error lobby_read_member(struct request *r, char *hex, size_t capacity,
                                    struct span *token) {
     static const char *const keys[] = {"udp_token"};
@@ -7831,7 +7953,9 @@ static mps_error lobby_read_member(struct request *r, char *hex, size_t capacity
     return error;
 }
 
-/* Its creator (by address), a member (by udp_token) or an admin. */
+/* Its creator (by address), a member (by udp_token) or an admin. The creator's address is that
+   behind trusted proxies: without them all who come through one proxy would pass for the
+   creator. */
 static bool lobby_may_delete(const struct request *r, const struct lobby *lobby, bool admin,
                              struct span token_hex) {
     u8 token[UDP_TOKEN_BYTES];
@@ -7839,6 +7963,8 @@ static bool lobby_may_delete(const struct request *r, const struct lobby *lobby,
            (udp_token_read(token_hex, token) && lobby_has_token(&r->s->lobbies, lobby, token));
 }
 
+/* A lobby with people in it goes only when an admin insists: neither its creator nor a member may
+   take it from under the others. */
 static mps_error handle_lobby_delete(struct request *r) {
     struct lobbies *l = &r->s->lobbies;
     u64 handle = request_lobby(r);
@@ -7853,6 +7979,8 @@ static mps_error handle_lobby_delete(struct request *r) {
     if (!handle) {
         return MPS_E_LOBBY_NOT_FOUND;
     }
+    /* From here on the order says what a caller learns: TEST stays, then whose it is, then who is
+       in it. */
     const struct lobby *lobby = lobby_get(l, handle);
     if (lobby->permanent) {
         return MPS_E_LOBBY_PERMANENT;
@@ -7869,6 +7997,8 @@ static mps_error handle_lobby_delete(struct request *r) {
 
 /* -- routes -- */
 
+/* Each fills three members of a row: the path as documented, and what stands before and after the
+   code. `after.at` NULL tells that there is none; PATH_CODE gives "" at least. */
 #define PATH(before)                        \
     before, {before, sizeof(before) - 1}, { \
         NULL, 0                             \
@@ -7878,6 +8008,8 @@ static mps_error handle_lobby_delete(struct request *r) {
         after, sizeof(after) - 1                           \
     }
 
+/* The row of a path and method is unique, so their order decides nothing. Leaving and closing are
+   not new work: they are what lets a drain come to its end. */
 static const struct route routes[] = {
     {HTTP_GET, PATH("/healthz"), ROUTE_OPEN, BODY_IGNORED, false, handle_health,
      "alive: status, version, uptime_ms"},
@@ -7922,6 +8054,8 @@ _Static_assert(COUNT_OF(routes) < METRIC_ROUTES_MAX, "raise METRIC_ROUTES_MAX");
 /* -- producers: long answers, one unit at a time, whole or not at all, as far as scratch and output
    have room. They keep a cursor and no pointer: what they list may change meanwhile. -- */
 
+/* Once for each metric and before its lines, as text format 0.0.4 has it. Help texts come from the
+   tables above and hold no backslash or line end, which would need escaping. */
 static void metrics_put_head(struct text *t, const char *metric, const char *type,
                              const char *help) {
     TEXT_LITERAL(t, "# HELP mpserver_");
@@ -7935,6 +8069,7 @@ static void metrics_put_head(struct text *t, const char *metric, const char *typ
     text_char(t, '\n');
 }
 
+/* A sample without a time: it is of now. */
 static void metrics_put_line(struct text *t, const char *metric, const char *labels, u64 value) {
     TEXT_LITERAL(t, "mpserver_");
     text_z(t, metric);
@@ -7948,6 +8083,7 @@ static void metrics_put_line(struct text *t, const char *metric, const char *lab
     text_char(t, '\n');
 }
 
+/* Rows without help continue the metric above them. */
 static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) {
     if (counters[i].help[0]) {
         metrics_put_head(t, counters[i].metric, "counter", counters[i].help);
@@ -7955,10 +8091,12 @@ static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) 
     metrics_put_line(t, counters[i].metric, counters[i].labels, m->counters[i]);
 }
 
+/* The columns of a table_row, one metric each. */
 static const char *const table_metrics[] = {"table_used", "table_high", "table_limit"};
 static const char *const table_helps[] = {"Records in use.", "The most records ever in use.",
                                           "Records there are."};
 
+/* Column by column, because all lines of a metric must stand together. */
 static void metrics_put_table(struct text *t, const struct mps_server *s, u32 column, u32 i) {
     struct table_row row = table_row(s, i);
     char labels[64];
@@ -7983,6 +8121,7 @@ static void metrics_put_seconds(struct text *t, u64 ns) {
     text_padded(t, (u32)(ns % 1000000000), 9);
 }
 
+/* Buckets are summed up on the way, and +Inf equals the count, as the format wants. */
 static void metrics_put_histogram(struct text *t, const char *metric, const char *help,
                                   const struct histogram *h) {
     u64 sum = 0;
@@ -8008,6 +8147,8 @@ static void metrics_put_histogram(struct text *t, const char *metric, const char
     text_char(t, '\n');
 }
 
+/* Left out while it is 0: most routes never give most statuses. What matched no route has one label
+   for all: a path chosen by a stranger must not become a series. */
 static void metrics_put_requests(struct text *t, const struct metrics *m, u32 route, u32 status) {
     if (!m->requests[route][status]) {
         return;
@@ -8023,7 +8164,9 @@ static void metrics_put_requests(struct text *t, const struct metrics *m, u32 ro
     text_char(t, '\n');
 }
 
-/* Row by row: counters, gauges, tables, requests, histograms. False behind the last. */
+/* Row by row: counters, gauges, tables, requests, histograms. False behind the last. `row` is the
+   producer's whole memory of where it is, so each part takes its rows off and leaves the rest to
+   the next. Rows that print nothing count too. */
 static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row) {
     const struct metrics *m = &s->kit.metrics;
     u32 i = (u32)row;
@@ -8044,6 +8187,7 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     }
     i -= 3 * TABLE_ROWS;
     if (i < (ROUTE_NONE + 1) * METRIC_STATUSES) {
+        /* Here and not at the first line: which line that is depends on what was asked. */
         if (i == 0) {
             metrics_put_head(t, "requests_total", "counter", "Requests answered.");
         }
@@ -8062,7 +8206,9 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     return i < 2;
 }
 
-/* A unit adds to the text and moves the producer on; false when nothing is left to add. */
+/* A unit adds to the text and moves the producer on; false when nothing is left to add. The filter
+   is asked again here: the lobby that was counted may be gone, or another have its slot. `begun`
+   tells whether a comma is due. */
 static bool produce_lobby(struct mps_server *s, const struct conn *conn, struct producer *p,
                           struct text *t) {
     const struct lobbies *l = &s->lobbies;
@@ -8070,6 +8216,7 @@ static bool produce_lobby(struct mps_server *s, const struct conn *conn, struct 
     if (!p->begun) {
         text_char(t, '[');
     }
+    /* At most the table's size of steps, and only those up to the next lobby that is wanted. */
     while (p->cursor < p->end && !lobby_listed(l, (u32)p->cursor, &filter)) {
         p->cursor++;
     }
@@ -8085,6 +8232,7 @@ static bool produce_lobby(struct mps_server *s, const struct conn *conn, struct 
     return true;
 }
 
+/* `next` is the end that was fixed at the start, also when lines in between were lost. */
 static bool produce_log(const struct log *log, struct producer *p, struct text *t) {
     if (!p->begun) {
         TEXT_LITERAL(t, "{\"entries\":[");
@@ -8103,11 +8251,13 @@ static bool produce_log(const struct log *log, struct producer *p, struct text *
         text_char(t, ',');
     }
     p->begun = true;
+    /* Lines are kept as JSON and go out as they are. */
     const struct log_entry *entry = log_entry(log, ++p->cursor);
     text_add(t, span_of(entry->line, entry->bytes));
     return true;
 }
 
+/* A unit is what must not be cut: a lobby, a group of lines of a metric, a line of the log. */
 static bool produce_unit(struct mps_server *s, const struct conn *conn, struct producer *p,
                          struct text *t) {
     switch ((enum producer_kind)p->kind) {
@@ -8124,10 +8274,13 @@ static bool produce_unit(struct mps_server *s, const struct conn *conn, struct p
 }
 
 /* Adds whole units while they fit; true when that was the last. A first unit always fits: the
-   scratch was sized for the longest. */
+   scratch was sized for the longest. What was cut is taken back, cursor and text, and is made again
+   when there is more room. That there is always something to show for a call keeps an empty chunk
+   from ending the body. */
 static bool produce(struct mps_server *s, const struct conn *conn, struct producer *p,
                     struct text *t) {
     for (;;) {
+        /* A copy suffices to go back, since a producer holds numbers only. */
         struct producer before = *p;
         size_t mark = t->bytes;
         bool more = produce_unit(s, conn, p, t);
@@ -8146,8 +8299,9 @@ static bool produce(struct mps_server *s, const struct conn *conn, struct produc
 
 #define CHUNK_FRAME_BYTES 24 /* size line, its end, the chunk's end and the last chunk */
 
-/* Sends what was produced as one HTTP chunk, or bare to an HTTP/1.0 client; `last` ends the
-   body. */
+/* Sends what was produced as one HTTP chunk, or bare to an HTTP/1.0 client; `last` ends the body.
+   RFC 9112, 7.1; eight digits of size whatever the length, zeros in front are allowed. What is not
+   the last is never empty: a chunk of no bytes would end the body. */
 static bool produce_send(struct mps_server *s, struct conn *conn, struct span body, bool chunked,
                          bool last) {
     char size[12];
@@ -8179,7 +8333,9 @@ static bool produce_send(struct mps_server *s, struct conn *conn, struct span bo
    route, asks the rate limits, the drain and the token, runs the handler, and goes on with the next
    request or closes in peace. The result does not depend on how the input is cut. */
 
-/* The request is answered: on to the next, or close in peace. */
+/* The request is answered: on to the next, or close in peace. The marks and the producer belong to
+   one request and go with it. Out of memory may have dropped the connection while it was answered;
+   then there is no next. */
 static void request_end(struct mps_server *s, struct conn *conn) {
     if (conn->state == CONN_ABORT) {
         return;
@@ -8195,7 +8351,9 @@ static void request_end(struct mps_server *s, struct conn *conn) {
 }
 
 /* The handler left its answer to a producer. What fits the scratch goes out with its length, the
-   rest is written as the peer reads. */
+   rest is written as the peer reads. An answer that turns out to fit has a length and no chunks:
+   most do. HTTP/1.0 knows no chunks, so there the end of the connection ends the body (RFC 9112,
+   6.3), and a HEAD is over after its head. */
 static void answer_produce(struct request *r) {
     struct conn *conn = r->conn;
     struct text t = answer_text(r);
@@ -8216,7 +8374,7 @@ static void answer_produce(struct request *r) {
     }
 }
 
-/* Goes on with a long answer. */
+/* Goes on with a long answer. Called when the output is low, so a first unit always has room. */
 static void answer_continue(struct mps_server *s, struct conn *conn) {
     struct text t =
         text_on(server_answer(s), size_min(s->answer_bytes, conn_output_free(&s->conns, conn)));
@@ -8239,11 +8397,14 @@ static void request_make(struct request *r, struct mps_server *s, struct conn *c
     r->route_index = ROUTE_NONE;
     r->client = conn->peer;
     r->extra[0] = 0;
+    /* The field's lines are walked from the last to the first, as proxies append. */
     if (head && client_walk(&s->trusted_proxies, &r->client, head->fields[HTTP_X_FORWARDED_FOR]) &&
         client_walk(&s->trusted_proxies, &r->client, head->forwarded_rest) &&
         head->forwarded_more) {
         r->client = (mps_address){{0}, 0, 0}; /* hidden behind more fields than are looked at */
     }
+    /* An id from outside is echoed in a head and in the log: letters that mean nothing in either,
+       and a bounded number of them; anything else is replaced. */
     struct span id = head ? head->fields[HTTP_X_REQUEST_ID] : SPAN("");
     bool good = id.bytes >= 1 && id.bytes <= 64;
     for (size_t i = 0; good && i < id.bytes; i++) {
@@ -8263,14 +8424,16 @@ static void request_make(struct request *r, struct mps_server *s, struct conn *c
     r->id[t.bytes] = 0;
 }
 
-/* Answers what cannot be taken further; the rest of its connection's input is discarded. */
+/* Answers what cannot be taken further; the rest of its connection's input is discarded. Where the
+   next request would begin is not known after this, so none is looked for. */
 static void request_refuse(struct request *r, mps_error error) {
     r->conn->keep_alive = false;
     answer_error(r, error);
     request_end(r->s, r->conn);
 }
 
-/* Does the path match? {code} takes one segment; one that no code can be is kept empty. */
+/* Does the path match? {code} takes one segment; one that no code can be is kept empty. An empty
+   code finds no lobby, like one that nobody has. */
 static bool route_match(const struct route *route, struct span path, struct request *r) {
     size_t fixed = route->before.bytes + route->after.bytes;
     if (path.bytes < fixed || memcmp(path.at, route->before.at, route->before.bytes) != 0) {
@@ -8290,11 +8453,14 @@ static bool route_match(const struct route *route, struct span path, struct requ
     return true;
 }
 
+/* HEAD is GET without the body (RFC 9110, 9.3.2). */
 static bool route_serves(const struct route *route, enum http_method method) {
     return route->method == method || (method == HTTP_HEAD && route->method == HTTP_GET);
 }
 
-/* The methods that a path takes, for Allow; false when there is nothing at it. */
+/* The methods that a path takes, for Allow; false when there is nothing at it. "*" asks about the
+   server as a whole (RFC 9110, 9.3.7). The list fits whatever path it is for: none has more than a
+   few methods. */
 static bool route_allow(struct request *r, struct span path) {
     struct text t = text_on(r->allow, sizeof r->allow - 1);
     bool everything = span_equal(path, SPAN("*")), found = everything;
@@ -8313,7 +8479,8 @@ static bool route_allow(struct request *r, struct span path) {
 }
 
 /* Finds the row; else 404, 405 with what the path takes, or 501. OPTIONS finds no row and is
-   answered by its Allow list. */
+   answered by its Allow list. Decoded into scratch and not in place, because the head is parsed
+   again when the body is complete. The first letter decides most rows without a comparison. */
 static mps_error route_find(struct request *r) {
     struct span path = r->head->path;
     if (span_has(path, '%')) {
@@ -8341,7 +8508,9 @@ static mps_error route_find(struct request *r) {
     return r->head->method == HTTP_OPTIONS ? MPS_OK : MPS_E_METHOD_NOT_ALLOWED;
 }
 
-/* CORS preflight, and OPTIONS in general. */
+/* CORS preflight, and OPTIONS in general. What scripts of other origins may send, for a day:
+   otherwise browsers would ask before every request. No token is wanted here, since browsers send
+   none along. */
 static void answer_options(struct request *r) {
     char extra[320];
     struct text e = text_on(extra, sizeof extra);
@@ -8355,7 +8524,10 @@ static void answer_options(struct request *r) {
     answer_send(r, &a, SPAN(""));
 }
 
-/* The token of the request. Sets `waits` when the game answers later. */
+/* The token of the request. Sets `waits` when the game answers later. A token that the server's own
+   key signed is judged here alone; any other is the game's matter, when it has the hook. The ticket
+   is serial << 32 | index + 1, so that a late answer does not meet another request of the same
+   connection. */
 static mps_error request_authenticate(struct request *r) {
     struct mps_server *s = r->s;
     struct span field = r->head->fields[HTTP_AUTHORIZATION];
@@ -8393,7 +8565,8 @@ static mps_error request_authenticate(struct request *r) {
     return MPS_E_TOKEN_INVALID;
 }
 
-/* What the row of the route asks of the caller. */
+/* What the row of the route asks of the caller. A METRICS route says 403 also to a valid token that
+   is not an admin's: it is the address that was wrong, too. */
 static mps_error request_authorize(struct request *r) {
     bool offered = r->head->fields[HTTP_AUTHORIZATION].at != NULL;
     enum route_auth auth = r->route->auth;
@@ -8416,7 +8589,8 @@ static mps_error request_authorize(struct request *r) {
                                                 : MPS_E_FORBIDDEN;
 }
 
-/* Loopback is free of limits with dev. */
+/* Loopback is free of limits with dev. Rounded up: who comes back after Retry-After must find a
+   token in the bucket. */
 static mps_error request_limit(struct request *r) {
     if (r->s->config.dev && address_is_loopback(&r->client)) {
         return MPS_OK;
@@ -8430,8 +8604,11 @@ static mps_error request_limit(struct request *r) {
     return MPS_E_RATE_LIMITED;
 }
 
-/* A complete request: checks what its row says, then lets the handler work. False when the game
-   has to be waited for. */
+/* A complete request: checks what its row says, then lets the handler work. False when the game has
+   to be waited for. The limit is spent for every complete request, also for one that finds no
+   route, or guessing paths would be free. The drain is asked before the token, so that the game is
+   not asked for nothing. Called again with `resumed` when the game has spoken; then `waits` stays
+   false. */
 static bool request_dispatch(struct request *r) {
     mps_error error = route_find(r);
     bool preflight = !error && !r->route;
@@ -8472,7 +8649,10 @@ enum step {
     STEP_STOP  /* nothing further is read from this connection now */
 };
 
-/* The head is complete: what can be judged now is, so that no body is read in vain. */
+/* The head is complete: what can be judged now is, so that no body is read in vain. Only the cheap
+   and certain: the limit is spent and the token read when the body is there. 100 Continue goes out
+   when nothing stands against it (RFC 9110, 10.1.1); without room for it the client sends on anyway
+   after a while. */
 static mps_error request_admit(struct request *r) {
     const struct http_head *head = r->head;
     struct request_marks *marks = &r->conn->request;
@@ -8495,7 +8675,9 @@ static mps_error request_admit(struct request *r) {
     return MPS_OK;
 }
 
-/* Reads on in a head; > 0 when it is complete, 0 for more, < 0 when it was refused. */
+/* Reads on in a head; > 0 when it is complete, 0 for more, < 0 when it was refused. `started` and
+   `since` are set with the first byte and not moved by later ones: a head that trickles in has no
+   more time than another. */
 static i64 request_head(struct mps_server *s, struct conn *conn, const char *at, size_t bytes,
                         struct http_head *head) {
     struct request r;
@@ -8504,7 +8686,8 @@ static i64 request_head(struct mps_server *s, struct conn *conn, const char *at,
         conn->request.started = s->kit.now;
         conn->since = s->kit.now;
     }
-    /* No method begins like this: TLS or other noise, no need to wait for a line of it. */
+    /* No method begins like this: TLS or other noise, no need to wait for a line of it. A CR is
+       none: one empty line may stand before a request (RFC 9112, 2.2). */
     bool noise = at[0] != '\r' && http_class_run(at, at + 1, HTTP_TOKEN) == at;
     i64 head_bytes = noise ? MPS_E_BAD_REQUEST
                            : http_head_parse(at, bytes, &conn->request.scanned, &limits, head);
@@ -8530,7 +8713,8 @@ static i64 request_head(struct mps_server *s, struct conn *conn, const char *at,
 }
 
 /* Reads on in a body: > 0 when it is complete (1), 0 for more, < 0 when it was refused. Decoded
-   chunks close up: what is kept is never more than head and body and a line in the making. */
+   chunks close up: what is kept is never more than head and body and a line in the making. `*bytes`
+   shrinks by what closing up saves. */
 static int request_body(struct mps_server *s, struct conn *conn, const struct http_head *head,
                         char *at, size_t *bytes) {
     struct request r;
@@ -8557,7 +8741,10 @@ static int request_body(struct mps_server *s, struct conn *conn, const struct ht
     return state;
 }
 
-/* One request from `at`. `bytes` may shrink: decoding a chunked body closes the gaps. */
+/* One request from `at`. `bytes` may shrink: decoding a chunked body closes the gaps. A head that
+   is complete but was kept is parsed again rather than stored: it gives the same result, and a
+   connection needs no room for it. `granted` is the game's answer to a request that waited, else
+   NULL; `used` counts with STEP_DONE only. */
 static enum step request_step(struct mps_server *s, struct conn *conn, char *at, size_t *bytes,
                               size_t *used, const mps_identity *granted) {
     struct http_head head;
@@ -8604,11 +8791,16 @@ static bool server_outcomes_room(const struct mps_server *s) {
     return outcomes_room(&s->kit.outcomes, s->lobbies.players_max + CONN_EVICTIONS_MAX + 4);
 }
 
+/* Output above high water stops input, so that a peer which does not read cannot make the server
+   keep more and more answers. Outcomes count as well: they are told only when the call ends. */
 static bool requests_may_go_on(const struct mps_server *s, const struct conn *conn) {
     return conn->out_bytes <= s->conns.output_high && server_outcomes_room(s);
 }
 
-/* Answers the requests in `view`, at most requests_per_call, and keeps the rest. */
+/* Answers the requests in `view`, at most requests_per_call, and keeps the rest. `granted` is for
+   the first request in `view`. A verdict of the game is carried out whatever the output: it comes
+   only once. `ready` says that whole requests may be among the rest, and then nobody reads on
+   before they are answered. */
 static void requests_run(struct mps_server *s, struct conn *conn, struct input_view view,
                          const mps_identity *granted) {
     size_t at = 0, used;
@@ -8643,7 +8835,8 @@ static void requests_run(struct mps_server *s, struct conn *conn, struct input_v
     }
 }
 
-/* Work that waited for output to drain, or for its turn. */
+/* Work that waited for output to drain, or for its turn. `conn` was taken out of the queue; what is
+   still not done puts it back in. */
 static void conn_work(struct mps_server *s, struct conn *conn) {
     struct input_view view;
     if (conn->state == CONN_ANSWER) {
@@ -8658,6 +8851,7 @@ static void conn_work(struct mps_server *s, struct conn *conn) {
     conn_mark(&s->conns, conn); /* room may have come back */
 }
 
+/* `bytes` are the port's and may be changed; what is unfinished is copied before the return. */
 static void conn_input(struct mps_server *s, struct conn *conn, char *bytes, size_t count) {
     struct input_view view;
     s->kit.metrics.counters[COUNTER_BYTES_IN] += count;
@@ -8672,7 +8866,8 @@ static void conn_input(struct mps_server *s, struct conn *conn, char *bytes, siz
     requests_run(s, conn, view, NULL);
 }
 
-/* The peer has said all: answer what is complete, then close. */
+/* The peer has said all: answer what is complete, then close. Half of a request will never be whole
+   and is not answered. */
 static void conn_eof(struct mps_server *s, struct conn *conn) {
     conn->ended = true;
     switch ((enum conn_state)conn->state) {
@@ -8682,6 +8877,7 @@ static void conn_eof(struct mps_server *s, struct conn *conn) {
             conn_finish(&s->kit, &s->conns, conn);
         }
         break;
+    /* All is sent and the peer has nothing to add: no need to wait on. */
     case CONN_LINGER:
         conn_abort(&s->kit, &s->conns, conn);
         break;
@@ -8690,7 +8886,9 @@ static void conn_eof(struct mps_server *s, struct conn *conn) {
     }
 }
 
-/* Patience is at its end; what is said depends on what was waited for. */
+/* Patience is at its end; what is said depends on what was waited for. Silence between requests is
+   no fault and is closed without a word; a peer that does not read could not be told. Only who is
+   in the middle of a request is: 408, or 503 when the memory or the game was at fault. */
 static void conn_timed_out(struct mps_server *s, struct conn *conn) {
     struct request r;
     struct kit *k = &s->kit;
@@ -8720,7 +8918,8 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
                                                   : MPS_E_REQUEST_TIMEOUT);
 }
 
-/* Tells a connection that it cannot be served, and the operator that this happens. */
+/* Tells a connection that it cannot be served, and the operator that this happens. It holds one of
+   the places for refusals until its socket is gone. */
 static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error, u64 wait_us) {
     char peer[ADDRESS_TEXT_MAX];
     struct text t = text_on(peer, sizeof peer);
@@ -8740,7 +8939,9 @@ static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error
     request_refuse(&r, error);
 }
 
-/* A new connection: served, told that it cannot be, or 0. */
+/* A new connection: served, told that it cannot be, or 0. The rate is spent also when the table is
+   full: who hammers at the door pays for it. With 0 the port closes the socket, and nothing is kept
+   of it. */
 static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_address *local) {
     struct kit *k = &s->kit;
     struct conns *c = &s->conns;
@@ -8773,6 +8974,8 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     return handle;
 }
 
+/* The port says this last, after which the handle is stale. Aborting first gives back chunks and
+   buffers and takes the connection out of every queue but the one of the port. */
 static void conn_close(struct mps_server *s, struct conn *conn) {
     u64 handle = pool_handle(&s->conns.pool, conn_index(&s->conns, conn));
     if (conn->state != CONN_ABORT) {
@@ -8788,9 +8991,12 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
    only here and in the handlers above; what they do may add outcomes, which are settled too, at
    most settle_max in one call. Records kept for the telling are given back here. */
 
+/* The record is there for sure: a closed lobby's is given back here and nowhere else. Hooks get its
+   text, so that happens after them. */
 static void settle_lobby(struct mps_server *s, const struct outcome *o) {
     const mps_hooks *hooks = &s->config.hooks;
     const struct lobby *lobby = pool_get(&s->lobbies.pool, o->subject);
+    /* Opened and closed share their telling; only the closed one gives its record back. */
     bool opened = o->kind == OUTCOME_LOBBY_OPENED;
     mps_log_record record;
     MPS_ASSERT(lobby);
@@ -8807,17 +9013,21 @@ static void settle_lobby(struct mps_server *s, const struct outcome *o) {
     } else if (!opened && hooks->lobby_closed) {
         hooks->lobby_closed(hooks->user, (mps_lobby){o->subject}, lobby->code);
     }
+    /* Only now may the slot be used again; the handle is stale from here on. */
     if (!opened) {
         pool_give(&s->lobbies.pool, o->subject);
     }
 }
 
+/* A player who left keeps the record, and its lobby too: closing adds the lobby's own outcome
+   behind those of its players, and they are told in order. */
 static void settle_player(struct mps_server *s, const struct outcome *o) {
     const mps_hooks *hooks = &s->config.hooks;
     const struct player *player = player_get(&s->lobbies, o->subject);
     bool joined = o->kind == OUTCOME_PLAYER_JOINED;
     mps_log_record record;
     MPS_ASSERT(player);
+    /* pool_get and not lobby_get: the lobby may be closing. */
     const struct lobby *lobby = pool_get(&s->lobbies.pool, player->lobby);
     MPS_ASSERT(lobby);
     if (server_log_begin(s, joined ? LOG_ITEM_PLAYER_JOINED : LOG_ITEM_PLAYER_LEFT, &record)) {
@@ -8839,6 +9049,7 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
     }
 }
 
+/* The socket may be closed and its slot given away by now: then there is nobody to name. */
 static void settle_slow_reader(struct mps_server *s, const struct outcome *o) {
     const struct conn *conn = pool_get(&s->conns.pool, o->subject);
     char peer[ADDRESS_TEXT_MAX];
@@ -8851,6 +9062,8 @@ static void settle_slow_reader(struct mps_server *s, const struct outcome *o) {
     }
 }
 
+/* Counted by rounds and not by what was there at first, since hooks add to it: one that does so
+   without end must not hold the server. What is left makes the deadline 0. */
 static void settle(struct mps_server *s) {
     struct outcome o;
     for (u32 i = 0; i < s->config.settle_max && outcomes_take(&s->kit.outcomes, &o); i++) {
@@ -8875,7 +9088,8 @@ static void settle(struct mps_server *s) {
 
 static void timer_conn(struct mps_server *s, u32 index) {
     struct conn *conn = conn_at(&s->conns, index);
-    /* The connection may have been put off without its timer being touched. */
+    /* The connection may have been put off without its timer being touched. Moving a timer at every
+       byte would cost more than looking again when it rings. */
     if (conn_deadline(&s->conns, conn) > s->kit.now) {
         conn_wait(&s->kit, &s->conns, conn);
     } else {
@@ -8883,14 +9097,18 @@ static void timer_conn(struct mps_server *s, u32 index) {
     }
 }
 
+/* A lobby has this timer only while nobody is in it. */
 static void timer_lobby(struct mps_server *s, u32 index) {
     lobby_close(&s->kit, &s->lobbies, pool_handle(&s->lobbies.pool, index));
 }
 
+/* Runs from the join on, player_timeout_ms. */
 static void timer_player(struct mps_server *s, u32 index) {
     player_leave(&s->kit, &s->lobbies, index, LEAVE_SILENT);
 }
 
+/* The grace period is over. The walk over the connections begins anew, since the first one spared
+   those that were busy. */
 static void timer_server(struct mps_server *s, u32 index) {
     MPS_ASSERT(index == SERVER_TIMER_DRAIN && s->drain == DRAIN_GRACE);
     s->drain = DRAIN_CLOSING;
@@ -8898,6 +9116,7 @@ static void timer_server(struct mps_server *s, u32 index) {
     s->drain_sweep = 0;
 }
 
+/* Timers are data, a kind and an index; which code a kind runs stands here alone. */
 static void (*const timers[TIMER_KINDS])(struct mps_server *s, u32 index) = {
     [TIMER_CONN] = timer_conn,
     [TIMER_LOBBY] = timer_lobby,
@@ -8905,6 +9124,8 @@ static void (*const timers[TIMER_KINDS])(struct mps_server *s, u32 index) = {
     [TIMER_SERVER] = timer_server,
 };
 
+/* Room for the outcomes is asked before a timer is taken out: one that was taken and could not be
+   carried out would be lost. */
 static void advance_timers(struct mps_server *s) {
     enum timer_kind kind;
     u32 index;
@@ -8916,6 +9137,8 @@ static void advance_timers(struct mps_server *s) {
     }
 }
 
+/* As many as waited at the start: who is put back waits for the next call, with all others before
+   it. */
 static void advance_work(struct mps_server *s) {
     u32 left = u32_min(s->conns.work.count, s->config.settle_max);
     for (; left; left--) {
@@ -8928,12 +9151,15 @@ static void advance_work(struct mps_server *s) {
     }
 }
 
+/* The walk goes by slot and continues where the last call ended. */
 static bool drain_sweeping(const struct mps_server *s) {
     return (s->drain == DRAIN_GRACE || s->drain == DRAIN_CLOSING) &&
            s->drain_sweep < s->conns.pool.capacity;
 }
 
-/* Nobody is left to wait for: no connection and, within the grace period, no lobby player. */
+/* Nobody is left to wait for: no connection and, within the grace period, no lobby player.
+   Within the grace period lobby players count although they hold no connection: their game may
+   still run. */
 static bool drain_over(const struct mps_server *s) {
     bool nobody = !s->conns.pool.used && (s->drain == DRAIN_CLOSING || !s->lobbies.players.used);
     return (s->drain == DRAIN_GRACE || s->drain == DRAIN_CLOSING) && nobody && !drain_sweeping(s);
@@ -8964,6 +9190,7 @@ static void advance_drain(struct mps_server *s) {
     }
 }
 
+/* 0 whenever something is left that needs no event to go on, or the port would sleep on it. */
 static u64 server_deadline(const struct mps_server *s) {
     bool now = s->kit.outcomes.count || s->conns.work.count || drain_sweeping(s) || drain_over(s);
     return now ? 0 : timer_next(&s->kit.timers);
@@ -8972,9 +9199,11 @@ static u64 server_deadline(const struct mps_server *s) {
 /* == 90 api ======================================================================================
    Thin wrappers: look the handle up, keep hooks from coming back in, settle before returning. */
 
-/* Begins a call that a hook must not make; false when one does. */
+/* Begins a call that a hook must not make; false when one does. Also takes over the time. A server
+   that mps_create did not finish has no magic. */
 static bool call_begin(mps_server *s, u64 now) {
     MPS_ASSERT(s && s->magic == SERVER_MAGIC);
+    /* A hook stands in the middle of a change: a second call would meet tables half done. */
     if (s->in_call) {
         return false;
     }
@@ -8983,6 +9212,8 @@ static bool call_begin(mps_server *s, u64 now) {
     return true;
 }
 
+/* Hooks run in settle, so in_call falls only after it. Memory that came free is offered to those
+   who wait for it, whatever freed it. */
 static void call_end(mps_server *s) {
     settle(s);
     conns_wake_starving(&s->conns);
@@ -8997,6 +9228,8 @@ const char *mps_error_text(mps_error error) {
     return error_row(error)->text;
 }
 
+/* Meant for a log hook: it touches nothing of the server. Without the date a line counts from the
+   start, so that lines can still be put in order. */
 size_t mps_log_text(const mps_log_record *r, char *line, size_t capacity) {
     static const char *const levels[] = {"INFO ", "DEBUG", "INFO ", "WARN ", "ERROR", "OFF  "};
     struct text t = text_on(line, capacity);
@@ -9026,6 +9259,7 @@ size_t mps_log_json(const mps_log_record *record, char *line, size_t capacity) {
     return t.bytes;
 }
 
+/* Reads into a copy: a text with a fault changes nothing. */
 mps_error mps_config_read(mps_config *config, char *json, size_t bytes, mps_fault *fault) {
     mps_fault ignored;
     fault = fault ? fault : &ignored;
@@ -9039,6 +9273,7 @@ mps_error mps_config_read(mps_config *config, char *json, size_t bytes, mps_faul
     return error;
 }
 
+/* A copy is filled with defaults and judged; `config` stays as it is. */
 mps_error mps_config_check(const mps_config *config, mps_fault *fault) {
     mps_config effective = config_effective(config);
     if (fault) {
@@ -9054,6 +9289,7 @@ size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
     struct text t = text_on(json, capacity);
     size_t bytes = 0;
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        /* Each row is made whole first, because the length is told also of what does not fit. */
         char line[CONFIG_LINE_MAX];
         struct text l = text_on(line, sizeof line);
         config_put_row(&l, &effective, &config_keys[i]);
@@ -9068,11 +9304,13 @@ size_t mps_config_print(const mps_config *config, char *json, size_t capacity) {
     return bytes + 2;
 }
 
+/* Those that are only refused count too: the port needs a socket for each. */
 uint32_t mps_connections_max(const mps_config *config) {
     mps_config effective = config_effective(config);
     return config_check(&effective, NULL) ? 0 : config_conns(&effective);
 }
 
+/* By the function that mps_create lays the block out with, so the two cannot disagree. */
 size_t mps_memory_needed(const mps_config *config) {
     struct server_layout o;
     mps_config effective = config_effective(config);
@@ -9083,6 +9321,7 @@ size_t mps_memory_needed(const mps_config *config) {
     return o.layout.bytes;
 }
 
+/* Laid out anew for every row: it is asked for once, by people, and keeps no state. */
 bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *out) {
     struct server_layout o;
     mps_config effective = config_effective(config);
@@ -9097,6 +9336,7 @@ bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *o
     return true;
 }
 
+/* Made by nobody; that it is permanent is asked before who made it, so no caller closes it. */
 static void server_open_test_lobby(mps_server *s) {
     struct lobby_wish wish = {.code = SPAN("TEST"),
                               .scene = SPAN("world"),
@@ -9107,6 +9347,9 @@ static void server_open_test_lobby(mps_server *s) {
     lobby_open(&s->kit, &s->lobbies, &wish, &nobody);
 }
 
+/* Nothing of the block is written before every argument was judged. The order counts: the generator
+   is seeded first, as keys are drawn from it; the lists are loaded while the chunks are free to be
+   scratch; strings are copied after all that read them; the magic when all of it stands. */
 mps_error mps_create(mps_server **server, const mps_config *config, void *memory, size_t bytes,
                      const uint8_t entropy[32]) {
     struct server_layout o;
@@ -9137,6 +9380,7 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     server_create_conns(s, &o, memory);
     server_create_tables(s, &o, memory);
     server_create_auth(s, &effective);
+    /* Asked of what the caller gave: the effective configuration always has an issuer. */
     s->auth.issuer_required = config->jwt_issuer != NULL;
     server_copy_strings(s);
     server_apply_live(s);
@@ -9150,7 +9394,8 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     return MPS_OK;
 }
 
-/* The server's copy of a string of its configuration. */
+/* The server's copy of a string of its configuration. The configuration's own members were emptied
+   when they were copied. */
 static const char *server_string(const mps_server *s, const struct config_row *row) {
     switch (row->at) {
     case offsetof(mps_config, name):
@@ -9167,7 +9412,8 @@ static const char *server_string(const mps_server *s, const struct config_row *r
     }
 }
 
-/* The secret itself is not kept: do both keys sign the same? */
+/* The secret itself is not kept: do both keys sign the same? Secrets are compared by what they
+   sign, of no bytes, and in constant time. */
 static bool server_secret_differs(const mps_server *s, const mps_config *wanted) {
     u8 ours[SHA256_BYTES], theirs[SHA256_BYTES];
     struct hmac256 key, kept = s->auth.key;
@@ -9175,11 +9421,13 @@ static bool server_secret_differs(const mps_server *s, const mps_config *wanted)
         return (wanted->jwt_secret != NULL) != s->has_secret;
     }
     hmac256_start(&key, wanted->jwt_secret, wanted->jwt_secret_bytes);
+    /* Finished on copies: the server's key goes on signing. */
     hmac256_finish(&key, theirs);
     hmac256_finish(&kept, ours);
     return !crypto_equal(ours, theirs, sizeof ours);
 }
 
+/* Each type is kept in another form than it was given in, hence the cases. */
 static bool server_config_differs(const mps_server *s, const mps_config *wanted,
                                   const struct config_row *row) {
     if (row->type == CONFIG_SECRET) {
@@ -9196,6 +9444,8 @@ static bool server_config_differs(const mps_server *s, const mps_config *wanted,
     return config_choice(wanted, row) != config_choice(&s->config, row);
 }
 
+/* Judged as a whole first: a reload takes over all its live keys or none. Values of strings, ranges
+   and the secret are not logged. */
 int mps_reconfigure(mps_server *s, const mps_config *config) {
     mps_config wanted = config_effective(config);
     mps_log_record record;
@@ -9208,6 +9458,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         if (!server_config_differs(s, &wanted, row)) {
             continue;
         }
+        /* What waits is not taken over, so the next reload names it again. */
         waiting += !row->live;
         if (row->live) {
             config_choose(&s->config, row, config_choice(&wanted, row));
@@ -9222,13 +9473,15 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         }
     }
     server_apply_live(s);
+    /* Follows from other keys and from there being a secret, so it is worked out anew. */
     s->guest_login = config_guest_login(&s->config, s->has_secret);
     return waiting;
 }
 
 #define CLOCK_STEP_MS 2000 /* from here on a change of the date is worth a line */
 
-/* The date becomes known, once: what was dated from 1970 until now gets its real date. */
+/* The date becomes known, once: what was dated from 1970 until now gets its real date. `shift_ms`
+   is what the date was off by until now. */
 static void clock_set(mps_server *s, i64 shift_ms) {
     mps_log_record record;
     for (u32 i = 0; i < s->lobbies.pool.capacity; i++) {
@@ -9242,6 +9495,8 @@ static void clock_set(mps_server *s, i64 shift_ms) {
     }
 }
 
+/* The core carries the date forward itself in between, so the port says it rarely. The lines of
+   answers are made anew, since the second they were made in may come again. */
 void mps_wall_clock(mps_server *s, uint64_t now, int64_t unix_ms) {
     mps_log_record record;
     kit_tick(&s->kit, now);
@@ -9260,6 +9515,7 @@ void mps_wall_clock(mps_server *s, uint64_t now, int64_t unix_ms) {
     }
 }
 
+/* What waited to be told comes first: timers and requests need the room that it takes. */
 uint64_t mps_advance(mps_server *s, uint64_t now) {
     if (!call_begin(s, now)) {
         return 0;
@@ -9276,6 +9532,7 @@ uint64_t mps_deadline(const mps_server *s) {
     return server_deadline(s);
 }
 
+/* A hook may call it: only state and timer are set, and no hook but the log's is run. */
 void mps_drain(mps_server *s, uint64_t now, uint32_t grace_ms) {
     kit_tick(&s->kit, now);
     server_drain(s, grace_ms);
@@ -9285,10 +9542,13 @@ bool mps_drained(const mps_server *s) {
     return s->drain == DRAIN_DONE;
 }
 
+/* Changes a histogram and nothing else. */
 void mps_note_call_ns(mps_server *s, uint64_t ns) {
     histogram_add(&s->kit.metrics.call, ns, 1);
 }
 
+/* `what` is borrowed until the return. The log limits how often it is said, the counter counts
+   all. */
 void mps_note_port_error(mps_server *s, const char *what, int code) {
     mps_log_record record;
     metrics_count(&s->kit.metrics, COUNTER_PORT_ERRORS);
@@ -9299,6 +9559,7 @@ void mps_note_port_error(mps_server *s, const char *what, int code) {
     }
 }
 
+/* A hook cannot open one; the port closes the socket when it gets 0. */
 mps_conn mps_tcp_open(mps_server *s, uint64_t now, const mps_address *peer,
                       const mps_address *local) {
     if (!call_begin(s, now)) {
@@ -9309,11 +9570,14 @@ mps_conn mps_tcp_open(mps_server *s, uint64_t now, const mps_address *peer,
     return conn;
 }
 
+/* A handle that is stale has no room, so a port that asks first reads nothing for it. */
 size_t mps_tcp_room(const mps_server *s, mps_conn handle) {
     const struct conn *conn = pool_get(&s->conns.pool, handle.id);
     return conn ? conn_room(&s->conns, conn) : 0;
 }
 
+/* More than mps_tcp_room said is the port's mistake, and refused whole: taking a part would leave
+   it to guess which. */
 mps_error mps_tcp_input(mps_server *s, mps_conn handle, uint64_t now, void *bytes, size_t count) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (!conn) {
@@ -9332,6 +9596,7 @@ mps_error mps_tcp_input(mps_server *s, mps_conn handle, uint64_t now, void *byte
     return MPS_OK;
 }
 
+/* A second FIN, as a port may report it, is nothing new. */
 void mps_tcp_eof(mps_server *s, mps_conn handle, uint64_t now) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && !conn->ended && call_begin(s, now)) {
@@ -9340,6 +9605,7 @@ void mps_tcp_eof(mps_server *s, mps_conn handle, uint64_t now) {
     }
 }
 
+/* A stale handle is no error: who closes twice has closed. */
 void mps_tcp_closed(mps_server *s, mps_conn handle, uint64_t now) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && call_begin(s, now)) {
@@ -9348,12 +9614,15 @@ void mps_tcp_closed(mps_server *s, mps_conn handle, uint64_t now) {
     }
 }
 
+/* First in, first out, which is what makes the port fair. Not from a hook: the port alone
+   drains. */
 bool mps_next_output(mps_server *s, mps_conn *handle) {
     u32 first = s->in_call ? 0 : queue_pop(&s->conns.dirty, &s->conns.pool);
     *handle = (mps_conn){first ? pool_handle(&s->conns.pool, first - 1) : 0};
     return first != 0;
 }
 
+/* Of a stale handle too: ABORT, so that a port that lost count closes the socket. */
 mps_fate mps_tcp_fate(const mps_server *s, mps_conn handle) {
     const struct conn *conn = pool_get(&s->conns.pool, handle.id);
     return conn ? conn_fate(conn) : MPS_FATE_ABORT;
@@ -9364,13 +9633,18 @@ size_t mps_tcp_output(const mps_server *s, mps_conn handle, mps_span *spans, siz
     return conn ? output_spans(&s->conns, conn, spans, max) : 0;
 }
 
+/* Taken and sent are two steps, so that a port may hand memory to the kernel and free it when that
+   is done: until then nothing moves these bytes. */
 void mps_tcp_taken(mps_server *s, mps_conn handle, size_t count) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && !s->in_call) {
+        /* No more than there is: a port that counts wrongly must not lead past the end. */
         conn->out_taken += (u32)size_min(count, conn->out_bytes - conn->out_taken);
     }
 }
 
+/* No hook is run here, so the call may be made for each write. The request histogram counts an
+   answer when the last byte of all is sent; they share the time of the oldest. */
 void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (!conn || !count || s->in_call) {
@@ -9383,6 +9657,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     output_sent(&s->conns, conn, (u32)count);
     conn->progress_at = s->kit.now;
     conn_want_work(&s->conns, conn);
+    /* A long answer in the making is not sent when the output runs dry for a moment. */
     if (!conn->out_bytes && conn->answers && conn->state != CONN_ANSWER) {
         histogram_add(&s->kit.metrics.request, (s->kit.now - conn->asked_at) * 1000, conn->answers);
         conn->answers = 0;
@@ -9396,12 +9671,14 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     if (conn->state != CONN_ABORT) {
         conn_wait(&s->kit, &s->conns, conn);
     }
+    /* Input was held back for this output; the port must be told that there is room again. */
     if (was_full && conn->out_bytes <= s->conns.output_high) {
         conn_mark(&s->conns, conn);
     }
     conns_wake_starving(&s->conns);
 }
 
+/* Each datagram is counted, and each as one of two kinds of drop. */
 void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
                    const void *bytes, size_t count) {
     (void)from, (void)to, (void)bytes;
@@ -9411,6 +9688,9 @@ void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const m
                   count > DATAGRAM_BYTES_MAX ? COUNTER_DROPS_OVERSIZE : COUNTER_DROPS_STRANGER);
 }
 
+/* The ticket must be the one that the connection waits for: after a time-out or a close it is not,
+   and the answer is too late. `who` is copied, because one that is not complete counts as refused
+   and its id is emptied. */
 mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mps_identity *who) {
     struct input_view view;
     mps_identity copy;
@@ -9432,6 +9712,7 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
         copy = *who;
         copy.id[0] = identity_complete(&copy) ? copy.id[0] : 0; /* an empty id: refused */
     }
+    /* The request itself: it was kept whole while the game thought. */
     conn_input_begin(&s->conns, conn, NULL, 0, &view);
     requests_run(s, conn, view, &copy);
     conn_mark(&s->conns, conn);
@@ -9439,6 +9720,7 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
     return MPS_OK;
 }
 
+/* Needs no server: tools mint with the secret alone. Room for the zero is kept back. */
 size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t secret_bytes,
                       char *token, size_t capacity) {
     struct hmac256 key;
@@ -9458,6 +9740,8 @@ size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t
     return t.bytes;
 }
 
+/* The low half of a handle is index + 1, which is where the search goes on, even when that lobby
+   was closed meanwhile. */
 mps_lobby mps_lobby_next(const mps_server *s, mps_lobby after) {
     for (u32 i = (u32)after.id; i < s->lobbies.pool.capacity; i++) {
         u64 handle = pool_handle(&s->lobbies.pool, i);
@@ -9468,10 +9752,12 @@ mps_lobby mps_lobby_next(const mps_server *s, mps_lobby after) {
     return (mps_lobby){0};
 }
 
+/* Without regard to case, as over HTTP. */
 mps_lobby mps_lobby_find(const mps_server *s, const char *code) {
     return (mps_lobby){lobby_find(&s->lobbies, span_z(code))};
 }
 
+/* The strings are the record's own: borrowed, not copied. */
 mps_error mps_lobby_get(const mps_server *s, mps_lobby handle, mps_lobby_info *info) {
     const struct lobby *lobby = lobby_get(&s->lobbies, handle.id);
     if (!lobby) {
@@ -9482,6 +9768,8 @@ mps_error mps_lobby_get(const mps_server *s, mps_lobby handle, mps_lobby_info *i
     return MPS_OK;
 }
 
+/* A hook may make this call: what it adds is settled by the call it stands in. Otherwise it settles
+   itself. */
 mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t player_id) {
     const struct lobby *lobby = lobby_get(&s->lobbies, handle.id);
     u32 at = lobby ? player_find(&s->lobbies, lobby, player_id) : 0;
@@ -9493,6 +9781,7 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     }
     kit_tick(&s->kit, now);
     player_leave(&s->kit, &s->lobbies, at - 1, LEAVE_KICKED);
+    /* The time was taken over above; the rest of a call is its end. */
     if (!s->in_call) {
         s->in_call = true;
         call_end(s);
@@ -9506,6 +9795,7 @@ bool mps_check(const mps_server *s) {
 
 /* -- the tables as text -- */
 
+/* Limits show the default of each preset, since the preset is chosen with them in view. */
 static void doc_config(struct text *t, const struct config_row *row) {
     const char *const *names;
     text_z(t, row->key);
@@ -9538,6 +9828,7 @@ static void doc_config(struct text *t, const struct config_row *row) {
     text_z(t, row->doc);
 }
 
+/* In the order of enum route_auth. */
 static void doc_route(struct text *t, const struct route *route) {
     static const char *const auths[] = {"open", "Bearer", "admin", "Bearer optional",
                                         "loopback, metrics_allow or admin"};
@@ -9558,6 +9849,7 @@ static void doc_error(struct text *t, const struct error_row *row) {
     text_z(t, row->text);
 }
 
+/* The name as /metrics prints it, labels and all. */
 static void doc_counter(struct text *t, const struct counter_row *row) {
     TEXT_LITERAL(t, "mpserver_");
     text_z(t, row->metric);
@@ -9570,6 +9862,7 @@ static void doc_counter(struct text *t, const struct counter_row *row) {
     text_z(t, row->help);
 }
 
+/* The same rows that the server runs on, so the help cannot say something else. */
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
     const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes), COUNT_OF(errors),
                            COUNT_OF(counters)};

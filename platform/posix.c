@@ -419,6 +419,7 @@ static void slot_event(struct mps_posix *p, struct event e) {
     }
 }
 
+/* The slot's index is the core's, which has just given it: it is free here too. */
 static void slot_open(struct mps_posix *p, int fd, const union name *name) {
     mps_address peer = address_from(name);
     mps_address local = p->listener_any ? address_local(fd) : p->http;
@@ -678,6 +679,7 @@ void mps_posix_stop_soon(struct mps_posix *p) {
     p->state = MPS_POSIX_STOPPED;
 }
 
+/* The core is not told: this port does not call it again. */
 void mps_posix_close(struct mps_posix *p) {
     for (uint32_t i = 0; i < p->slots_count; i++) {
         if (p->slots[i].state != SLOT_FREE) {

@@ -33,8 +33,11 @@
 #define SECRET_BYTES_GOOD 32 /* RFC 7518, 3.2: as long as the hash */
 #define DESCRIPTORS_SPARE 32 /* beside the connections */
 
+/* Scripts tell by these whether starting again may help (1) or someone has to change something
+   (2). */
 enum { EXIT_RUNTIME = 1, EXIT_USAGE = 2 };
 
+/* All there is of the program. It is static in main and handed to hooks as `user`. */
 struct app {
     struct options options;
     struct mps_posix posix;
@@ -55,6 +58,7 @@ static bool log_ready(void) {
     return poll(&fd, 1, 0) == 1 && fd.revents & POLLOUT;
 }
 
+/* In one write, so that lines of several processes on one pipe do not mix. */
 static void log_write(struct app *app, const mps_log_record *record) {
     char line[LINE_BYTES];
     bool json = app->options.log_json == 1;
@@ -64,6 +68,8 @@ static void log_write(struct app *app, const mps_log_record *record) {
     (void)written; /* nowhere to complain */
 }
 
+/* Runs inside calls into the core: it must not wait, and calls nothing of the core that changes it.
+   The lines that were lost are told of before the first that is not. */
 static void log_hook(void *user, const mps_log_record *record) {
     struct app *app = user;
     if (!log_ready()) {
@@ -120,7 +126,9 @@ static const char *file_problem(int code) {
     }
 }
 
-/* Into app->file_text, which the core may change while it reads, so it is read afresh each time. */
+/* Into app->file_text, which the core may change while it reads, so it is read afresh each time. A
+   file as large as the buffer may be cut, so that size is already too much. O_NONBLOCK: opening a
+   pipe without a writer must not hold the server up. */
 static bool file_read(struct app *app, size_t *bytes, char *why) {
     const char *name = app->options.config;
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -130,6 +138,7 @@ static bool file_read(struct app *app, size_t *bytes, char *why) {
         count = read(fd, app->file_text + *bytes, FILE_BYTES_MAX - *bytes);
         *bytes += count > 0 ? (size_t)count : 0;
     }
+    /* Kept before close, which may set it. */
     int code = errno;
     if (fd >= 0) {
         close(fd);
@@ -166,6 +175,8 @@ static void config_environment(mps_config *config) {
     }
 }
 
+/* Last of the sources, so a flag wins. Ports that nobody named get the usual ones; 0 on the command
+   line stays 0 and asks for a free port. */
 static void config_flags(const struct options *options, mps_config *config) {
     if (options->preset != NOT_GIVEN) {
         config->preset = (mps_preset)options->preset;
@@ -189,13 +200,15 @@ static void config_flags(const struct options *options, mps_config *config) {
     config->dev |= options->dev;
 }
 
-/* POST /admin/reload: inside a core call, so only noted. The port then calls on_reload. */
+/* POST /admin/reload: inside a core call, so only noted. The port then calls on_reload. A reload
+   reconfigures the server, which a hook must not do while a call is under way. */
 static void on_reload_asked(void *user) {
     struct app *app = user;
     mps_posix_reload_soon(&app->posix);
 }
 
-/* Reads everything anew. False: `why` says what is wrong and where. */
+/* Reads everything anew. False: `why` says what is wrong and where. The members of `config` that
+   are text point into file_text, the environment and argv. */
 static bool config_build(struct app *app, mps_config *config, char *why) {
     mps_fault fault = {.error = MPS_OK};
     size_t bytes;
@@ -208,6 +221,7 @@ static bool config_build(struct app *app, mps_config *config, char *why) {
             fault_text(app->options.config, &fault, why);
             return false;
         }
+        /* Without a file there is nothing to read again, and the route says so. */
         config->hooks.reload = on_reload_asked;
     }
     config_environment(config);
@@ -221,7 +235,8 @@ static bool config_build(struct app *app, mps_config *config, char *why) {
     return true;
 }
 
-/* Also for SIGHUP. A file with a fault is reported and changes nothing. */
+/* Also for SIGHUP. A file with a fault is reported and changes nothing. The port calls it between
+   calls into the core. Only what the core calls live is taken over. */
 static void on_reload(void *user) {
     struct app *app = user;
     mps_config config;
@@ -267,6 +282,7 @@ static int print_done(void) {
     return fflush(stdout) == 0 ? 0 : complain(EXIT_RUNTIME, "cannot write to standard output");
 }
 
+/* The table ends where the core gives 0 bytes; the bound is only there to have one. */
 static int print_rows(mps_doc table) {
     char line[1024];
     for (uint32_t row = 0; row < ROWS_MAX; row++) {
@@ -279,6 +295,7 @@ static int print_rows(mps_doc table) {
     return print_done();
 }
 
+/* JSON that --config takes back. Secrets are left out by the core. */
 static int print_config(const mps_config *config) {
     char json[PRINT_BYTES];
     size_t bytes = mps_config_print(config, json, sizeof json);
@@ -286,6 +303,7 @@ static int print_config(const mps_config *config) {
     return print_done();
 }
 
+/* What follows in the block starts aligned, as the core and the port demand. */
 static size_t aligned(size_t bytes) {
     return (bytes + 15) & ~(size_t)15;
 }
@@ -295,6 +313,7 @@ struct block {
     size_t core, port, file, bytes;
 };
 
+/* The file's text gets its place only when there is a file to read again. */
 static struct block block_of(const struct app *app, const mps_config *config) {
     struct block b;
     b.core = aligned(mps_memory_needed(config));
@@ -304,6 +323,7 @@ static struct block block_of(const struct app *app, const mps_config *config) {
     return b;
 }
 
+/* From the function that serving lays its block out with, so the two cannot disagree. */
 static int print_memory(const struct app *app, const mps_config *config) {
     struct block b = block_of(app, config);
     mps_memory_row row;
@@ -318,6 +338,8 @@ static int print_memory(const struct app *app, const mps_config *config) {
     return print_done();
 }
 
+/* Needs the same secret, issuer and audience as the server that will check it, hence the whole
+   configuration. */
 static int mint_token(const struct options *options, const mps_config *config) {
     char token[2048];
     mps_identity who = {.role = MPS_ROLE_PLAYER};
@@ -347,7 +369,8 @@ static int mint_token(const struct options *options, const mps_config *config) {
    From the sockets to the exit status. What goes wrong before the ready line is said in a sentence
    on standard error; after it, in the log. */
 
-/* A descriptor below 3 that is closed would be given to a socket, and the log written into it. */
+/* A descriptor below 3 that is closed would be given to a socket, and the log written into it.
+   First of all: later the numbers may be taken. */
 static void descriptors_fill(void) {
     int fd = open("/dev/null", O_RDWR);
     while (fd >= 0 && fd <= STDERR_FILENO) {
@@ -358,7 +381,9 @@ static void descriptors_fill(void) {
     }
 }
 
-/* Every connection is a descriptor: takes as many as may be had without asking anybody. */
+/* Every connection is a descriptor: takes as many as may be had without asking anybody. The soft
+   limit alone, up to the hard one. With too few the server runs on, and the port pauses accepting
+   when they are used up. */
 static void descriptors_raise(struct app *app, uint32_t connections) {
     rlim_t needed = (rlim_t)connections + DESCRIPTORS_SPARE;
     struct rlimit limit;
@@ -374,6 +399,7 @@ static void descriptors_raise(struct app *app, uint32_t connections) {
     }
 }
 
+/* 127.0.0.0/8, which comes mapped into IPv6, and ::1. */
 static bool is_loopback(const mps_address *address) {
     static const uint8_t in4[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
     static const uint8_t in6[16] = {[15] = 1};
@@ -398,7 +424,10 @@ static void warn(struct app *app, const mps_config *config) {
     }
 }
 
-/* Makes the server in one fresh block; pages that are never touched cost nothing. */
+/* Makes the server in one fresh block; pages that are never touched cost nothing. The core may be
+   created only after the port has its sockets, because lobbies tell the port number that was really
+   given. The first text of the file is let go when the core has copied it; reloads read into the
+   block. */
 static int server_make(struct app *app, const mps_config *config) {
     struct block b = block_of(app, config);
     uint32_t connections = mps_connections_max(config);
@@ -426,7 +455,8 @@ static int server_make(struct app *app, const mps_config *config) {
     return 0;
 }
 
-/* Scripts wait for this line and read the ports from it. */
+/* Scripts wait for this line and read the ports from it. In one write, past stdio's buffer, which a
+   pipe would only get at exit. */
 static void ready_say(const struct app *app) {
     char http[MPS_POSIX_ADDRESS_BYTES], udp[MPS_POSIX_ADDRESS_BYTES], line[256];
     mps_posix_address_text(&app->posix.http, http);
@@ -437,6 +467,8 @@ static void ready_say(const struct app *app) {
     (void)written; /* nobody has to listen */
 }
 
+/* A server that nobody gave a secret signs with one made up at the start, and every restart would
+   sign all players out: that is for --dev alone. */
 static int serve(struct app *app, mps_config *config) {
     struct mps_posix_options options = {.bind = app->options.bind,
                                         .http_port = config->http_port,
@@ -453,6 +485,8 @@ static int serve(struct app *app, mps_config *config) {
     if (!mps_posix_open(&app->posix, &options)) {
         return complain(app->posix.bind_invalid ? EXIT_USAGE : EXIT_RUNTIME, app->posix.error);
     }
+    /* The words of the configuration are kept for comparing at a reload; from here on the server
+       knows the ports that it really has. */
     app->asked_http = config->http_port;
     app->asked_udp = config->udp_port;
     config->http_port = app->posix.http.port;
@@ -488,6 +522,8 @@ static int print(const struct options *options) {
     }
 }
 
+/* Flags first, since they name the file; what needs no configuration is printed before one is read,
+   so that --help works with a broken file. */
 int main(int argc, char **argv) {
     static struct app app;
     app.started_us = mps_posix_now_us();

@@ -31,8 +31,10 @@ const char options_help[] =
     "in the file; it is required without --dev. Settings: flags override the environment, that\n"
     "the file, that the preset. Exit status: 0, 1 failed while running, 2 usage or settings.\n";
 
+/* What an option takes: nothing (ACTION, FLAG), text, a number, or one of a list of words. */
 enum kind { KIND_ACTION, KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_CHOICE };
 
+/* For an action `at` is its value in enum action, and no member. */
 struct row {
     const char *name;
     enum kind kind;
@@ -43,6 +45,9 @@ struct row {
 
 #define AT(member) offsetof(struct options, member)
 
+/* Members of a number or a choice are int64_t, of a text const char *, of a flag bool: row_set
+   relies on it. A choice's first word stands for `low`, so the words keep the order of the enum.
+   The most of --ttl is ten years. */
 static const struct row rows[] = {
     {"bind", KIND_TEXT, AT(bind), 0, 0, {0}},
     {"http-port", KIND_NUMBER, AT(http_port), 0, 65535, {0}},
@@ -70,7 +75,8 @@ static const struct row rows[] = {
     {"ttl", KIND_NUMBER, AT(ttl), 1, 315360000, {0}},
 };
 
-/* The row of `--name` or `--name=value`; `value` is set to the text behind `=`, or NULL. */
+/* The row of `--name` or `--name=value`; `value` is set to the text behind `=`, or NULL. Names
+   match whole: a prefix that is unique today may not be tomorrow. */
 static const struct row *row_find(const char *argument, const char **value) {
     const char *equals = strchr(argument, '=');
     size_t bytes = equals ? (size_t)(equals - argument) : strlen(argument);
@@ -84,7 +90,8 @@ static const struct row *row_find(const char *argument, const char **value) {
     return NULL;
 }
 
-/* Decimal digits only: no sign, no blanks. -1 for anything else. */
+/* Decimal digits only: no sign, no blanks. -1 for anything else. Stops as soon as it is past
+   `high`, long before 64 bits could overflow. -1 is below every `low`. */
 static int64_t number_read(const char *text, int64_t high) {
     int64_t value = 0;
     for (const char *c = text; *c; c++) {
@@ -96,6 +103,7 @@ static int64_t number_read(const char *text, int64_t high) {
     return *text ? value : -1;
 }
 
+/* `why` is written only on failure, as by all that follow; `out` only on success. */
 static bool number_set(const struct row *row, int64_t *out, const char *value, char *why,
                        size_t capacity) {
     int64_t number = number_read(value, row->high);
@@ -108,7 +116,8 @@ static bool number_set(const struct row *row, int64_t *out, const char *value, c
     return true;
 }
 
-/* The error lists the choices as a sentence: "a, b or c". */
+/* The error lists the choices as a sentence: "a, b or c". snprintf tells what it would have
+   written, so `at` may pass the capacity; then nothing more is added. */
 static bool choice_set(const struct row *row, int64_t *out, const char *value, char *why,
                        size_t capacity) {
     size_t count = sizeof row->choices / sizeof row->choices[0];
@@ -130,7 +139,8 @@ static bool choice_set(const struct row *row, int64_t *out, const char *value, c
     return false;
 }
 
-/* Two outputs in one run would have to be told apart by whoever reads them. */
+/* Two outputs in one run would have to be told apart by whoever reads them. The same one twice is
+   harmless. */
 static bool action_set(struct options *options, enum action action, char *why, size_t capacity) {
     if (options->action != ACTION_SERVE && options->action != action) {
         snprintf(why, capacity, "give only one of the options that print something and exit");
@@ -168,6 +178,7 @@ static bool options_fit(struct options *options, char *why, size_t capacity) {
         snprintf(why, capacity, "--mint-token needs --sub, the user it is for");
         return false;
     }
+    /* Measured here because the id is copied into a buffer of that size. */
     if (mint && strlen(options->sub) > MPS_ID_BYTES_MAX) {
         snprintf(why, capacity, "--sub takes at most %d bytes", MPS_ID_BYTES_MAX);
         return false;
@@ -179,6 +190,8 @@ static bool options_fit(struct options *options, char *why, size_t capacity) {
     return true;
 }
 
+/* The options keep pointers into argv. NOT_GIVEN and not 0, because 0 is a value of most: a port
+   that is to be picked, the first choice. */
 bool options_parse(struct options *options, int argc, char **argv, char *why, size_t capacity) {
     *options = (struct options){.action = ACTION_SERVE};
     options->http_port = options->udp_port = options->preset = NOT_GIVEN;
@@ -195,6 +208,8 @@ bool options_parse(struct options *options, int argc, char **argv, char *why, si
             snprintf(why, capacity, "--%s takes no value", row->name);
             return false;
         }
+        /* The next argument, unless it is an option itself: a value that was forgotten must not eat
+           it. */
         if (wants_value && !value && i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0) {
             value = argv[++i];
         }
