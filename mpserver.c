@@ -4710,7 +4710,6 @@ struct producer {
 struct request_marks {
     size_t scanned;    /* of the head, while it is incomplete */
     u32 head_bytes;    /* 0: no complete head yet */
-    u32 route;         /* found when the head was complete */
     size_t body_bytes; /* decoded so far, or the whole Content-Length */
     size_t raw_at;     /* chunked: what is not decoded yet starts here */
     struct http_chunks chunks;
@@ -6973,6 +6972,7 @@ struct request {
 /* OPEN: no token is looked at. USER: any valid one. ADMIN: one with that role. OPTIONAL: checked
    when there is one, for what it may add. METRICS: dev, loopback, metrics_allow, or an admin. */
 enum route_auth { ROUTE_OPEN, ROUTE_USER, ROUTE_ADMIN, ROUTE_OPTIONAL, ROUTE_METRICS };
+/* JSON: an HTTP/1.0 request must tell its length; the handler reads one object. */
 enum route_body { BODY_IGNORED, BODY_JSON };
 
 struct route {
@@ -8612,6 +8612,11 @@ static mps_error request_limit(struct request *r) {
 static bool request_dispatch(struct request *r) {
     mps_error error = route_find(r);
     bool preflight = !error && !r->route;
+    if (!error && r->route && r->route->body == BODY_JSON && r->head->minor == 0 &&
+        !r->head->has_length) {
+        r->conn->keep_alive = false; /* what follows may be the body: it has no end but the FIN */
+        error = MPS_E_LENGTH_REQUIRED;
+    }
     if (!r->resumed) { /* it was counted before the game was asked */
         mps_error limited = request_limit(r);
         error = limited ? limited : error;

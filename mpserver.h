@@ -100,6 +100,8 @@ extern "C" {
       "The only expectation met is 100-continue.")                                                 \
     X(REQUEST_TIMEOUT, -213, "request_timeout", 408, 0,                                            \
       "The request did not arrive in time; send it in one go.")                                    \
+    X(LENGTH_REQUIRED, -214, "length_required", 411, 0,                                            \
+      "Send Content-Length with the body, or speak HTTP/1.1.")                                     \
     X(ARGUMENT, -300, "argument", 500, 1011, "An argument of the call is not valid.")              \
     X(HANDLE, -301, "stale_handle", 500, 1011, "The handle is stale or of another server.")        \
     X(MEMORY_SIZE, -302, "memory_too_small", 500, 1011,                                            \

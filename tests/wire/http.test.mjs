@@ -94,6 +94,13 @@ test('http: methods it does not know are 501', async () => {
   refused(await answerTo('get /healthz HTTP/1.1\r\nHost: a\r\n\r\n'), 501, 'method_unknown');
 });
 
+test('http: an HTTP/1.0 body must tell its length', async () => {
+  refused(await answerTo('POST /auth/guest HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{}'), 411,
+    'length_required');
+  const told = await answerTo('POST /auth/guest HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}');
+  assert.equal(told.status, 201);
+});
+
 test('http: HTTP/1.0 is served and closed', async () => {
   const conn = await Conn.open(await server());
   const answer = await conn.ask('GET /healthz HTTP/1.0\r\n\r\n');
