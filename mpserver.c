@@ -1224,8 +1224,7 @@ static u64 pool_handle(const struct pool *p, u32 index) {
     return pool_alive(p, index) ? (u64)pool_slot(p, index)->generation << 32 | (index + 1) : 0;
 }
 
-/* For handles that come from this server; what a caller or a peer gave goes through pool_get first.
-   */
+/* For handles that come from this server; what a caller gave goes through pool_get. */
 static u32 handle_index(u64 handle) {
     MPS_ASSERT((u32)handle != 0);
     return (u32)handle - 1;
@@ -1261,8 +1260,7 @@ static u64 pool_take(struct pool *p) {
 }
 
 /* The record must be out of every queue, index and heap before: those know slots, not handles, and
-   would take the next owner for this one. Its bytes stay as they are until the slot is taken again.
-   */
+   would take the next owner for this one. Its bytes stay until the slot is taken again. */
 static void pool_give(struct pool *p, u64 handle) {
     u32 index = handle_index(handle);
     MPS_ASSERT(pool_get(p, handle));
@@ -1578,8 +1576,7 @@ static void heap_sink(struct heap *h, u32 at, u32 id) {
     heap_place(h, at, id);
 }
 
-/* The last entry fills the gap. It comes from another branch and may belong above the gap or below.
-   */
+/* The last entry fills the gap. It may come from another branch: up or down. */
 static void heap_remove(struct heap *h, u32 id) {
     struct heap_entry *entry = heap_entry(h, id);
     if (!entry->at) {
@@ -1640,8 +1637,7 @@ static bool heap_check(const struct heap *h) {
 /* TIMER_SERVER has one per enum server_timer; the others one per record of their pool. */
 enum timer_kind { TIMER_CONN, TIMER_LOBBY, TIMER_PLAYER, TIMER_SERVER, TIMER_KINDS };
 
-/* One id for every record that can have a deadline: setting a timer cannot fail for want of room.
-   */
+/* One id for every record that can have a deadline: setting a timer never lacks room. */
 struct timers {
     struct heap heap;
     u32 base[TIMER_KINDS + 1]; /* the ids of a kind start here */
@@ -1706,8 +1702,8 @@ static i64 kit_unix_ms(const struct kit *k) {
     return (i64)((k->now - k->born) / MS_US);
 }
 
-/* Time only goes forward: a `now` from the past is the latest one seen. Deadlines are compared with
-   `now` everywhere, and a step back would bring dead ones to life. */
+/* Time only goes forward: a `now` from the past is the latest one seen. Dates are
+   subtracted from `now` without a sign: a step back would make the difference enormous. */
 static void kit_tick(struct kit *k, u64 now) {
     if (!k->started) {
         k->started = true;
@@ -3628,8 +3624,8 @@ static void log_put_value(struct text *t, const mps_log_field *field) {
     text_z(t, plain ? "" : "\"");
 }
 
-/* One object without a line end. Nobody needs to look for control characters here: the JSON writer
-   escapes them. */
+/* One object without a line end. The ring and mps_log_json share it, so that a line reads the same
+   wherever it is found. */
 static void log_put_json(struct text *t, const mps_log_record *r) {
     json_put_open(t, '{');
     JSON_KEY(t, "time");
@@ -5157,7 +5153,7 @@ static void conn_enter(struct kit *k, struct conns *c, struct conn *conn, enum c
     conn_wait(k, c, conn);
 }
 
-/* Has its memory, or gave up. */
+/* It waits no longer: it has its memory, or nothing that needs any. */
 static void conn_unstarve(struct conns *c, struct conn *conn) {
     queue_remove(&c->starving, &c->pool, conn_index(c, conn));
     conn->starved = false;
@@ -5389,8 +5385,7 @@ static bool conns_check(const struct conns *c) {
    Tokens minted before the date is known carry `boot`, a mark of this run, and count their times in
    seconds since the start: they work, and they end with the run. */
 
-/* Seconds by which the issuer's clock may differ from ours, either way (RFC 7519, 4.1.4 and 4.1.5).
-   */
+/* Seconds by which the issuer's clock may differ from ours, either way (RFC 7519, 4.1.4, 4.1.5). */
 #define AUTH_LEEWAY_S 60
 #define AUTH_TOKEN_BYTES_MAX 4096
 #define AUTH_MEMBERS_MAX 64 /* of any object in a token */
@@ -5407,7 +5402,7 @@ struct auth {
 struct auth_claims {
     mps_identity who;
     bool ours;     /* issued here */
-    i64 auth_time; /* when this identity first signed in */
+    i64 auth_time; /* when this identity first signed in: minting anew does not move it */
 };
 
 /* The time on which tokens are judged, in Unix seconds or seconds since the start. */
@@ -5660,6 +5655,7 @@ static mps_error auth_verify(const struct auth *a, const struct auth_clock *cloc
     if (found != 2 || token.bytes > AUTH_TOKEN_BYTES_MAX) {
         return MPS_E_TOKEN_INVALID;
     }
+    /* RFC 7515, 7.1: header.payload.signature, and nothing behind it. */
     struct span header = span_of(token.at, dots[0]);
     struct span payload = span_of(token.at + dots[0] + 1, dots[1] - dots[0] - 1);
     struct span signature = span_of(token.at + dots[1] + 1, token.bytes - dots[1] - 1);
@@ -5668,6 +5664,7 @@ static mps_error auth_verify(const struct auth *a, const struct auth_clock *cloc
         base64url_read(signature, given, sizeof given) != sizeof given) {
         return MPS_E_TOKEN_INVALID;
     }
+    /* The key is prepared once; each token works on a copy of its state. */
     struct hmac256 h = a->key;
     hmac256_add(&h, token.at, dots[1]);
     hmac256_finish(&h, ours);
@@ -6154,8 +6151,7 @@ static mps_error lobby_join_check(struct kit *k, const struct lobbies *l,
 }
 
 /* lobby_join_check has agreed in the same call, and the name was checked. A lobby with players has
-   no timer; the players have one each. The player is borrowed until the call's outcomes are told.
-   */
+   no timer; the players have one each. The player is borrowed for the call. */
 static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, struct span name,
                                  const mps_address *from) {
     struct lobby *lobby = lobby_get(l, handle);
@@ -6241,14 +6237,16 @@ static bool lobbies_check(const struct lobbies *l) {
    of configuration keys, which reads, checks, prints and documents them; the layout of the
    block. */
 
+/* The server's own deadlines, beside those of its records. */
 enum server_timer { SERVER_TIMER_DRAIN, SERVER_TIMERS };
 
 /* With the headers of IPv6 and UDP below 1280, what every link carries whole (RFC 8200, 5). */
 #define DATAGRAM_BYTES_MAX 1200
-#define SERVER_MAGIC 0x6D70736572766572u
+#define SERVER_MAGIC 0x6D70736572766572u /* "mpserver" */
+/* The layout rounds every table to as much: with the block aligned, all of them are. */
 #define SERVER_ALIGN 16
-#define PUBLIC_HOST_MAX 255
-#define CORS_ORIGIN_MAX 64 /* with it the shortest 503 fits output_bytes */
+#define PUBLIC_HOST_MAX 255 /* a name of the DNS is no longer (RFC 1035, 2.3.4) */
+#define CORS_ORIGIN_MAX 64  /* with it the shortest 503 fits output_bytes */
 #define SERVER_NAME_MAX 64
 #define ANSWER_HEAD_MAX 1024 /* kept free in front of the answer scratch */
 
@@ -6258,44 +6256,46 @@ enum drain_state { DRAIN_NO, DRAIN_GRACE, DRAIN_CLOSING, DRAIN_DONE };
 /* Stands at the start of the block and owns all of it. Tables are found by distance, never by
    pointer, so that the block may be copied elsewhere and run on. */
 struct mps_server {
-    u64 magic;
+    u64 magic; /* set when all is made: a block whose making failed is no server */
     struct kit kit;
     struct log log;
     struct conns conns;
     struct auth auth;
     struct rates rates;
-    struct ranges trusted_proxies, metrics_allow;
+    struct ranges trusted_proxies, metrics_allow; /* halves of one table */
     struct lobbies lobbies;
     mps_config config; /* effective; its strings are the copies below */
     char name[SERVER_NAME_MAX + 1], public_host[PUBLIC_HOST_MAX + 1];
     char cors_origin[CORS_ORIGIN_MAX + 1];
     bool guest_login, has_secret, in_call; /* in_call: a hook must not come back in */
-    enum drain_state drain;
-    u32 drain_sweep; /* connections below this index have been told */
-    u64 drain_due;   /* the end of the grace period */
+    enum drain_state drain;                /* only goes up */
+    u32 drain_sweep;                       /* connections below this index have been told */
+    u64 drain_due;                         /* the end of the grace period */
     size_t memory_bytes;
     char request_mark[8]; /* with the serial it makes up the ids of requests that bring none */
-    u32 request_serial;
-    u64 auth_serial; /* the upper half of a ticket: an old one fits no later request */
-    i64 lines_s;     /* the second that `lines` is for */
+    u32 request_serial;   /* of the newest id made; wraps */
+    u64 auth_serial;      /* the upper half of a ticket: an old one fits no later request */
+    i64 lines_s;          /* the second that `lines` is for */
     char lines[256];
     u32 lines_bytes;
-    u32 answer_bytes, work_bytes;
-    ptrdiff_t answer, work; /* scratch: a body in the making; decoded input */
+    u32 answer_bytes, work_bytes; /* of the two below */
+    ptrdiff_t answer, work;       /* scratch: a body in the making; decoded input */
 };
 
 /* -- configuration keys -- */
 
+/* What a value is in mps_config and in a file. Numbers and names come first: mps_reconfigure goes
+   by that order when it logs a value. */
 enum config_type {
-    CONFIG_U32,
-    CONFIG_U16,
+    CONFIG_U32, /* 0: the preset's number */
+    CONFIG_U16, /* a port; 0 is 0 */
     CONFIG_BOOL,
-    CONFIG_SWITCH,
+    CONFIG_SWITCH, /* auto, on, off */
     CONFIG_LEVEL,
     CONFIG_PRESET,
-    CONFIG_STRING,
-    CONFIG_SECRET,
-    CONFIG_RANGES
+    CONFIG_STRING, /* NULL: none, or a default */
+    CONFIG_SECRET, /* any bytes; never printed, not kept */
+    CONFIG_RANGES  /* up to MPS_RANGES_MAX strings */
 };
 
 /* One key: how to read, check and print it. A key that is not here does not exist. */
@@ -6318,6 +6318,8 @@ struct config_row {
 #define FIXED false
 #define LIVE true
 
+/* The largest values keep sizes and sums from overflow, see layout_take. Rows are checked and
+   printed in this order. */
 static const struct config_row config_keys[] = {
     CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
     CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
@@ -6398,6 +6400,7 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(log_level, CONFIG_LEVEL, LIVE, 0, 5, "debug, info, warn, error, off"),
 };
 
+/* By mps_preset and mps_switch: a name's place is its value. */
 static const char *const preset_names[] = {"small", "tiny", "large"};
 static const char *const switch_names[] = {"auto", "on", "off"};
 
@@ -6412,7 +6415,8 @@ static const char **config_string(const mps_config *c, const struct config_row *
     return (const char **)((char *)(uintptr_t)c + row->at);
 }
 
-/* Enums of the configuration as numbers, whatever the compiler makes of their size. */
+/* Enums of the configuration as numbers, whatever the compiler makes of their size. Only for rows
+   that hold a number or a name. */
 static u32 config_choice(const mps_config *c, const struct config_row *row) {
     switch (row->type) {
     case CONFIG_PRESET:
@@ -6484,7 +6488,8 @@ static u32 config_names(const struct config_row *row, const char *const **names)
     return row->type == CONFIG_LEVEL ? (u32)COUNT_OF(log_level_names) : 3;
 }
 
-/* "must be one of auto, on, off" */
+/* "must be one of auto, on, off": built from the names themselves, so that a new one is told
+   without a change here. */
 static mps_error config_fault_names(mps_fault *fault, const struct config_row *row) {
     char text[96];
     const char *const *names;
@@ -6575,7 +6580,8 @@ static mps_error config_read_ranges(mps_config *c, const struct config_row *row,
     return MPS_OK;
 }
 
-/* A string that goes into headers, JSON and logs as it is: printable ASCII without quotes. */
+/* A string that goes into headers, JSON and logs as it is: printable ASCII without quotes. A line
+   end in one of them would begin a header of its own (RFC 9112, 11.1). */
 static bool config_string_plain(struct span s) {
     for (size_t i = 0; i < s.bytes; i++) {
         if ((u8)s.at[i] <= ' ' || (u8)s.at[i] >= 0x7F || s.at[i] == '"' || s.at[i] == '\\') {
@@ -6644,7 +6650,8 @@ static mps_error config_read_value(mps_config *c, const struct config_row *row,
 }
 
 /* Moves a place in the text on to `position`, before anything up to there is changed: a decoded
-   string may hold line ends that the file does not. */
+   string may hold line ends that the file does not. Each byte is looked at once in all, since
+   places only go forward. */
 static void fault_advance(mps_fault *place, const char *json, size_t position) {
     for (; place->position < position; place->position++) {
         bool line_end = json[place->position] == '\n';
@@ -6653,6 +6660,7 @@ static void fault_advance(mps_fault *place, const char *json, size_t position) {
     }
 }
 
+/* Tens of keys, at the start and at a reload: a walk will do. */
 static const struct config_row *config_find(struct span key) {
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
         if (span_equal(key, span_z(config_keys[i].key))) {
@@ -6687,7 +6695,9 @@ static mps_error config_read(mps_config *c, char *json, size_t bytes, mps_fault 
     struct json_fault at;
     struct json_value key, value, none;
     bool seen[COUNT_OF(config_keys)] = {false};
+    /* `place` walks on with the text; `fault` is a copy of where it stood. */
     mps_fault place = {.line = 1, .column = 1};
+    /* Only to check the text: what it holds is walked below, which keeps the places. */
     const char *const no_keys[] = {""};
     if (!json_object(json, bytes, no_keys, 1, &none, &at)) {
         fault_advance(&place, json, at.position);
@@ -6741,10 +6751,12 @@ static mps_config config_effective(const mps_config *given) {
 /* The longest other answers: a token of the longest claims with its id and name, a histogram. */
 #define ANSWER_BYTES_MIN 2304
 
+/* What the answer scratch holds: no answer, and no unit of a long one, is longer. */
 static u32 config_answer_bytes(const mps_config *c) {
     return u32_max(ANSWER_BYTES_MIN, LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER);
 }
 
+/* A request that is allowed has to fit in one piece: the largest tier is the last. */
 static u32 config_large_bytes(const mps_config *c) {
     return c->head_bytes_max + c->body_bytes_max + 512; /* the last: a chunk line in the making */
 }
@@ -6755,28 +6767,35 @@ static u32 config_large_bytes(const mps_config *c) {
    Sums that may pass 32 bits are taken in 64. */
 static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
+    /* An answer is reserved whole, so one that passes the cap could never be sent. */
     if (c->output_bytes_max < answer) {
         return config_fault(fault, "output_bytes_max", "must be at least ", answer,
                             " to hold a lobby of lobby_players = ", c->lobby_players);
     }
+    /* With less, one answer that is not read would take the place of every other. */
     if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
                             ", two answers of lobby_players = ", c->lobby_players);
     }
+    /* The lists are built where the chunks will be, see server_load. */
     if ((c->trusted_proxies[0] || c->metrics_allow[0]) &&
         (u64)c->chunks * c->chunk_bytes < LOAD_BYTES_MIN) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", LOAD_BYTES_MIN,
                             " to load ranges, with chunk_bytes = ", c->chunk_bytes);
     }
+    /* Three more: for the rest of the division, for a first chunk that is partly sent, and for
+       input. */
     if (c->output_bytes_max / c->chunk_bytes + 3 > CONN_HELD_MAX) {
         return config_fault(fault, "output_bytes_max", "must be at most ",
                             (u64)(CONN_HELD_MAX - 3) * c->chunk_bytes,
                             " with chunk_bytes = ", c->chunk_bytes);
     }
+    /* Method, version and line ends stand in the head, too. */
     if (c->target_bytes_max + 32 > c->head_bytes_max) {
         return config_fault(fault, "target_bytes_max", "must leave room in the head: at most ",
                             c->head_bytes_max - 32, " with head_bytes_max = ", c->head_bytes_max);
     }
+    /* Each tier of input has to hold what the one below it held, see input_grow. */
     if (c->chunk_bytes > config_large_bytes(c)) {
         return config_fault(fault, "chunk_bytes", "must be at most ", config_large_bytes(c),
                             ", a large input of body_bytes_max = ", c->body_bytes_max);
@@ -6958,6 +6977,7 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     conns->large_data = near_set(conns, block + o->large_data);
     memset(block + o->chunk_info, 0, (count + c->chunks) * sizeof(struct chunk));
     memset(block + o->large_info, 0, c->large_inputs * sizeof(struct large));
+    /* From the last to the first, as the list is LIFO: the first chunk is lent first. */
     for (u32 i = c->chunks; i > 0; i--) {
         chunk_info(conns, count + i - 1)->next = conns->chunk_free;
         conns->chunk_free = count + i;
@@ -6997,6 +7017,7 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
     heap_create(&s->rates.fullest, c->buckets, block + o->bucket_heap, block + o->bucket_order);
     struct timers *timers = &s->kit.timers;
     heap_create(&timers->heap, config_timers(c), block + o->timer_heap, block + o->timer_order);
+    /* The connections' ids start at 0, which base[TIMER_CONN] is already. */
     timers->base[TIMER_LOBBY] = config_conns(c);
     timers->base[TIMER_PLAYER] = timers->base[TIMER_LOBBY] + c->lobbies;
     timers->base[TIMER_SERVER] = timers->base[TIMER_PLAYER] + c->players;
@@ -7032,7 +7053,8 @@ static void server_apply_live(struct mps_server *s) {
     s->log.level = c->log_level;
 }
 
-/* Guest login without being asked for: with dev, or when nobody gave a secret. */
+/* Guest login without being asked for: with dev, or when nobody gave a secret. Asked anew whenever
+   the configuration changes. */
 static bool config_guest_login(const mps_config *c, bool has_secret) {
     return c->guest_login == MPS_ON || (c->guest_login == MPS_AUTO && (c->dev || !has_secret));
 }
@@ -7084,6 +7106,7 @@ static mps_error server_load(struct mps_server *s, const mps_config *c,
     if (!error) {
         error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
     }
+    /* Whatever loading came to: no pointer into the arena outlives this call. */
     load_arena = NULL;
     return error;
 }
