@@ -1214,17 +1214,18 @@ static bool load_room(size_t count, size_t bytes) {
    long as possible before it is used again. A stale handle gives NULL, for ever. */
 
 struct pool_slot {
-    u32 generation;
-    u32 next; /* index + 1 of the next free slot */
+    u32 generation; /* odd: alive; a step up at every take and give */
+    u32 next;       /* index + 1 of the next free slot */
 };
 
 struct pool {
-    u32 capacity, item_bytes;
-    u32 used, high; /* now, and the most there ever were */
-    u32 free_head, free_tail;
-    ptrdiff_t slots, items;
+    u32 capacity, item_bytes; /* fixed at the start: a pool never grows */
+    u32 used, high;           /* now, and the most there ever were */
+    u32 free_head, free_tail; /* index + 1; 0: the pool is full */
+    ptrdiff_t slots, items;   /* distances from the pool, section 20 */
 };
 
+/* Slots stand apart from the items, so that a walk over generations does not load whole records. */
 static struct pool_slot *pool_slot(const struct pool *p, u32 index) {
     MPS_ASSERT(index < p->capacity);
     return (struct pool_slot *)near_get(p, p->slots) + index;
@@ -1236,6 +1237,8 @@ static void *pool_at(const struct pool *p, u32 index) {
     return (char *)near_get(p, p->items) + (size_t)index * p->item_bytes;
 }
 
+/* The block comes with any bytes in it, so both tables are written in full. The list starts in the
+   order of the slots: the same calls give the same handles. */
 static void pool_create(struct pool *p, u32 capacity, u32 item_bytes, void *slots, void *items) {
     *p = (struct pool){.capacity = capacity, .item_bytes = item_bytes};
     p->slots = near_set(p, slots);
@@ -1257,11 +1260,14 @@ static u64 pool_handle(const struct pool *p, u32 index) {
     return pool_alive(p, index) ? (u64)pool_slot(p, index)->generation << 32 | (index + 1) : 0;
 }
 
+/* For handles that come from this server; what a caller gave goes through pool_get. */
 static u32 handle_index(u64 handle) {
     MPS_ASSERT((u32)handle != 0);
     return (u32)handle - 1;
 }
 
+/* NULL for 0, for numbers that were never handles, and for records that were given back: a caller
+   may keep a handle as long as it likes. */
 static void *pool_get(const struct pool *p, u64 handle) {
     u32 index = (u32)handle - 1;
     if ((u32)handle == 0 || index >= p->capacity || pool_handle(p, index) != handle) {
@@ -1270,7 +1276,8 @@ static void *pool_get(const struct pool *p, u64 handle) {
     return pool_at(p, index);
 }
 
-/* A zeroed record's handle, 0 when the pool is full. */
+/* A zeroed record's handle, 0 when the pool is full. Zeroed means, among other things, a member of
+   no queue. */
 static u64 pool_take(struct pool *p) {
     if (!p->free_head) {
         return 0;
@@ -1278,7 +1285,7 @@ static u64 pool_take(struct pool *p) {
     u32 index = p->free_head - 1;
     struct pool_slot *slot = pool_slot(p, index);
     MPS_ASSERT(!(slot->generation & 1));
-    p->free_head = slot->next;
+    p->free_head = slot->next; /* from the front: the slot that rested longest */
     p->free_tail = p->free_head ? p->free_tail : 0;
     slot->generation++;
     slot->next = 0;
@@ -1288,6 +1295,8 @@ static u64 pool_take(struct pool *p) {
     return pool_handle(p, index);
 }
 
+/* The record must be out of every queue, index and heap before: those know slots, not handles, and
+   would take the next owner for this one. Its bytes stay until the slot is taken again. */
 static void pool_give(struct pool *p, u64 handle) {
     u32 index = handle_index(handle);
     MPS_ASSERT(pool_get(p, handle));
@@ -1328,16 +1337,18 @@ struct index_slot {
 };
 
 struct index {
-    u32 mask, used;
-    struct siphash_key key;
-    ptrdiff_t slots;
+    u32 mask, used;         /* slots - 1; entries */
+    struct siphash_key key; /* never leaves the server */
+    ptrdiff_t slots;        /* distance from the index, section 20 */
 };
 
+/* Where a search stands. It is void once anything was put or removed. */
 struct index_probe {
-    u32 hash, at;
+    u32 hash, at; /* `at` runs on; index_slot wraps it */
 };
 
-/* How many slots serve `items`: a power of two, at least twice as many. */
+/* How many slots serve `items`: a power of two, at least twice as many. The bound only keeps the
+   doubling from overflowing; the ranges of the configuration end before it. */
 static u32 index_slots(u32 items) {
     u32 slots = 8;
     while (slots < items * 2 && slots < 1u << 30) {
@@ -1350,12 +1361,14 @@ static struct index_slot *index_slot(const struct index *x, u32 at) {
     return (struct index_slot *)near_get(x, x->slots) + (at & x->mask);
 }
 
+/* `slots` is what index_slots gave; `at` has room for as many. */
 static void index_create(struct index *x, u32 slots, void *at, struct siphash_key key) {
     *x = (struct index){.mask = slots - 1, .key = key};
     x->slots = near_set(x, at);
     memset(at, 0, slots * sizeof(struct index_slot));
 }
 
+/* Callers keep the hash with their record: index_remove needs it when the name may be gone. */
 static u32 index_hash(const struct index *x, const void *name, size_t bytes) {
     return (u32)siphash(&x->key, name, bytes);
 }
@@ -1375,6 +1388,8 @@ static u32 index_first(const struct index *x, u32 hash, struct index_probe *prob
     return index_next(x, probe);
 }
 
+/* Does not look for an equal name: the caller has searched, and a second entry would shadow
+   neither. The assertion keeps half of the slots empty, without which searches would not end. */
 static void index_put(struct index *x, u32 hash, u32 value) {
     u32 at = hash;
     MPS_ASSERT(x->used <= x->mask / 2);
@@ -1385,6 +1400,8 @@ static void index_put(struct index *x, u32 hash, u32 value) {
     x->used++;
 }
 
+/* The entry must be there. Entries behind it move up instead of leaving a mark: marks would pile up
+   over months and make every search longer. */
 static void index_remove(struct index *x, u32 hash, u32 value) {
     u32 at = hash;
     while (index_slot(x, at)->value != value + 1) {
@@ -1407,10 +1424,12 @@ static void index_remove(struct index *x, u32 hash, u32 value) {
    sections want told to the game, the log or other connections. They only append; section 87 tells
    it before the call returns. */
 
+/* A record has one link for each queue that it may be in at the same time. */
 struct link {
     u32 next, prev; /* index + 1; 0 is none */
 };
 
+/* Not bound to a pool: every call on a queue names the same one. */
 struct queue {
     u32 head, tail, count; /* head and tail: index + 1 */
     u32 link_at;           /* where in a record its struct link is */
@@ -1420,10 +1439,12 @@ static struct link *queue_link(const struct queue *q, const struct pool *p, u32 
     return (struct link *)((char *)pool_at(p, index) + q->link_at);
 }
 
+/* The first of a queue has nothing before it, so the head tells it from a record outside. */
 static bool queue_has(const struct queue *q, const struct pool *p, u32 index) {
     return q->head == index + 1 || queue_link(q, p, index)->prev != 0;
 }
 
+/* At the end. The record must not be in the queue; queue_push_once is for those who do not know. */
 static void queue_push(struct queue *q, const struct pool *p, u32 index) {
     MPS_ASSERT(!queue_has(q, p, index));
     *queue_link(q, p, index) = (struct link){0, q->tail};
@@ -1436,6 +1457,8 @@ static void queue_push(struct queue *q, const struct pool *p, u32 index) {
     q->count++;
 }
 
+/* From anywhere, in constant time; a record that is not in the queue is left alone, so that
+   cleaning up need not know where a record stood. */
 static void queue_remove(struct queue *q, const struct pool *p, u32 index) {
     if (!queue_has(q, p, index)) {
         return;
@@ -1478,15 +1501,18 @@ enum outcome_kind {
     OUTCOME_SLOW_READER
 };
 
+/* A handle, not a pointer: the record may be gone or used again before the outcome is told. */
 struct outcome {
-    enum outcome_kind kind;
-    u32 cause;   /* of what has one */
-    u64 subject; /* handle of the lobby, player or connection */
+    enum outcome_kind kind; /* tells which pool the subject is of */
+    u32 cause;              /* of what has one */
+    u64 subject;            /* handle of the lobby, player or connection */
 };
 
+/* A ring, told in the order in which things happened. It has room for whatever one step may make,
+   or the step is not begun. */
 struct outcomes {
     u32 capacity, head, count;
-    ptrdiff_t ring;
+    ptrdiff_t ring; /* distance from here, section 20 */
 };
 
 static struct outcome *outcome_at(const struct outcomes *o, u32 at) {
@@ -1498,6 +1524,7 @@ static bool outcomes_room(const struct outcomes *o, u32 count) {
     return o->capacity - o->count >= count;
 }
 
+/* Never fails: an outcome that was dropped would leave its record behind for ever. */
 static void outcomes_add(struct outcomes *o, enum outcome_kind kind, u64 subject, u32 cause) {
     MPS_ASSERT(outcomes_room(o, 1));
     *outcome_at(o, o->head + o->count) = (struct outcome){kind, cause, subject};
@@ -1526,9 +1553,11 @@ struct heap_entry {
     u32 at;   /* position + 1; 0: not in the heap */
 };
 
+/* Entries are found by id, and `order` holds ids by position: an entry keeps its place in memory
+   while it moves through the heap. */
 struct heap {
-    u32 capacity, count;
-    ptrdiff_t entries, order;
+    u32 capacity, count;      /* ids there may be; ids in the heap */
+    ptrdiff_t entries, order; /* distances from here, section 20 */
 };
 
 static void heap_create(struct heap *h, u32 capacity, void *entries, void *order) {
@@ -1552,11 +1581,13 @@ static u64 heap_key_at(const struct heap *h, u32 at) {
     return heap_entry(h, heap_order(h)[at])->key;
 }
 
+/* The only writer of positions, so `order` and `at` cannot disagree. */
 static void heap_place(struct heap *h, u32 at, u32 id) {
     heap_order(h)[at] = id;
     heap_entry(h, id)->at = at + 1;
 }
 
+/* `at` is a hole on the way up: ids move into it until `id` may stand there. */
 static void heap_rise(struct heap *h, u32 at, u32 id) {
     u64 key = heap_entry(h, id)->key;
     while (at > 0 && heap_key_at(h, (at - 1) / 2) > key) {
@@ -1581,6 +1612,7 @@ static void heap_sink(struct heap *h, u32 at, u32 id) {
     heap_place(h, at, id);
 }
 
+/* The last entry fills the gap. It may come from another branch: up or down. */
 static void heap_remove(struct heap *h, u32 id) {
     struct heap_entry *entry = heap_entry(h, id);
     if (!entry->at) {
@@ -1595,6 +1627,8 @@ static void heap_remove(struct heap *h, u32 id) {
     }
 }
 
+/* Puts an id in or moves it. Earlier keys take effect at once, later ones when the entry comes up:
+   so `key` is never later than `want`, and nothing is ever missed. */
 static void heap_set(struct heap *h, u32 id, u64 key) {
     struct heap_entry *entry = heap_entry(h, id);
     entry->want = key;
@@ -1639,22 +1673,27 @@ static bool heap_check(const struct heap *h) {
 /* TIMER_SERVER has one per enum server_timer; the others one per record of their pool. */
 enum timer_kind { TIMER_CONN, TIMER_LOBBY, TIMER_PLAYER, TIMER_SERVER, TIMER_KINDS };
 
+/* One id for every record that can have a deadline: setting a timer never lacks room. */
 struct timers {
     struct heap heap;
     u32 base[TIMER_KINDS + 1]; /* the ids of a kind start here */
 };
 
+/* Replaces the deadline that the record had. `due` is on the clock of kit.now, in microseconds. */
 static void timer_set(struct timers *t, enum timer_kind kind, u32 index, u64 due) {
     MPS_ASSERT(t->base[kind] + index < t->base[kind + 1]);
     heap_set(&t->heap, t->base[kind] + index, due);
 }
 
+/* Whoever gives a record back has cleared its timer: it would ring for the slot's next owner. */
 static void timer_clear(struct timers *t, enum timer_kind kind, u32 index) {
     MPS_ASSERT(t->base[kind] + index < t->base[kind + 1]);
     heap_remove(&t->heap, t->base[kind] + index);
 }
 
-/* Takes a timer out that is due at `now`; false when there is none, or none that is sure. */
+/* Takes a timer out that is due at `now`; false when there is none, or none that is sure. The first
+   look at the heap's top is for the usual case, in which nothing is due and nothing needs to be
+   sorted. */
 static bool timer_take(struct timers *t, u64 now, enum timer_kind *kind, u32 *index) {
     u32 id;
     u64 due;
@@ -1680,11 +1719,11 @@ static u64 timer_next(const struct timers *t) {
 
 /* What every stateful section above here is given: the time, and whom to tell. */
 struct kit {
-    u64 now;
-    u64 born;    /* `now` at the first call */
-    i64 wall_ms; /* Unix ms at `wall_now`; meaningless until wall_known */
-    u64 wall_now;
-    bool started, wall_known;
+    u64 now;      /* microseconds on the port's steady clock, which may start anywhere */
+    u64 born;     /* `now` at the first call */
+    i64 wall_ms;  /* Unix ms at `wall_now`; meaningless until wall_known */
+    u64 wall_now; /* `now` when wall_ms was told */
+    bool started, wall_known; /* a first call was made; the port told the date */
     struct metrics metrics;
     struct random_state random;
     struct outcomes outcomes;
@@ -1699,7 +1738,8 @@ static i64 kit_unix_ms(const struct kit *k) {
     return (i64)((k->now - k->born) / MS_US);
 }
 
-/* Time only goes forward: a `now` from the past is the latest one seen. */
+/* Time only goes forward: a `now` from the past is the latest one seen. Dates are
+   subtracted from `now` without a sign: a step back would make the difference enormous. */
 static void kit_tick(struct kit *k, u64 now) {
     if (!k->started) {
         k->started = true;
@@ -3492,28 +3532,33 @@ static bool address_in_range(const struct address_range *r, const mps_address *a
    kept as JSON lines in a ring for GET /admin/log. Only sections 81 and above write log lines;
    lower ones add outcomes. */
 
+/* What one line may have as JSON; log_emit says what becomes of a longer one. */
 #define LOG_LINE_BYTES 304
-#define LOG_ITEM_PER_S 20
+#define LOG_ITEM_PER_S 20 /* lines of one item in a second; LOG_ITEMS says why */
 
+/* A slot of the ring. Readers compare `serial` with the one they look for: another means that the
+   line was overwritten meanwhile. */
 struct log_entry {
     u64 serial; /* from 1 */
-    u32 bytes;
+    u32 bytes;  /* of `line`, which is not terminated */
     char line[LOG_LINE_BYTES];
 };
 
 struct log {
-    mps_level level;
+    mps_level level; /* the least that is recorded; may change while running */
     void (*hook)(void *user, const mps_log_record *record);
     void *user;
-    u64 serial; /* of the newest entry */
-    u64 window; /* the second that the budgets below are for */
-    u32 entries_max;
+    u64 serial;      /* of the newest entry */
+    u64 window;      /* the second that the budgets below are for */
+    u32 entries_max; /* slots of the ring */
     u32 budget_used[LOG_ITEM_COUNT], suppressed[LOG_ITEM_COUNT];
-    ptrdiff_t entries;
+    ptrdiff_t entries; /* distance from here, section 20 */
 };
 
+/* By mps_level. The first row is MPS_LOG_DEFAULT, which means info. */
 static const char *const log_level_names[] = {"info", "debug", "info", "warn", "error", "off"};
 
+/* Asked first where making the fields of a record costs something. */
 static bool log_wants(const struct log *log, enum log_item item) {
     return log_items[item].level >= log->level;
 }
@@ -3548,6 +3593,8 @@ static bool log_begin(struct log *log, enum log_item item, u64 uptime_us, i64 un
     return true;
 }
 
+/* Borrowed until log_emit has returned. Missing bytes become an empty text, since `text` NULL is
+   how a number is told from a text. */
 static void log_text(mps_log_record *r, const char *name, struct span s) {
     MPS_ASSERT(r->fields_count < MPS_LOG_FIELDS_MAX);
     r->fields[r->fields_count++] =
@@ -3613,6 +3660,8 @@ static void log_put_value(struct text *t, const mps_log_field *field) {
     text_z(t, plain ? "" : "\"");
 }
 
+/* One object without a line end. The ring and mps_log_json share it, so that a line reads the same
+   wherever it is found. */
 static void log_put_json(struct text *t, const mps_log_record *r) {
     json_put_open(t, '{');
     JSON_KEY(t, "time");
@@ -4683,6 +4732,9 @@ enum conn_state {
 
 #define CONN_TO(state) (1u << CONN_##state)
 
+/* Which states may follow which; conn_set_state asserts it. There is no way back from CONN_FINISH:
+   an answer that said `Connection: close` was the last (RFC 9112, 9.6). Only the port ends
+   CONN_ABORT, by giving the record back. */
 static const u8 conn_moves[CONN_STATES] = {
     [CONN_FREE] = CONN_TO(HEAD),
     [CONN_HEAD] =
@@ -4717,23 +4769,24 @@ struct request_marks {
     u8 minor;    /* HTTP/1.minor of a long answer */
 };
 
+/* One connection. Times are microseconds on the clock of kit.now, counts of bytes are exact. */
 struct conn {
-    mps_address peer, local;
-    u8 state;
-    u8 tier;         /* enum input_tier */
-    bool keep_alive; /* of the request in progress */
-    bool ended;      /* the peer sent FIN */
-    bool starved;    /* waits for input memory since `starved_at` */
-    bool ready;      /* the input kept may hold whole requests: process it before reading on */
-    bool served;     /* at least one request was answered */
-    bool refused;    /* beyond `connections` or its rate: it is told so and nothing else */
-    u32 held;        /* lent chunks, of output and input */
-    u32 tier_index;  /* of the lent chunk or the large buffer */
-    u32 in_bytes;
-    u32 out_head, out_tail; /* chunk + 1 */
-    u32 out_start;          /* bytes of the first chunk that are sent */
-    u32 out_bytes, out_taken;
-    u64 auth_ticket; /* 0: none; else the request that the game thinks about */
+    mps_address peer, local; /* who called, and at which address of ours */
+    u8 state;                /* enum conn_state; written by conn_set_state alone */
+    u8 tier;                 /* enum input_tier */
+    bool keep_alive;         /* of the request in progress */
+    bool ended;              /* the peer sent FIN */
+    bool starved;            /* waits for input memory since `starved_at` */
+    bool ready;     /* the input kept may hold whole requests: process it before reading on */
+    bool served;    /* at least one request was answered */
+    bool refused;   /* beyond `connections` or its rate: it is told so and nothing else */
+    u32 held;       /* lent chunks, of output and input */
+    u32 tier_index; /* of the lent chunk or the large buffer */
+    u32 in_bytes;   /* unfinished input that is kept */
+    u32 out_head, out_tail;   /* chunk + 1 */
+    u32 out_start;            /* bytes of the first chunk that are sent */
+    u32 out_bytes, out_taken; /* not sent yet; of these, in the port's hands */
+    u64 auth_ticket;          /* 0: none; else the request that the game thinks about */
     u64 starved_at;
     u64 since;       /* when the present phase began: idle, head, body, auth, linger */
     u64 progress_at; /* when output was last added to none, or sent */
@@ -4744,11 +4797,13 @@ struct conn {
     struct link dirty, work, starving, holding;
 };
 
+/* The list entry of a chunk; its bytes stand in another table, under the same id. */
 struct chunk {
     u32 next; /* chunk + 1 */
-    u32 used;
+    u32 used; /* bytes written, sent ones among them */
 };
 
+/* The owner is kept for input_large_allowed, which counts by address. */
 struct large {
     u32 owner; /* connection + 1 */
 };
@@ -4756,6 +4811,8 @@ struct large {
 #define CONN_HELD_MAX \
     128 /* lent chunks of one connection: output_bytes_max / chunk_bytes and some */
 
+/* All connections and all memory that they share. Whatever is lent belongs to exactly one
+   connection; conns_check adds it up. */
 struct conns {
     struct pool pool;
     u32 live, live_high, live_max; /* served; the pool has `refusals` more for the others */
@@ -4777,6 +4834,7 @@ static struct conn *conn_at(const struct conns *c, u32 index) {
     return pool_at(&c->pool, index);
 }
 
+/* Records do not carry their index; it follows from where they stand. */
 static u32 conn_index(const struct conns *c, const struct conn *conn) {
     return (u32)((size_t)((const char *)conn - (const char *)pool_at(&c->pool, 0)) /
                  c->pool.item_bytes);
@@ -4787,7 +4845,8 @@ static void conn_set_state(struct conn *conn, enum conn_state state) {
     conn->state = (u8)state;
 }
 
-/* Something for the port to look at. */
+/* Something for the port to look at. Marking is idempotent, so whoever changes output, room or fate
+   may mark without asking. */
 static void conn_mark(struct conns *c, const struct conn *conn) {
     queue_push_once(&c->dirty, &c->pool, conn_index(c, conn));
 }
@@ -4814,11 +4873,14 @@ static char *chunk_data(const struct conns *c, u32 id) {
     return (char *)near_get(c, c->own_output) + (size_t)id * c->output_bytes;
 }
 
+/* Of those that can be lent. */
 static u32 chunks_free(const struct conns *c) {
     return c->chunks_count - c->chunks_used;
 }
 
-/* Keeps the connection in the list of those who hold as much. */
+/* Keeps the connection in the list of those who hold as much. That makes the one that holds most
+   known at once when memory is short. Among equals the one that came to its number first stands in
+   front. */
 static void conn_hold(struct conns *c, struct conn *conn, u32 held) {
     u32 index = conn_index(c, conn);
     MPS_ASSERT(held <= CONN_HELD_MAX);
@@ -4835,6 +4897,8 @@ static void conn_hold(struct conns *c, struct conn *conn, u32 held) {
     }
 }
 
+/* Must not fail: the caller has seen that a chunk is free. What it hands over is counted against
+   the connection until chunk_return. */
 static u32 chunk_lend(struct conns *c, struct conn *conn) {
     MPS_ASSERT(c->chunk_free && conn->held < CONN_HELD_MAX);
     u32 id = c->chunk_free - 1;
@@ -4846,6 +4910,8 @@ static u32 chunk_lend(struct conns *c, struct conn *conn) {
     return id;
 }
 
+/* For any chunk of a chain; the connection's own ones have nowhere to go back to. A lent one may be
+   what somebody waits for with input. */
 static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     if (!chunk_is_lent(c, id)) {
         return;
@@ -4859,6 +4925,7 @@ static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
 
 /* -- output -- */
 
+/* Also what the port took and has not reported as sent: only for a connection that is dead. */
 static void output_drop(struct conns *c, struct conn *conn) {
     for (u32 at = conn->out_head; at;) {
         u32 next = chunk_info(c, at - 1)->next;
@@ -4869,7 +4936,8 @@ static void output_drop(struct conns *c, struct conn *conn) {
     conn->out_bytes = conn->out_taken = 0;
 }
 
-/* How many chunks must be lent for `bytes` more. */
+/* How many chunks must be lent for `bytes` more. Counts on the own chunk being filled first; the
+   shortcut in output_start needs no more than that. */
 static u32 output_lack(const struct conns *c, const struct conn *conn, size_t bytes) {
     size_t room = c->output_bytes;
     if (conn->out_tail) {
@@ -4878,6 +4946,7 @@ static u32 output_lack(const struct conns *c, const struct conn *conn, size_t by
     return bytes <= room ? 0 : (u32)((bytes - room + c->chunk_bytes - 1) / c->chunk_bytes);
 }
 
+/* What the cap on a connection's unsent output still allows; says nothing about free chunks. */
 static u32 conn_output_free(const struct conns *c, const struct conn *conn) {
     return conn->out_bytes < c->output_bytes_max ? c->output_bytes_max - conn->out_bytes : 0;
 }
@@ -4915,7 +4984,8 @@ static void output_add(struct conns *c, struct conn *conn, struct span s) {
     conn_mark(c, conn);
 }
 
-/* Up to `max` spans of what is not taken yet. */
+/* Up to `max` spans of what is not taken yet. Chunks do not move and are only added to, so spans
+   stay good until their bytes are sent or dropped. */
 static size_t output_spans(const struct conns *c, const struct conn *conn, mps_span *spans,
                            size_t max) {
     size_t count = 0;
@@ -4932,6 +5002,8 @@ static size_t output_spans(const struct conns *c, const struct conn *conn, mps_s
     return count;
 }
 
+/* The port hands bytes back in the order in which it took them. The own chunk rests, once sent,
+   until the whole chain is gone: a chain is only ever extended by lent ones. */
 static void output_sent(struct conns *c, struct conn *conn, u32 count) {
     MPS_ASSERT(count <= conn->out_taken);
     conn->out_taken -= count;
@@ -4955,6 +5027,7 @@ static struct large *large_info(const struct conns *c, u32 index) {
     return (struct large *)near_get(c, c->large_info) + index;
 }
 
+/* Where the input kept stands, or, with none kept, where the first of it will. */
 static char *input_data(const struct conns *c, const struct conn *conn) {
     switch ((enum input_tier)conn->tier) {
     case INPUT_CHUNK:
@@ -4968,6 +5041,7 @@ static char *input_data(const struct conns *c, const struct conn *conn) {
     return (char *)near_get(c, c->own_input) + (size_t)conn_index(c, conn) * c->input_bytes;
 }
 
+/* Each tier has at least the bytes of the one below: config_check_fit sees to it. */
 static u32 input_tier_bytes(const struct conns *c, enum input_tier tier) {
     const u32 bytes[] = {0, c->input_bytes, c->chunk_bytes, c->large_bytes};
     return bytes[tier];
@@ -5005,6 +5079,8 @@ static enum input_tier input_tier_reach(const struct conns *c, const struct conn
     return INPUT_OWN;
 }
 
+/* Gives back whatever held the input. Those who wait for memory are not woken from here but at the
+   end of the call, when all that came free is known. */
 static void input_release(struct conns *c, struct conn *conn) {
     enum input_tier tier = (enum input_tier)conn->tier;
     u32 index = conn->tier_index;
@@ -5020,6 +5096,7 @@ static void input_release(struct conns *c, struct conn *conn) {
     }
 }
 
+/* The search ends: input_large_allowed has seen that a buffer is free. */
 static u32 large_take(struct conns *c, const struct conn *conn) {
     u32 index = 0;
     while (large_info(c, index)->owner) {
@@ -5096,6 +5173,7 @@ static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
     return time_after(conn->since, idle ? c->idle_us : c->head_us);
 }
 
+/* A timer that rings too early does no harm: section 88 asks for the deadline again. */
 static void conn_wait(struct kit *k, const struct conns *c, const struct conn *conn) {
     u64 due = conn_deadline(c, conn);
     if (due != NEVER) {
@@ -5110,12 +5188,15 @@ static void conn_enter(struct kit *k, struct conns *c, struct conn *conn, enum c
     conn_wait(k, c, conn);
 }
 
+/* It waits no longer: it has its memory, or nothing that needs any. */
 static void conn_unstarve(struct conns *c, struct conn *conn) {
     queue_remove(&c->starving, &c->pool, conn_index(c, conn));
     conn->starved = false;
 }
 
-/* Nothing of it is of use any more; the port closes the socket. */
+/* Nothing of it is of use any more; the port closes the socket. What it held is free for others at
+   once, but its record is not: the port still has the handle and gives it back when the socket is
+   closed. */
 static void conn_abort(struct kit *k, struct conns *c, struct conn *conn) {
     u32 index = conn_index(c, conn);
     conn_set_state(conn, CONN_ABORT);
@@ -5152,6 +5233,8 @@ static void conn_finish(struct kit *k, struct conns *c, struct conn *conn) {
     }
 }
 
+/* FINISH tells the port to send a FIN behind the last byte and to keep reading: closing a socket
+   with input unread makes TCP reset it, which can cost the peer the answer (RFC 9112, 9.6). */
 static mps_fate conn_fate(const struct conn *conn) {
     if (conn->state == CONN_ABORT) {
         return MPS_FATE_ABORT;
@@ -5159,8 +5242,11 @@ static mps_fate conn_fate(const struct conn *conn) {
     return conn->state >= CONN_FINISH ? MPS_FATE_FINISH : MPS_FATE_OPEN;
 }
 
+/* Offered to the port for input that nobody will look at: no memory stands behind it. */
 #define CONN_DISCARD_BYTES 65536
 
+/* How many bytes the port may bring now; 0 is back pressure: they stay in the kernel and the peer's
+   window closes. Never more than could be kept if none of them could be used. */
 static size_t conn_room(const struct conns *c, const struct conn *conn) {
     if (conn->state == CONN_FINISH || conn->state == CONN_LINGER) {
         return CONN_DISCARD_BYTES;
@@ -5172,7 +5258,8 @@ static size_t conn_room(const struct conns *c, const struct conn *conn) {
     return input_tier_bytes(c, input_tier_reach(c, conn)) - conn->in_bytes;
 }
 
-/* Has it work that could go on now, its output being low enough? */
+/* Has it work that could go on now, its output being low enough? The distance between high and low
+   water keeps it from waking for every few bytes that drain. */
 static void conn_want_work(struct conns *c, struct conn *conn) {
     bool wants = conn->state == CONN_ANSWER || (conn->ready && conn->state < CONN_AUTH);
     if (wants && conn->out_bytes <= c->output_low) {
@@ -5180,7 +5267,8 @@ static void conn_want_work(struct conns *c, struct conn *conn) {
     }
 }
 
-/* A connection that waits for the rest of a request and cannot be given memory for it. */
+/* A connection that waits for the rest of a request and cannot be given memory for it. Its patience
+   runs from the first time it was short, so `starved_at` stays while it waits. */
 static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn) {
     bool waits = (conn->state == CONN_HEAD || conn->state == CONN_BODY) && !conn->ready;
     bool full =
@@ -5218,7 +5306,9 @@ static void conns_wake_starving(struct conns *c) {
 #define CONN_EVICTIONS_MAX 8 /* per answer */
 
 /* Makes room for an answer of `bytes`: MPS_E_OUTPUT_FULL when it would pass the connection's cap or
-   memory is short and nobody holds more than the one that asks. */
+   memory is short and nobody holds more than the one that asks. Whoever is told MPS_OK adds at most
+   `bytes` before anything else takes chunks. Evictions are bounded so that one answer cannot clear
+   the table, and each needs room for its outcome. */
 static mps_error conns_output_reserve(struct kit *k, struct conns *c, struct conn *conn,
                                       size_t bytes) {
     u32 lack = output_lack(c, conn, bytes);
@@ -5239,7 +5329,8 @@ static mps_error conns_output_reserve(struct kit *k, struct conns *c, struct con
     return MPS_OK;
 }
 
-/* Adds an answer or a part of one, reserved before. */
+/* Adds an answer or a part of one, reserved before. The peer's time to read starts when there is
+   something to read, not with every piece. */
 static void conn_output(struct kit *k, struct conns *c, struct conn *conn, struct span s) {
     if (!conn->out_bytes) {
         conn->progress_at = k->now;
@@ -5247,13 +5338,16 @@ static void conn_output(struct kit *k, struct conns *c, struct conn *conn, struc
     output_add(c, conn, s);
 }
 
-/* Bytes to parse: the port's own, or those kept with the new ones behind them. */
+/* Bytes to parse: the port's own, or those kept with the new ones behind them. Either is decoded in
+   place, so the port lends its buffer for writing. */
 struct input_view {
     char *at;
     size_t bytes;
     bool kept;
 };
 
+/* Spares the copy in the usual case, in which nothing is kept and whole requests arrive. False when
+   there is no memory for old and new together; then nothing has changed. */
 static bool conn_input_begin(struct conns *c, struct conn *conn, char *bytes, size_t count,
                              struct input_view *view) {
     *view = (struct input_view){bytes, count, false};
@@ -5271,7 +5365,9 @@ static bool conn_input_begin(struct conns *c, struct conn *conn, char *bytes, si
     return true;
 }
 
-/* Keeps what was not consumed; false when there is no memory for it. */
+/* Keeps what was not consumed; false when there is no memory for it. `view` is what
+   conn_input_begin gave, possibly shortened at its end since. Input that is used up gives its
+   memory back at once. */
 static bool conn_input_end(struct conns *c, struct conn *conn, struct input_view view,
                            size_t consumed) {
     size_t rest = view.bytes - consumed;
@@ -5290,6 +5386,8 @@ static bool conn_input_end(struct conns *c, struct conn *conn, struct input_view
     return true;
 }
 
+/* What must hold between two calls: every chunk is free or held, every chain adds up to the bytes
+   it owes, every large buffer has one owner. */
 static bool conns_check(const struct conns *c) {
     u32 lent = 0, held = 0, larges = 0, live = 0;
     for (u32 at = c->chunk_free; at && lent <= c->chunks_count; at = chunk_info(c, at - 1)->next) {
@@ -5322,10 +5420,11 @@ static bool conns_check(const struct conns *c) {
    Tokens minted before the date is known carry `boot`, a mark of this run, and count their times in
    seconds since the start: they work, and they end with the run. */
 
+/* Seconds by which the issuer's clock may differ from ours, either way (RFC 7519, 4.1.4, 4.1.5). */
 #define AUTH_LEEWAY_S 60
 #define AUTH_TOKEN_BYTES_MAX 4096
-#define AUTH_MEMBERS_MAX 64
-#define AUTH_BOOT_BYTES 16
+#define AUTH_MEMBERS_MAX 64 /* of any object in a token */
+#define AUTH_BOOT_BYTES 16  /* as hexadecimal digits */
 
 struct auth {
     struct hmac256 key; /* prepared with the secret */
@@ -5338,17 +5437,19 @@ struct auth {
 struct auth_claims {
     mps_identity who;
     bool ours;     /* issued here */
-    i64 auth_time; /* when this identity first signed in */
+    i64 auth_time; /* when this identity first signed in: minting anew does not move it */
 };
 
 /* The time on which tokens are judged, in Unix seconds or seconds since the start. */
 struct auth_clock {
     i64 now_s, uptime_s;
-    bool known;
+    bool known; /* false: now_s counts from the start, too */
 };
 
+/* What every minted token begins with; what is read may say it in any JSON. */
 static const char auth_header[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
 
+/* By mps_role. A token without a role speaks for a player. */
 static const char *const role_names[] = {"player", "server", "admin"};
 
 static bool role_parse(struct span text, mps_role *role) {
@@ -5391,6 +5492,8 @@ static bool id_valid(struct span s) {
     return s.bytes > 0 && utf8_valid(s);
 }
 
+/* Claims in the order of auth_members[], which json_object looks them up by. Others are ignored
+   (RFC 7519, 4). */
 enum auth_member {
     AUTH_USER_ID,
     AUTH_SUB,
@@ -5410,7 +5513,10 @@ static const char *const auth_members[] = {"userId", "sub",       "username", "n
                                            "role",   "iss",       "aud",      "exp",
                                            "nbf",    "auth_time", "iat",      "boot"};
 
-/* The header must say HS256 and nothing critical; a member twice is refused. */
+/* The header must say HS256 and nothing critical; a member twice is refused. A token does not
+   choose how it is checked: alg "none" or a public key's would let anybody sign. An extension
+   marked critical must be understood (RFC 7515, 4.1.11), and none is. Twins are looked for before
+   json_string changes the text. */
 static bool auth_header_ok(char *json, size_t bytes) {
     static const char *const keys[] = {"alg", "crit"};
     struct json_value v[2];
@@ -5423,7 +5529,8 @@ static bool auth_header_ok(char *json, size_t bytes) {
     return v[1].type == JSON_ABSENT && json_string(&v[0], &alg) && span_equal(alg, SPAN("HS256"));
 }
 
-/* userId (a number) or sub (a string); the JSON type is part of who it is. */
+/* userId (a number) or sub (a string); the JSON type is part of who it is. Numbers end at 2^53:
+   beyond it, what other JSON readers make of two ids may be the same. */
 static bool auth_read_id(struct json_value *v, mps_identity *who) {
     struct span text;
     i64 number;
@@ -5453,7 +5560,8 @@ static void auth_read_name(struct json_value *v, mps_identity *who) {
     copy_z(who->name, sizeof who->name, utf8_cut(name, NAME_POINTS_MAX));
 }
 
-/* `aud` is a string or an array of them (RFC 7519, 4.1.3). */
+/* `aud` is a string or an array of them (RFC 7519, 4.1.3). Without an audience of its own the
+   server takes tokens for any. */
 static bool auth_audience_ok(const struct auth *a, struct json_value *v) {
     struct span aud, wanted = span_z(a->audience);
     struct json_value element;
@@ -5472,7 +5580,8 @@ static bool auth_audience_ok(const struct auth *a, struct json_value *v) {
     return json_string(v, &aud) && span_equal(aud, wanted);
 }
 
-/* NumericDate may have a fraction (RFC 7519, 2). */
+/* NumericDate may have a fraction (RFC 7519, 2). The bound keeps the sums below far from overflow,
+   and is millions of years away. */
 static bool auth_read_date(struct json_value v, i64 *out) {
     double d;
     if (!json_f64(v, &d) || d < 0 || d > 1e15) {
@@ -5482,6 +5591,9 @@ static bool auth_read_date(struct json_value v, i64 *out) {
     return true;
 }
 
+/* RFC 7519, 4.1.4 and 4.1.5; but `exp` is required, as a token without an end could never be got
+   rid of. A token of an earlier run is expired, not invalid: its owner signed in and need only do
+   so again. Sets auth_time, from `iat` if need be. */
 static mps_error auth_times_ok(const struct auth *a, const struct auth_clock *clock,
                                struct json_value *v, struct auth_claims *claims) {
     i64 exp, nbf, now = clock->now_s;
@@ -5516,6 +5628,8 @@ static mps_error auth_times_ok(const struct auth *a, const struct auth_clock *cl
     return exp + AUTH_LEEWAY_S <= now ? MPS_E_TOKEN_EXPIRED : MPS_OK;
 }
 
+/* The signature has been checked. `json` is changed by decoding; `claims` was zeroed, and what it
+   is given is copied. `ours` goes by the issuer's name: others may share the secret. */
 static mps_error auth_read_claims(const struct auth *a, const struct auth_clock *clock, char *json,
                                   size_t bytes, struct auth_claims *claims) {
     struct json_value v[AUTH_MEMBERS];
@@ -5544,7 +5658,8 @@ static mps_error auth_read_claims(const struct auth *a, const struct auth_clock 
     return auth_times_ok(a, clock, v, claims);
 }
 
-/* What a game said of who it is: terminated texts, an id, and a name. */
+/* What a game said of who it is: terminated texts, an id, and a name. The hook that filled it in is
+   the game's own code, but its texts go into answers and tokens. */
 static bool identity_complete(mps_identity *who) {
     who->id[MPS_ID_BYTES_MAX] = 0;
     who->name[MPS_NAME_BYTES_MAX] = 0;
@@ -5557,7 +5672,8 @@ static bool identity_complete(mps_identity *who) {
 
 /* Checks a compact JWS and reads its claims. `work` is scratch for the decoded parts. Sets
    `signed_here` when the signature is ours, whatever else is wrong: such a token is never shown to
-   the game. */
+   the game. The HMAC runs over the bytes as they came (RFC 7515, 5.2), before any of the payload is
+   decoded: nobody without the key gets as far as its JSON. It is compared in constant time. */
 static mps_error auth_verify(const struct auth *a, const struct auth_clock *clock,
                              struct span token, char *work, size_t work_bytes,
                              struct auth_claims *claims, bool *signed_here) {
@@ -5574,6 +5690,7 @@ static mps_error auth_verify(const struct auth *a, const struct auth_clock *cloc
     if (found != 2 || token.bytes > AUTH_TOKEN_BYTES_MAX) {
         return MPS_E_TOKEN_INVALID;
     }
+    /* RFC 7515, 7.1: header.payload.signature, and nothing behind it. */
     struct span header = span_of(token.at, dots[0]);
     struct span payload = span_of(token.at + dots[0] + 1, dots[1] - dots[0] - 1);
     struct span signature = span_of(token.at + dots[1] + 1, token.bytes - dots[1] - 1);
@@ -5582,6 +5699,7 @@ static mps_error auth_verify(const struct auth *a, const struct auth_clock *cloc
         base64url_read(signature, given, sizeof given) != sizeof given) {
         return MPS_E_TOKEN_INVALID;
     }
+    /* The key is prepared once; each token works on a copy of its state. */
     struct hmac256 h = a->key;
     hmac256_add(&h, token.at, dots[1]);
     hmac256_finish(&h, ours);
@@ -5601,6 +5719,8 @@ struct auth_grant {
     i64 now_s, exp_s, auth_time_s;
 };
 
+/* In the form that auth_read_claims takes. An id that was a number stays one: "7" and 7 are two
+   people. */
 static void auth_put_claims(struct text *t, const struct auth_grant *g) {
     json_put_open(t, '{');
     JSON_KEY(t, "iss");
@@ -5632,9 +5752,11 @@ static void auth_put_claims(struct text *t, const struct auth_grant *g) {
     json_put_close(t, '}');
 }
 
+/* Fits the longest texts that a server has, escaped; a tool's own issuer may be too long for it. */
 #define AUTH_CLAIMS_BYTES_MAX 1024
 
-/* Writes header.payload.signature; false when it does not fit. */
+/* Writes header.payload.signature; false when it does not fit. RFC 7515, 7.1: base64url without
+   padding (RFC 4648, 5). `t` may already hold other text. */
 static bool auth_mint(struct text *t, const struct auth_grant *g, const struct hmac256 *key) {
     char claims[AUTH_CLAIMS_BYTES_MAX], encoded[AUTH_CLAIMS_BYTES_MAX * 4 / 3 + 4];
     u8 signature[32];
@@ -5659,32 +5781,39 @@ static bool auth_mint(struct text *t, const struct auth_grant *g, const struct h
    I.371), so refilling costs nothing. When the table is full the bucket that is nearest to full is
    forgotten: nobody loses less. */
 
+/* What is limited. Each class has buckets of its own. */
 enum rate_class { RATE_CONNECTIONS, RATE_REQUESTS, RATE_DATAGRAMS, RATE_CLASSES };
 
+/* Bytes only, hence without padding: hashed and compared as a whole. */
 struct bucket_key {
-    u8 class;
+    u8 class; /* enum rate_class */
     u8 prefix[16];
 };
 
+/* `full_at` is in microseconds, as kit.now. An unknown address counts as a full bucket, so a bucket
+   that is full again may be forgotten. */
 struct bucket {
     struct bucket_key key;
-    u32 hash;
+    u32 hash; /* of the key, for index_remove */
     u64 full_at;
 };
 
+/* A bucket has the same index in the pool and in the heap. */
 struct rates {
     struct pool pool;
     struct index index;
-    struct heap fullest;
+    struct heap fullest;        /* by full_at */
     u64 cost_us[RATE_CLASSES];  /* of one event */
     u64 burst_us[RATE_CLASSES]; /* how far full_at may lie ahead */
 };
 
+/* Up to two seconds' worth may come at once. A cost of 0 would be no limit. */
 static void rates_set(struct rates *r, enum rate_class class, u32 per_s) {
     r->cost_us[class] = S_US / per_s ? S_US / per_s : 1;
     r->burst_us[class] = 2 * r->cost_us[class] * per_s;
 }
 
+/* The index knows hashes only: the key decides. */
 static struct bucket *bucket_find(const struct rates *r, const struct bucket_key *key, u32 hash) {
     struct index_probe probe;
     for (u32 at = index_first(&r->index, hash, &probe); at; at = index_next(&r->index, &probe)) {
@@ -5703,6 +5832,9 @@ static void bucket_forget(struct rates *r, u32 index) {
     pool_give(&r->pool, pool_handle(&r->pool, index));
 }
 
+/* The search for a key has failed. Whether heap_first is `settled` does not matter: a bucket that
+   is nearly the fullest will do, and a flood of new addresses must not pay for sorting. The new one
+   is put into the heap by its first event, which it can always pay. */
 static struct bucket *bucket_make(struct kit *k, struct rates *r, const struct bucket_key *key,
                                   u32 hash) {
     u32 id;
@@ -5723,7 +5855,8 @@ static struct bucket *bucket_make(struct kit *k, struct rates *r, const struct b
     return b;
 }
 
-/* Spends one event; 0 when there was one to spend, else the microseconds until there is. */
+/* Spends one event; 0 when there was one to spend, else the microseconds until there is. Who is
+   refused pays nothing: the wait that was promised stays true however often one asks. */
 static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
                       const mps_address *from) {
     struct bucket_key key = {.class = (u8) class};
@@ -5746,12 +5879,14 @@ static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
 
 /* -- ranges: what trusted_proxies and metrics_allow were frozen into -- */
 
+/* Frozen at the start; a changed list waits for a restart. */
 struct ranges {
     u32 count;
-    ptrdiff_t at;
+    ptrdiff_t at; /* distance to struct address_range, section 20 */
 };
 
-/* Is the list another than the one that was loaded? */
+/* Is the list another than the one that was loaded? As sets: order and repetition mean nothing to a
+   list of ranges. */
 static bool ranges_differ(const struct ranges *r, const char *const *texts) {
     const struct address_range *loaded = near_get(r, r->at);
     struct address_range range;
@@ -5772,6 +5907,7 @@ static bool ranges_differ(const struct ranges *r, const char *const *texts) {
     return distinct != r->count;
 }
 
+/* At most MPS_RANGES_MAX to look at, so a plain walk. */
 static bool ranges_have(const struct ranges *r, const mps_address *a) {
     const struct address_range *range = near_get(r, r->at);
     for (u32 i = 0; i < r->count; i++) {
@@ -5782,6 +5918,7 @@ static bool ranges_have(const struct ranges *r, const mps_address *a) {
     return false;
 }
 
+/* `list` is an stb_ds array; ranges have no padding and compare as bytes. */
 static bool ranges_repeat(const struct address_range *list, const struct address_range *range) {
     for (ptrdiff_t i = 0; i < stbds_arrlen(list); i++) {
         if (memcmp(&list[i], range, sizeof *range) == 0) {
@@ -5791,7 +5928,9 @@ static bool ranges_repeat(const struct address_range *list, const struct address
     return false;
 }
 
-/* Builds a list without repetitions in the scratch arena and freezes it. */
+/* Builds a list without repetitions in the scratch arena and freezes it. `table` has room for
+   MPS_RANGES_MAX. The texts were checked with the configuration, yet are checked again, as they are
+   the caller's memory. */
 static mps_error ranges_load(struct ranges *r, const char *const *texts, void *table) {
     struct address_range *list = NULL, range;
     for (u32 i = 0; i < MPS_RANGES_MAX && texts[i]; i++) {
@@ -5844,46 +5983,50 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
    here, how it is asked and answered over HTTP stands in section 84. A lobby or player that goes
    is taken out of sight at once and its record kept until section 87 has told the game. */
 
-#define LOBBY_CODE_MAX 32
-#define LOBBY_CODE_MADE 6
-#define LOBBY_SCENE_MAX 64
+#define LOBBY_CODE_MAX 32  /* bytes, without the zero */
+#define LOBBY_CODE_MADE 6  /* letters of a code that is made here */
+#define LOBBY_SCENE_MAX 64 /* bytes */
 #define LOBBY_MADE_TRIES 16
 #define UDP_TOKEN_BYTES 16
-#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES)
-#define DUMMY_PLAYER_ID 999 /* of the TEST lobby; no player gets it */
+#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES) /* in hexadecimal digits */
+#define DUMMY_PLAYER_ID 999                  /* of the TEST lobby; no player gets it */
 
 /* No look-alikes: without I, L, O, 0 and 1. */
 static const char lobby_code_letters[] = "ABCDEFGHJKMNPQRSTUVWXYZ23456789";
 
+/* Lives from lobby_open until section 87 has told that it closed. While `closing` it is in no index
+   and has no players, but its code can still be told. */
 struct lobby {
     char code[LOBBY_CODE_MAX + 1];
     char scene[LOBBY_SCENE_MAX + 1];
     bool is_public, permanent, closing;
-    u32 max_players, next_player_id, hash;
-    u64 scene_hash;
+    u32 max_players, next_player_id, hash; /* `hash` is the code's, for index_remove */
+    u64 scene_hash;                        /* lobby_scene_hash; for listings */
     i64 created_ms;
     char created[DATE_TEXT_BYTES]; /* the same as text: it is asked for more often than made */
-    mps_address creator;
-    struct queue players;
+    mps_address creator;           /* who may delete it, by IP */
+    struct queue players;          /* in the order of joining */
 };
 
+/* Lives from lobby_join until section 87 has told that it left. Its lobby's record lives longer. */
 struct player {
-    u64 lobby;
-    u32 id;
+    u64 lobby; /* handle */
+    u32 id;    /* within the lobby; not given to another while it is open */
     bool leaving;
-    u8 token[UDP_TOKEN_BYTES];
+    u8 token[UDP_TOKEN_BYTES]; /* proof of being this player; secret */
     char name[MPS_NAME_BYTES_MAX + 1];
     mps_address joined_from;
-    struct link seat;
+    struct link seat; /* in the lobby's `players` */
 };
 
 struct lobbies {
     struct pool pool, players;
     struct index by_code;
-    u32 players_max; /* the most max_players may say */
-    u64 player_us, empty_us;
+    u32 players_max;         /* the most max_players may say */
+    u64 player_us, empty_us; /* patience with a silent player, with an empty lobby */
 };
 
+/* Why a player went; the text goes into the log. */
 enum leave_cause { LEAVE_ASKED, LEAVE_SILENT, LEAVE_KICKED, LEAVE_LOBBY_CLOSED };
 static const char *const leave_causes[] = {"left", "silent", "kicked", "lobby_closed"};
 
@@ -5894,11 +6037,13 @@ struct lobby_wish {
     bool is_public, permanent;
 };
 
+/* A lobby that is closing is gone for everybody but section 87, which uses pool_get. */
 static struct lobby *lobby_get(const struct lobbies *l, u64 handle) {
     struct lobby *lobby = pool_get(&l->pool, handle);
     return lobby && !lobby->closing ? lobby : NULL;
 }
 
+/* Letters that need no escaping in paths, JSON or logs. */
 static bool lobby_code_valid(struct span code) {
     for (size_t i = 0; i < code.bytes; i++) {
         u8 c = ascii_lower((u8)code.at[i]);
@@ -5909,7 +6054,7 @@ static bool lobby_code_valid(struct span code) {
     return code.bytes >= 1 && code.bytes <= LOBBY_CODE_MAX;
 }
 
-/* Codes match without regard to case. */
+/* Codes match without regard to case. `code` has at most LOBBY_CODE_MAX bytes. */
 static u32 lobby_hash(const struct lobbies *l, struct span code) {
     char folded[LOBBY_CODE_MAX];
     for (size_t i = 0; i < code.bytes; i++) {
@@ -5918,11 +6063,12 @@ static u32 lobby_hash(const struct lobbies *l, struct span code) {
     return index_hash(&l->by_code, folded, code.bytes);
 }
 
-/* For listings by scene: hashes are compared, never 0. */
+/* For listings by scene: hashes are compared, never 0. 0 is left to mean any scene. */
 static u64 lobby_scene_hash(const struct lobbies *l, struct span scene) {
     return siphash(&l->by_code.key, scene.at, scene.bytes) | 1;
 }
 
+/* `code` may be anything that stood in a path; what is too long for a code names no lobby. */
 static u64 lobby_find(const struct lobbies *l, struct span code) {
     struct index_probe probe;
     if (code.bytes > LOBBY_CODE_MAX) {
@@ -5965,12 +6111,15 @@ static mps_error lobby_open_check(struct kit *k, const struct lobbies *l,
     return MPS_OK;
 }
 
+/* Again when the date becomes known: until then lobbies are dated from the start of the server. */
 static void lobby_set_created(struct lobby *lobby, i64 unix_ms) {
     struct text t = text_on(lobby->created, sizeof lobby->created);
     lobby->created_ms = unix_ms;
     date_put_iso(&t, unix_ms);
 }
 
+/* lobby_open_check has agreed in the same call, and the wish has a code. The strings are copied. An
+   empty lobby does not stay: its first player has empty_us to come. */
 static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish *wish,
                       const mps_address *creator) {
     u64 handle = pool_take(&l->pool);
@@ -6004,7 +6153,7 @@ static struct player *player_at(const struct lobbies *l, u32 index) {
     return pool_at(&l->players, index);
 }
 
-/* The member with this id: index + 1, or 0. */
+/* The member with this id: index + 1, or 0. A walk: a lobby has at most lobby_players members. */
 static u32 player_find(const struct lobbies *l, const struct lobby *lobby, u32 id) {
     u32 at = lobby->players.head;
     while (at && player_at(l, at - 1)->id != id) {
@@ -6013,7 +6162,8 @@ static u32 player_find(const struct lobbies *l, const struct lobby *lobby, u32 i
     return at;
 }
 
-/* Has one of the members this token? Compared in constant time each. */
+/* Has one of the members this token? Compared in constant time each. All are looked at, so the time
+   taken does not tell which one was close. */
 static bool lobby_has_token(const struct lobbies *l, const struct lobby *lobby, const u8 *token) {
     bool found = false;
     for (u32 at = lobby->players.head; at; at = player_at(l, at - 1)->seat.next) {
@@ -6022,6 +6172,7 @@ static bool lobby_has_token(const struct lobbies *l, const struct lobby *lobby, 
     return found;
 }
 
+/* Could one more join? Decides only, so that the game can still be asked before lobby_join. */
 static mps_error lobby_join_check(struct kit *k, const struct lobbies *l,
                                   const struct lobby *lobby) {
     if (lobby->players.count >= lobby->max_players) {
@@ -6034,6 +6185,8 @@ static mps_error lobby_join_check(struct kit *k, const struct lobbies *l,
     return MPS_OK;
 }
 
+/* lobby_join_check has agreed in the same call, and the name was checked. A lobby with players has
+   no timer; the players have one each. The player is borrowed for the call. */
 static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, struct span name,
                                  const mps_address *from) {
     struct lobby *lobby = lobby_get(l, handle);
@@ -6055,7 +6208,8 @@ static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, s
     return player;
 }
 
-/* Out of the lobby; the record goes when the game has been told. */
+/* Out of the lobby; the record goes when the game has been told. Its lobby may be closing, hence
+   pool_get. The last one to go starts the empty lobby's time anew. */
 static void player_leave(struct kit *k, struct lobbies *l, u32 index, enum leave_cause cause) {
     struct player *player = player_at(l, index);
     struct lobby *lobby = pool_get(&l->pool, player->lobby);
@@ -6076,6 +6230,8 @@ static u32 lobby_close_outcomes(const struct lobby *lobby) {
     return lobby->players.count + 1;
 }
 
+/* The players leave first, so that the game hears of each while the lobby's record is still there.
+   The caller has seen to room for lobby_close_outcomes. */
 static void lobby_close(struct kit *k, struct lobbies *l, u64 handle) {
     struct lobby *lobby = lobby_get(l, handle);
     MPS_ASSERT(lobby && outcomes_room(&k->outcomes, lobby_close_outcomes(lobby)));
@@ -6088,6 +6244,8 @@ static void lobby_close(struct kit *k, struct lobbies *l, u64 handle) {
     outcomes_add(&k->outcomes, OUTCOME_LOBBY_CLOSED, handle, 0);
 }
 
+/* What must hold between two calls: every player who has not left sits in one lobby, every lobby
+   that is not closing is found by its code. */
 static bool lobbies_check(const struct lobbies *l) {
     u32 seats = 0, indexed = 0, seated = 0;
     for (u32 i = 0; i < l->pool.capacity; i++) {
@@ -6114,65 +6272,73 @@ static bool lobbies_check(const struct lobbies *l) {
    of configuration keys, which reads, checks, prints and documents them; the layout of the
    block. */
 
+/* The server's own deadlines, beside those of its records. */
 enum server_timer { SERVER_TIMER_DRAIN, SERVER_TIMERS };
 
+/* With the headers of IPv6 and UDP below 1280, what every link carries whole (RFC 8200, 5). */
 #define DATAGRAM_BYTES_MAX 1200
-#define SERVER_MAGIC 0x6D70736572766572u
+#define SERVER_MAGIC 0x6D70736572766572u /* "mpserver" */
+/* The layout rounds every table to as much: with the block aligned, all of them are. */
 #define SERVER_ALIGN 16
-#define PUBLIC_HOST_MAX 255
-#define CORS_ORIGIN_MAX 64 /* with it the shortest 503 fits output_bytes */
+#define PUBLIC_HOST_MAX 255 /* a name of the DNS is no longer (RFC 1035, 2.3.4) */
+#define CORS_ORIGIN_MAX 64  /* with it the shortest 503 fits output_bytes */
 #define SERVER_NAME_MAX 64
-#define ANSWER_HEAD_MAX 1024
+#define ANSWER_HEAD_MAX 1024 /* kept free in front of the answer scratch */
 
 /* GRACE: new work is refused, idle connections go. CLOSING: so do the others. */
 enum drain_state { DRAIN_NO, DRAIN_GRACE, DRAIN_CLOSING, DRAIN_DONE };
 
+/* Stands at the start of the block and owns all of it. Tables are found by distance, never by
+   pointer, so that the block may be copied elsewhere and run on. */
 struct mps_server {
-    u64 magic;
+    u64 magic; /* set when all is made: a block whose making failed is no server */
     struct kit kit;
     struct log log;
     struct conns conns;
     struct auth auth;
     struct rates rates;
-    struct ranges trusted_proxies, metrics_allow;
+    struct ranges trusted_proxies, metrics_allow; /* halves of one table */
     struct lobbies lobbies;
     mps_config config; /* effective; its strings are the copies below */
     char name[SERVER_NAME_MAX + 1], public_host[PUBLIC_HOST_MAX + 1];
     char cors_origin[CORS_ORIGIN_MAX + 1];
     bool guest_login, has_secret, in_call; /* in_call: a hook must not come back in */
-    enum drain_state drain;
-    u32 drain_sweep; /* connections below this index have been told */
-    u64 drain_due;   /* the end of the grace period */
+    enum drain_state drain;                /* only goes up */
+    u32 drain_sweep;                       /* connections below this index have been told */
+    u64 drain_due;                         /* the end of the grace period */
     size_t memory_bytes;
     char request_mark[8]; /* with the serial it makes up the ids of requests that bring none */
-    u32 request_serial;
-    u64 auth_serial;
-    i64 lines_s; /* the second that `lines` is for */
+    u32 request_serial;   /* of the newest id made; wraps */
+    u64 auth_serial;      /* the upper half of a ticket: an old one fits no later request */
+    i64 lines_s;          /* the second that `lines` is for */
     char lines[256];
     u32 lines_bytes;
-    u32 answer_bytes, work_bytes;
-    ptrdiff_t answer, work; /* scratch: a body in the making; decoded input */
+    u32 answer_bytes, work_bytes; /* of the two below */
+    ptrdiff_t answer, work;       /* scratch: a body in the making; decoded input */
 };
 
 /* -- configuration keys -- */
 
+/* What a value is in mps_config and in a file. Numbers and names come first: mps_reconfigure goes
+   by that order when it logs a value. */
 enum config_type {
-    CONFIG_U32,
-    CONFIG_U16,
+    CONFIG_U32, /* 0: the preset's number */
+    CONFIG_U16, /* a port; 0 is 0 */
     CONFIG_BOOL,
-    CONFIG_SWITCH,
+    CONFIG_SWITCH, /* auto, on, off */
     CONFIG_LEVEL,
     CONFIG_PRESET,
-    CONFIG_STRING,
-    CONFIG_SECRET,
-    CONFIG_RANGES
+    CONFIG_STRING, /* NULL: none, or a default */
+    CONFIG_SECRET, /* any bytes; never printed, not kept */
+    CONFIG_RANGES  /* up to MPS_RANGES_MAX strings */
 };
 
+/* One key: how to read, check and print it. A key that is not here does not exist. */
 struct config_row {
     const char *key;
     enum config_type type;
-    bool live; /* mps_reconfigure takes it over */
-    size_t at;
+    bool live;       /* mps_reconfigure takes it over */
+    size_t at;       /* offset in mps_config */
     u32 defaults[3]; /* by mps_preset: small, tiny, large */
     u32 min, max;    /* of a string: bytes */
     const char *unit, *doc;
@@ -6187,6 +6353,8 @@ struct config_row {
 #define FIXED false
 #define LIVE true
 
+/* The largest values keep sizes and sums from overflow, see layout_take. Rows are checked and
+   printed in this order. */
 static const struct config_row config_keys[] = {
     CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
     CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
@@ -6267,18 +6435,23 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(log_level, CONFIG_LEVEL, LIVE, 0, 5, "debug, info, warn, error, off"),
 };
 
+/* By mps_preset and mps_switch: a name's place is its value. */
 static const char *const preset_names[] = {"small", "tiny", "large"};
 static const char *const switch_names[] = {"auto", "on", "off"};
 
+/* Casts const away, as readers and writers share it: who was given a const configuration only
+   reads. */
 static u32 *config_u32(const mps_config *c, const struct config_row *row) {
     return (u32 *)((char *)(uintptr_t)c + row->at);
 }
 
+/* The same for a string, or for the first entry of a list. */
 static const char **config_string(const mps_config *c, const struct config_row *row) {
     return (const char **)((char *)(uintptr_t)c + row->at);
 }
 
-/* Enums of the configuration as numbers, whatever the compiler makes of their size. */
+/* Enums of the configuration as numbers, whatever the compiler makes of their size. Only for rows
+   that hold a number or a name. */
 static u32 config_choice(const mps_config *c, const struct config_row *row) {
     switch (row->type) {
     case CONFIG_PRESET:
@@ -6296,6 +6469,7 @@ static u32 config_choice(const mps_config *c, const struct config_row *row) {
     }
 }
 
+/* The inverse of config_choice. `value` is within the row's range. */
 static void config_choose(mps_config *c, const struct config_row *row, u32 value) {
     switch (row->type) {
     case CONFIG_PRESET:
@@ -6319,7 +6493,9 @@ static void config_choose(mps_config *c, const struct config_row *row, u32 value
     }
 }
 
-/* Fills `fault` with "KEY: TEXT A TEXT B". */
+/* Fills `fault` with "KEY: TEXT A TEXT B". `then` NULL: no numbers. `fault` may be NULL. Gives
+   MPS_E_CONFIG, so that callers can return it; the key may come from a file and is cut to what
+   fits. */
 static mps_error config_fault(mps_fault *fault, const char *key, const char *what, u64 a,
                               const char *then, u64 b) {
     if (fault) {
@@ -6339,6 +6515,7 @@ static mps_error config_fault(mps_fault *fault, const char *key, const char *wha
     return MPS_E_CONFIG;
 }
 
+/* The names by value, and how many there are. */
 static u32 config_names(const struct config_row *row, const char *const **names) {
     *names = row->type == CONFIG_PRESET   ? preset_names
              : row->type == CONFIG_SWITCH ? switch_names
@@ -6346,7 +6523,8 @@ static u32 config_names(const struct config_row *row, const char *const **names)
     return row->type == CONFIG_LEVEL ? (u32)COUNT_OF(log_level_names) : 3;
 }
 
-/* "must be one of auto, on, off" */
+/* "must be one of auto, on, off": built from the names themselves, so that a new one is told
+   without a change here. */
 static mps_error config_fault_names(mps_fault *fault, const struct config_row *row) {
     char text[96];
     const char *const *names;
@@ -6385,7 +6563,8 @@ static mps_error config_read_name(mps_config *c, const struct config_row *row,
     return MPS_OK;
 }
 
-/* Takes a string of the text in place: zero-terminated over its closing quote. */
+/* Takes a string of the text in place: zero-terminated over its closing quote. So it is borrowed
+   from the text, which has to outlive the configuration. */
 static mps_error config_take_string(struct json_value *value, u32 min, u32 max, const char *key,
                                     const char **out, size_t *bytes, mps_fault *fault) {
     struct span text;
@@ -6398,6 +6577,7 @@ static mps_error config_take_string(struct json_value *value, u32 min, u32 max, 
     return MPS_OK;
 }
 
+/* Checks only; ranges_load reads the same text again when the server is made. */
 static mps_error config_check_range(const struct config_row *row, const char *text,
                                     mps_fault *fault) {
     struct address_range range;
@@ -6408,6 +6588,7 @@ static mps_error config_check_range(const struct config_row *row, const char *te
                               0);
 }
 
+/* The whole list is replaced; behind the last entry it is NULL, which is where readers stop. */
 static mps_error config_read_ranges(mps_config *c, const struct config_row *row,
                                     struct json_value *value, mps_fault *fault) {
     const char **list = config_string(c, row);
@@ -6434,7 +6615,8 @@ static mps_error config_read_ranges(mps_config *c, const struct config_row *row,
     return MPS_OK;
 }
 
-/* A string that goes into headers, JSON and logs as it is: printable ASCII without quotes. */
+/* A string that goes into headers, JSON and logs as it is: printable ASCII without quotes. A line
+   end in one of them would begin a header of its own (RFC 9112, 11.1). */
 static bool config_string_plain(struct span s) {
     for (size_t i = 0; i < s.bytes; i++) {
         if ((u8)s.at[i] <= ' ' || (u8)s.at[i] >= 0x7F || s.at[i] == '"' || s.at[i] == '\\') {
@@ -6444,6 +6626,8 @@ static bool config_string_plain(struct span s) {
     return true;
 }
 
+/* For strings of a file and of the caller's code alike. A server's name is for people and always
+   escaped; the secret may be any bytes. */
 static mps_error config_check_string(const struct config_row *row, struct span s,
                                      mps_fault *fault) {
     bool name = row->at == offsetof(mps_config, name);
@@ -6461,6 +6645,7 @@ static mps_error config_check_string(const struct config_row *row, struct span s
     return MPS_OK;
 }
 
+/* Judges one value by its row alone; whether values fit together is config_check_fit's to say. */
 static mps_error config_read_value(mps_config *c, const struct config_row *row,
                                    struct json_value *value, mps_fault *fault) {
     i64 number;
@@ -6500,7 +6685,8 @@ static mps_error config_read_value(mps_config *c, const struct config_row *row,
 }
 
 /* Moves a place in the text on to `position`, before anything up to there is changed: a decoded
-   string may hold line ends that the file does not. */
+   string may hold line ends that the file does not. Each byte is looked at once in all, since
+   places only go forward. */
 static void fault_advance(mps_fault *place, const char *json, size_t position) {
     for (; place->position < position; place->position++) {
         bool line_end = json[place->position] == '\n';
@@ -6509,6 +6695,7 @@ static void fault_advance(mps_fault *place, const char *json, size_t position) {
     }
 }
 
+/* Tens of keys, at the start and at a reload: a walk will do. */
 static const struct config_row *config_find(struct span key) {
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
         if (span_equal(key, span_z(config_keys[i].key))) {
@@ -6518,6 +6705,7 @@ static const struct config_row *config_find(struct span key) {
     return NULL;
 }
 
+/* An unknown key is an error: it is most likely misspelt, and its owner believes that it works. */
 static mps_error config_read_member(mps_config *c, bool *seen, struct json_value *key,
                                     struct json_value *value, mps_fault *fault) {
     char name[64];
@@ -6536,11 +6724,15 @@ static mps_error config_read_member(mps_config *c, bool *seen, struct json_value
     return config_read_value(c, row, value, fault);
 }
 
+/* Changes `c` even when it fails: the caller works on a copy. A fault names the place of its key.
+   The whole text is checked first, so the walk below meets no bad JSON. */
 static mps_error config_read(mps_config *c, char *json, size_t bytes, mps_fault *fault) {
     struct json_fault at;
     struct json_value key, value, none;
     bool seen[COUNT_OF(config_keys)] = {false};
+    /* `place` walks on with the text; `fault` is a copy of where it stood. */
     mps_fault place = {.line = 1, .column = 1};
+    /* Only to check the text: what it holds is walked below, which keeps the places. */
     const char *const no_keys[] = {""};
     if (!json_object(json, bytes, no_keys, 1, &none, &at)) {
         fault_advance(&place, json, at.position);
@@ -6566,7 +6758,8 @@ static mps_error config_read(mps_config *c, char *json, size_t bytes, mps_fault 
     return MPS_OK;
 }
 
-/* Fills in the defaults of the preset. */
+/* Fills in the defaults of the preset. Limits that are 0 get the preset's number; ports keep their
+   0. Strings stay the caller's. A preset that is none is left for config_check to report. */
 static mps_config config_effective(const mps_config *given) {
     mps_config c = *given;
     u32 preset = (u32)given->preset <= MPS_PRESET_LARGE ? (u32)given->preset : 0;
@@ -6593,41 +6786,51 @@ static mps_config config_effective(const mps_config *given) {
 /* The longest other answers: a token of the longest claims with its id and name, a histogram. */
 #define ANSWER_BYTES_MIN 2304
 
+/* What the answer scratch holds: no answer, and no unit of a long one, is longer. */
 static u32 config_answer_bytes(const mps_config *c) {
     return u32_max(ANSWER_BYTES_MIN, LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER);
 }
 
+/* A request that is allowed has to fit in one piece: the largest tier is the last. */
 static u32 config_large_bytes(const mps_config *c) {
     return c->head_bytes_max + c->body_bytes_max + 512; /* the last: a chunk line in the making */
 }
 
 #define LOAD_BYTES_MIN 16384 /* of chunks, to load the longest lists in */
 
-/* How the values fit together. */
+/* How the values fit together. What passes here, the sections below rely on without asking again.
+   Sums that may pass 32 bits are taken in 64. */
 static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
+    /* An answer is reserved whole, so one that passes the cap could never be sent. */
     if (c->output_bytes_max < answer) {
         return config_fault(fault, "output_bytes_max", "must be at least ", answer,
                             " to hold a lobby of lobby_players = ", c->lobby_players);
     }
+    /* With less, one answer that is not read would take the place of every other. */
     if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
                             ", two answers of lobby_players = ", c->lobby_players);
     }
+    /* The lists are built where the chunks will be, see server_load. */
     if ((c->trusted_proxies[0] || c->metrics_allow[0]) &&
         (u64)c->chunks * c->chunk_bytes < LOAD_BYTES_MIN) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", LOAD_BYTES_MIN,
                             " to load ranges, with chunk_bytes = ", c->chunk_bytes);
     }
+    /* Three more: for the rest of the division, for a first chunk that is partly sent, and for
+       input. */
     if (c->output_bytes_max / c->chunk_bytes + 3 > CONN_HELD_MAX) {
         return config_fault(fault, "output_bytes_max", "must be at most ",
                             (u64)(CONN_HELD_MAX - 3) * c->chunk_bytes,
                             " with chunk_bytes = ", c->chunk_bytes);
     }
+    /* Method, version and line ends stand in the head, too. */
     if (c->target_bytes_max + 32 > c->head_bytes_max) {
         return config_fault(fault, "target_bytes_max", "must leave room in the head: at most ",
                             c->head_bytes_max - 32, " with head_bytes_max = ", c->head_bytes_max);
     }
+    /* Each tier of input has to hold what the one below it held, see input_grow. */
     if (c->chunk_bytes > config_large_bytes(c)) {
         return config_fault(fault, "chunk_bytes", "must be at most ", config_large_bytes(c),
                             ", a large input of body_bytes_max = ", c->body_bytes_max);
@@ -6639,6 +6842,7 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     return MPS_OK;
 }
 
+/* The same rules as for a file, for those who fill in mps_config in code. */
 static mps_error config_check_row(const mps_config *c, const struct config_row *row,
                                   mps_fault *fault) {
     if (row->type == CONFIG_STRING || row->type == CONFIG_SECRET) {
@@ -6663,6 +6867,7 @@ static mps_error config_check_row(const mps_config *c, const struct config_row *
     return MPS_OK;
 }
 
+/* `effective` comes from config_effective: a 0 that stands for a default would be out of range. */
 static mps_error config_check(const mps_config *effective, mps_fault *fault) {
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
         if (config_check_row(effective, &config_keys[i], fault)) {
@@ -6672,6 +6877,7 @@ static mps_error config_check(const mps_config *effective, mps_fault *fault) {
     return config_check_fit(effective, fault);
 }
 
+/* As config_read takes it. The secret is never printed; a string that is not set is left out. */
 static void config_put_row(struct text *t, const mps_config *c, const struct config_row *row) {
     const char *const *names;
     const char **list = config_string(c, row);
@@ -6714,6 +6920,7 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
 
 /* -- layout -- */
 
+/* Offsets in the block, by table. */
 struct server_layout {
     struct layout layout;
     size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
@@ -6722,10 +6929,12 @@ struct server_layout {
         answer, work;
 };
 
+/* Places in the table: those served, and those that are only told why not. */
 static u32 config_conns(const mps_config *c) {
     return c->connections + c->refusals;
 }
 
+/* One for every record that can have a deadline, in the order of timers.base. */
 static u32 config_timers(const mps_config *c) {
     return config_conns(c) + c->lobbies + c->players + SERVER_TIMERS;
 }
@@ -6735,11 +6944,13 @@ static u32 config_outcomes(const mps_config *c) {
     return 2 * c->settle_max + c->lobby_players + 16;
 }
 
+/* The longest that is decoded whole: a part of a token, or a path. */
 static u32 config_work_bytes(const mps_config *c) {
     return u32_max(AUTH_TOKEN_BYTES_MAX, c->target_bytes_max);
 }
 
-/* Sizes and places every table. */
+/* Sizes and places every table. Whoever adds a table adds it here and nowhere else;
+   mps_memory_report shows the rows to the operator. */
 static void server_layout(const mps_config *c, struct server_layout *o) {
     struct layout *l = &o->layout;
     u32 conns = config_conns(c);
@@ -6774,6 +6985,7 @@ static void server_layout(const mps_config *c, struct server_layout *o) {
     o->work = layout_take(l, "input scratch", 1, config_work_bytes(c));
 }
 
+/* The block may hold any bytes: what is read before it is written is zeroed here. */
 static void server_create_conns(struct mps_server *s, const struct server_layout *o, char *block) {
     const mps_config *c = &s->config;
     struct conns *conns = &s->conns;
@@ -6800,6 +7012,7 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     conns->large_data = near_set(conns, block + o->large_data);
     memset(block + o->chunk_info, 0, (count + c->chunks) * sizeof(struct chunk));
     memset(block + o->large_info, 0, c->large_inputs * sizeof(struct large));
+    /* From the last to the first, as the list is LIFO: the first chunk is lent first. */
     for (u32 i = c->chunks; i > 0; i--) {
         chunk_info(conns, count + i - 1)->next = conns->chunk_free;
         conns->chunk_free = count + i;
@@ -6812,6 +7025,7 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     }
 }
 
+/* A key for each index: what one of them shows by its order says nothing about another. */
 static struct siphash_key server_key(struct mps_server *s) {
     struct siphash_key key;
     u8 bytes[16];
@@ -6821,6 +7035,8 @@ static struct siphash_key server_key(struct mps_server *s) {
     return key;
 }
 
+/* The rest of the tables, with the same offsets that sized the block. Timer ids are dealt out here,
+   a run for each kind. */
 static void server_create_tables(struct mps_server *s, const struct server_layout *o, char *block) {
     const mps_config *c = &s->config;
     pool_create(&s->lobbies.pool, c->lobbies, sizeof(struct lobby), block + o->lobby_slots,
@@ -6836,6 +7052,7 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
     heap_create(&s->rates.fullest, c->buckets, block + o->bucket_heap, block + o->bucket_order);
     struct timers *timers = &s->kit.timers;
     heap_create(&timers->heap, config_timers(c), block + o->timer_heap, block + o->timer_order);
+    /* The connections' ids start at 0, which base[TIMER_CONN] is already. */
     timers->base[TIMER_LOBBY] = config_conns(c);
     timers->base[TIMER_PLAYER] = timers->base[TIMER_LOBBY] + c->lobbies;
     timers->base[TIMER_SERVER] = timers->base[TIMER_PLAYER] + c->players;
@@ -6852,7 +7069,8 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
     s->work_bytes = config_work_bytes(c);
 }
 
-/* What may change while running. */
+/* What may change while running. Deadlines that are set already stay; a connection's is reckoned
+   anew when it comes up. */
 static void server_apply_live(struct mps_server *s) {
     const mps_config *c = &s->config;
     s->conns.head_us = c->head_timeout_ms * MS_US;
@@ -6870,11 +7088,14 @@ static void server_apply_live(struct mps_server *s) {
     s->log.level = c->log_level;
 }
 
-/* Guest login without being asked for: with dev, or when nobody gave a secret. */
+/* Guest login without being asked for: with dev, or when nobody gave a secret. Asked anew whenever
+   the configuration changes. */
 static bool config_guest_login(const mps_config *c, bool has_secret) {
     return c->guest_login == MPS_ON || (c->guest_login == MPS_AUTO && (c->dev || !has_secret));
 }
 
+/* `given` still has the caller's strings, so this comes before server_copy_strings. Without a
+   secret the key is random: tokens are good for this run, and nobody else can make any. */
 static void server_create_auth(struct mps_server *s, const mps_config *given) {
     u8 made[32], boot[AUTH_BOOT_BYTES / 2], mark[sizeof s->request_mark / 2];
     const void *secret = given->jwt_secret;
@@ -6894,7 +7115,8 @@ static void server_create_auth(struct mps_server *s, const mps_config *given) {
     text_hex(&t, mark, sizeof mark);
 }
 
-/* The strings are copied; what the caller handed over may go. */
+/* The strings are copied; what the caller handed over may go. The pointers are cleared, so that
+   nothing can follow them later; the lists were frozen before. */
 static void server_copy_strings(struct mps_server *s) {
     copy_z(s->name, sizeof s->name, span_z(s->config.name));
     copy_z(s->public_host, sizeof s->public_host, span_z(s->config.public_host));
@@ -6919,14 +7141,17 @@ static mps_error server_load(struct mps_server *s, const mps_config *c,
     if (!error) {
         error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
     }
+    /* Whatever loading came to: no pointer into the arena outlives this call. */
     load_arena = NULL;
     return error;
 }
 
+/* One scratch for all: an answer in it is sent, that is copied, before the next one is begun. */
 static void *server_answer(struct mps_server *s) {
     return near_get(s, s->answer);
 }
 
+/* For tests and for a port that suspects damage. Walks every table, so not for every call. */
 static bool server_check(const struct mps_server *s) {
     return s->magic == SERVER_MAGIC && conns_check(&s->conns) && lobbies_check(&s->lobbies) &&
            pool_check(&s->rates.pool) && heap_check(&s->rates.fullest) &&
