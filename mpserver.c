@@ -7289,7 +7289,8 @@ static void answer_put_head(struct request *r, struct text *t, const struct answ
 /* True: the record is to be filled in and given to log_emit in the same call. */
 static bool server_log_begin(struct mps_server *s, enum log_item item, mps_log_record *record) {
     u64 uptime_us = s->kit.now - s->kit.born;
-    return log_begin(&s->log, item, uptime_us, kit_unix_ms(&s->kit), record, &s->kit.metrics);
+    i64 unix_ms = s->kit.wall_known ? kit_unix_ms(&s->kit) : 0;
+    return log_begin(&s->log, item, uptime_us, unix_ms, record, &s->kit.metrics);
 }
 
 /* Counts and logs what was answered. Called once for every answer, whether or not there was a

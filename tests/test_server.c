@@ -1237,6 +1237,7 @@ static void server_wall_clock(void) {
     char token[1024], ask[2048];
     c.jwt_secret = "a secret of at least thirty-two bytes";
     c.guest_login = MPS_ON;
+    c.log_level = MPS_LOG_INFO;
     drive_start(&d, &c);
     link_open(&d, &l, "198.51.100.1");
     drive_run(&d, 5 * S_US, &l, 1);
@@ -1248,6 +1249,9 @@ static void server_wall_clock(void) {
     snprintf(ask, sizeof ask,
              "POST /auth/refresh HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\n\r\n", token);
     CHECK_INT(link_ask(&l, ask), 200);
+    /* The log has no date to give either. */
+    CHECK_INT(link_post(&l, "/lobbies", "{}"), 200);
+    CHECK(strstr(log_entry(&d.s->log, d.s->log.serial)->line, "{\"time\":null,\"uptime_us\":"));
     /* A token of somebody else needs the date. */
     mps_identity who = {.id = "u", .name = "U"};
     mps_token_claims claims = {&who, NULL, NULL, 1771070000, 3600};
@@ -1260,6 +1264,8 @@ static void server_wall_clock(void) {
     mps_wall_clock(d.s, d.now, 1771070400000);
     CHECK_INT(link_ask(&l, ask_foreign), 200);
     CHECK_HAS(&l, "Date: Sat, 14 Feb 2026 12:00:00 GMT\r\n");
+    CHECK_INT(link_post(&l, "/lobbies", "{}"), 200);
+    CHECK(strstr(log_entry(&d.s->log, d.s->log.serial)->line, "{\"time\":\"2026-02-14T12:00:00"));
     CHECK_INT(link_ask(&l, ask), 200); /* the one from before is still good */
     CHECK_HAS(&l, "\"expires_at\":\"2026-02-14T13:00:00.000Z\"");
     mps_wall_clock(d.s, d.now, 1771070400000 - 3600000);
