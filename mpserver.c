@@ -7327,6 +7327,34 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     log_emit(&r->s->log, &record);
 }
 
+/* status, error and message are always there; the others only when they say something. */
+static void answer_put_error(const struct request *r, struct text *t, const struct error_row *row) {
+    json_put_open(t, '{');
+    JSON_KEY(t, "status");
+    json_put_string(t, SPAN("error"));
+    JSON_KEY(t, "error");
+    json_put_string(t, span_z(row->code));
+    JSON_KEY(t, "message");
+    json_put_string(t, span_z(row->text));
+    if (r->error_field) {
+        JSON_KEY(t, "field");
+        json_put_string(t, span_z(r->error_field));
+    }
+    if (r->error_detail) {
+        JSON_KEY(t, "detail");
+        json_put_string(t, span_z(r->error_detail));
+    }
+    if (r->has_position) {
+        JSON_KEY(t, "position");
+        json_put_u64(t, r->error_position);
+    }
+    if (r->error_limit) {
+        JSON_KEY(t, "limit");
+        json_put_u64(t, r->error_limit);
+    }
+    json_put_close(t, '}');
+}
+
 /* There is no memory for the answer: a short one fits what the connection owns, if that is free.
    Put together here and not by answer_error, which would need the room that is missing. When even
    this does not fit whole, the connection is dropped: half an answer could pass for one. */
@@ -7335,14 +7363,10 @@ static void answer_output_full(struct request *r) {
     struct text t = text_on(text, size_min(sizeof text, r->s->conns.output_bytes));
     const struct error_row *row = error_row(MPS_E_OUTPUT_FULL);
     struct text body = answer_text(r);
-    json_put_open(&body, '{');
-    JSON_KEY(&body, "status");
-    json_put_string(&body, SPAN("error"));
-    JSON_KEY(&body, "error");
-    json_put_string(&body, span_z(row->code));
-    JSON_KEY(&body, "message");
-    json_put_string(&body, span_z(row->text));
-    json_put_close(&body, '}');
+    r->error_field = r->error_detail = NULL; /* of an error that could not be said */
+    r->has_position = false;
+    r->error_limit = 0;
+    answer_put_error(r, &body, row);
     answer_put_status(&t, row->http);
     TEXT_LITERAL(&t, "\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: application/json"
                      "\r\nAccess-Control-Allow-Origin: ");
@@ -7402,34 +7426,6 @@ static mps_error answer_ok(struct request *r, u32 status) {
     struct text t = answer_text(r);
     TEXT_LITERAL(&t, "{\"status\":\"ok\"}");
     return answer_json(r, status, &t);
-}
-
-/* status, error and message are always there; the others only when they say something. */
-static void answer_put_error(const struct request *r, struct text *t, const struct error_row *row) {
-    json_put_open(t, '{');
-    JSON_KEY(t, "status");
-    json_put_string(t, SPAN("error"));
-    JSON_KEY(t, "error");
-    json_put_string(t, span_z(row->code));
-    JSON_KEY(t, "message");
-    json_put_string(t, span_z(row->text));
-    if (r->error_field) {
-        JSON_KEY(t, "field");
-        json_put_string(t, span_z(r->error_field));
-    }
-    if (r->error_detail) {
-        JSON_KEY(t, "detail");
-        json_put_string(t, span_z(r->error_detail));
-    }
-    if (r->has_position) {
-        JSON_KEY(t, "position");
-        json_put_u64(t, r->error_position);
-    }
-    if (r->error_limit) {
-        JSON_KEY(t, "limit");
-        json_put_u64(t, r->error_limit);
-    }
-    json_put_close(t, '}');
 }
 
 /* Retry-After in seconds, never 0 (RFC 9110, 10.2.3); a 405 must name what is allowed (RFC 9110,
