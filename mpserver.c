@@ -5067,13 +5067,18 @@ static bool input_large_allowed(const struct conns *c, const struct conn *conn) 
     return mine < c->large_per_address;
 }
 
-/* The best tier that the connection could move to now. Input takes lent chunks only while three
-   quarters of them are free: output comes first, and many slow heads must not eat them all. */
+/* Input takes lent chunks only while three quarters of them are free: output comes first, and many
+   slow heads must not eat them all. */
+static bool input_chunk_allowed(const struct conns *c) {
+    return chunks_free(c) > c->chunks_count / 4 * 3;
+}
+
+/* The best tier that the connection could move to now. */
 static enum input_tier input_tier_reach(const struct conns *c, const struct conn *conn) {
     if (conn->tier == INPUT_LARGE || input_large_allowed(c, conn)) {
         return INPUT_LARGE;
     }
-    if (conn->tier == INPUT_CHUNK || chunks_free(c) > c->chunks_count / 4 * 3) {
+    if (conn->tier == INPUT_CHUNK || input_chunk_allowed(c)) {
         return INPUT_CHUNK;
     }
     return INPUT_OWN;
@@ -5114,8 +5119,7 @@ static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
     enum input_tier tier = conn->tier ? (enum input_tier)conn->tier : INPUT_OWN;
     enum input_tier reach = input_tier_reach(c, conn);
     if (tier == INPUT_OWN && bytes > c->input_bytes) {
-        tier = bytes <= c->chunk_bytes && chunks_free(c) > c->chunks_count / 4 * 3 ? INPUT_CHUNK
-                                                                                   : INPUT_LARGE;
+        tier = bytes <= c->chunk_bytes && input_chunk_allowed(c) ? INPUT_CHUNK : INPUT_LARGE;
     } else if (tier == INPUT_CHUNK && bytes > c->chunk_bytes) {
         tier = INPUT_LARGE;
     }
@@ -7293,6 +7297,23 @@ static bool server_log_begin(struct mps_server *s, enum log_item item, mps_log_r
     return log_begin(&s->log, item, uptime_us, unix_ms, record, &s->kit.metrics);
 }
 
+/* A line about a connection: whose it is, and why unless `reason` is NULL. */
+static void server_log_peer(struct mps_server *s, enum log_item item, const mps_address *peer,
+                            const char *reason) {
+    char text[ADDRESS_TEXT_MAX];
+    struct text t = text_on(text, sizeof text);
+    mps_log_record record;
+    if (!server_log_begin(s, item, &record)) {
+        return;
+    }
+    address_put(&t, peer);
+    log_text(&record, "peer", text_span(&t));
+    if (reason) {
+        log_text(&record, "reason", span_z(reason));
+    }
+    log_emit(&s->log, &record);
+}
+
 /* Counts and logs what was answered. Called once for every answer, whether or not there was a
    complete request. `bytes` are those of the body. A request of which nothing came, as at a
    time-out, began now. */
@@ -7308,7 +7329,7 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     bool failed = status == 500 || (status == 503 && r->s->drain == DRAIN_NO);
     enum log_item item = failed ? LOG_ITEM_REQUEST_FAILED : LOG_ITEM_REQUEST;
     /* Asked before the texts are made: at the usual level nobody wants this line. */
-    if (!log_wants(&r->s->log, item) || !server_log_begin(r->s, item, &record)) {
+    if (!server_log_begin(r->s, item, &record)) {
         return;
     }
     char client[ADDRESS_TEXT_MAX], target[256];
@@ -7812,8 +7833,8 @@ static mps_error handle_announce(struct request *r) {
 }
 
 /* Reload and record are the host's business: a hook does them, or nobody. The hook runs inside a
-   call into the core and must not call back: it notes the wish and acts later, hence 202. The line
-   in the log comes first, so that it is there whatever the hook does. */
+   call into the core, where a port's calls are refused: it notes the wish and acts later, hence
+   202. The line in the log comes first, so that it is there whatever the hook does. */
 static mps_error admin_ask(struct request *r, void (*hook)(void *), mps_error unavailable,
                            enum log_item item) {
     mps_log_record record;
@@ -8811,18 +8832,22 @@ static mps_error request_authorize(struct request *r) {
                                                 : MPS_E_FORBIDDEN;
 }
 
-/* Loopback is free of limits with dev. Rounded up: who comes back after Retry-After must find a
-   token in the bucket. */
-static mps_error request_limit(struct request *r) {
-    if (r->s->config.dev && address_is_loopback(&r->client)) {
-        return MPS_OK;
+/* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Loopback is
+   free of limits with dev. Rounded up: who comes back after Retry-After must find a token in the
+   bucket. */
+static u32 address_limit(struct mps_server *s, enum rate_class class, const mps_address *from) {
+    if (s->config.dev && address_is_loopback(from)) {
+        return 0;
     }
-    u64 wait_us = rate_spend(&r->s->kit, &r->s->rates, RATE_REQUESTS, &r->client);
-    if (!wait_us) {
+    return (u32)((rate_spend(&s->kit, &s->rates, class, from) + S_US - 1) / S_US);
+}
+
+static mps_error request_limit(struct request *r) {
+    r->retry_s = address_limit(r->s, RATE_REQUESTS, &r->client);
+    if (!r->retry_s) {
         return MPS_OK;
     }
     metrics_count(&r->s->kit.metrics, COUNTER_RATE_LIMITED);
-    r->retry_s = (u32)((wait_us + S_US - 1) / S_US);
     return MPS_E_RATE_LIMITED;
 }
 
@@ -9147,22 +9172,14 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
 
 /* Tells a connection that it cannot be served, and the operator that this happens. It holds one of
    the places for refusals until its socket is gone. */
-static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error, u64 wait_us) {
-    char peer[ADDRESS_TEXT_MAX];
-    struct text t = text_on(peer, sizeof peer);
-    mps_log_record record;
+static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error, u32 retry_s) {
     struct request r;
     bool full = error == MPS_E_CONNECTIONS_FULL;
     metrics_count(&s->kit.metrics, full ? COUNTER_REFUSED_FULL : COUNTER_REFUSED_RATE);
     s->kit.metrics.counters[COUNTER_RATE_LIMITED] += !full;
-    if (server_log_begin(s, LOG_ITEM_CONNECTION_REFUSED, &record)) {
-        address_put(&t, &conn->peer);
-        log_text(&record, "peer", text_span(&t));
-        log_text(&record, "reason", span_z(error_row(error)->code));
-        log_emit(&s->log, &record);
-    }
+    server_log_peer(s, LOG_ITEM_CONNECTION_REFUSED, &conn->peer, error_row(error)->code);
     request_make(&r, s, conn, NULL);
-    r.retry_s = full ? 1 : (u32)((wait_us + S_US - 1) / S_US);
+    r.retry_s = full ? 1 : retry_s;
     request_refuse(&r, error);
 }
 
@@ -9172,11 +9189,10 @@ static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error
 static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_address *local) {
     struct kit *k = &s->kit;
     struct conns *c = &s->conns;
-    bool free = s->config.dev && address_is_loopback(peer);
     bool full = c->live == c->live_max;
-    u64 wait_us = free ? 0 : rate_spend(k, &s->rates, RATE_CONNECTIONS, peer);
+    u32 retry_s = address_limit(s, RATE_CONNECTIONS, peer);
     /* Those who are refused keep to their own places. */
-    bool no_place = (full || wait_us) && c->pool.used - c->live == c->pool.capacity - c->live_max;
+    bool no_place = (full || retry_s) && c->pool.used - c->live == c->pool.capacity - c->live_max;
     u64 handle = s->drain >= DRAIN_CLOSING || no_place ? 0 : pool_take(&c->pool);
     if (full) {
         metrics_count(&k->metrics, COUNTER_FULL_CONNECTIONS);
@@ -9188,16 +9204,15 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     struct conn *conn = pool_get(&c->pool, handle);
     conn->peer = *peer;
     conn->local = *local;
-    conn->since = k->now;
     conn_enter(k, c, conn, CONN_HEAD);
-    conn->refused = full || wait_us;
+    conn->refused = full || retry_s;
     if (!conn->refused) {
         c->live++;
         c->live_high = u32_max(c->live_high, c->live);
         metrics_count(&k->metrics, COUNTER_CONNECTIONS_OPENED);
         return handle;
     }
-    conn_refuse(s, conn, full ? MPS_E_CONNECTIONS_FULL : MPS_E_RATE_LIMITED, wait_us);
+    conn_refuse(s, conn, full ? MPS_E_CONNECTIONS_FULL : MPS_E_RATE_LIMITED, retry_s);
     return handle;
 }
 
@@ -9279,13 +9294,8 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
 /* The socket may be closed and its slot given away by now: then there is nobody to name. */
 static void settle_slow_reader(struct mps_server *s, const struct outcome *o) {
     const struct conn *conn = pool_get(&s->conns.pool, o->subject);
-    char peer[ADDRESS_TEXT_MAX];
-    struct text t = text_on(peer, sizeof peer);
-    mps_log_record record;
-    if (conn && server_log_begin(s, LOG_ITEM_SLOW_READER, &record)) {
-        address_put(&t, &conn->peer);
-        log_text(&record, "peer", text_span(&t));
-        log_emit(&s->log, &record);
+    if (conn) {
+        server_log_peer(s, LOG_ITEM_SLOW_READER, &conn->peer, NULL);
     }
 }
 
@@ -9384,9 +9394,8 @@ static bool drain_sweeping(const struct mps_server *s) {
            s->drain_sweep < s->conns.pool.capacity;
 }
 
-/* Nobody is left to wait for: no connection and, within the grace period, no lobby player.
-   Within the grace period lobby players count although they hold no connection: their game may
-   still run. */
+/* Nobody is left to wait for: no connection and, within the grace period, no lobby player. Those
+   count although they hold no connection: their game may still run. */
 static bool drain_over(const struct mps_server *s) {
     bool nobody = !s->conns.pool.used && (s->drain == DRAIN_CLOSING || !s->lobbies.players.used);
     return (s->drain == DRAIN_GRACE || s->drain == DRAIN_CLOSING) && nobody && !drain_sweeping(s);
