@@ -19,6 +19,7 @@
      34 addresses     text of IPv4 and IPv6, ranges, dates
      36 log           records as text and JSON, the ring of recent lines
      40 http          HTTP/1.1 parser and writer, pure
+     42 websocket     frames of RFC 6455: reader and heads, pure
      50 connections   states, byte rings, lent chunks, large inputs, back-pressure
      52 auth          identities, JWT HS256
      54 rate limits   token buckets by address, trusted proxies
@@ -659,7 +660,7 @@ static void sha1_block(struct sha1 *h, const u8 *block) {
 }
 
 /* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
-MPS_UNUSED static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
+static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
     struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
     u8 tail[2 * SHA_BLOCK_BYTES];
     const u8 *at = bytes;
@@ -951,7 +952,7 @@ static i64 base64_decode(const struct base64_kind *kind, struct span digits, u8 
 }
 
 /* With padding. `out` has room for 4 * ((count + 2) / 3) characters; gives how many there are. */
-MPS_UNUSED static size_t base64_write(const u8 *bytes, size_t count, char *out) {
+static size_t base64_write(const u8 *bytes, size_t count, char *out) {
     return base64_encode(&base64_standard, bytes, count, out);
 }
 
@@ -966,7 +967,7 @@ static i64 base64url_read(struct span text, u8 *out, size_t capacity) {
 }
 
 /* The same with padding, which must be there. */
-MPS_UNUSED static i64 base64_read(struct span text, u8 *out, size_t capacity) {
+static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     if (text.bytes % 4) {
         return -1;
     }
@@ -1824,18 +1825,33 @@ static u32 utf8_sequence(const u8 *at, const u8 *end) {
     return bytes;
 }
 
+/* Behind the whole sequences that `at` begins with. */
+static const u8 *utf8_skip(const u8 *at, const u8 *end) {
+    u32 bytes = 1;
+    while ((at = utf8_skip_ascii(at, end)) < end && (bytes = utf8_sequence(at, end)) > 0) {
+        at += bytes;
+    }
+    return at;
+}
+
 /* No overlong forms, no surrogates, nothing above U+10FFFF. */
 static bool utf8_valid(struct span s) {
     const u8 *at = (const u8 *)s.at;
     const u8 *end = s.bytes ? at + s.bytes : at;
-    while ((at = utf8_skip_ascii(at, end)) < end) {
-        u32 bytes = utf8_sequence(at, end);
-        if (bytes == 0) {
-            return false;
-        }
-        at += bytes;
+    return utf8_skip(at, end) == end;
+}
+
+/* At a place where utf8_skip stopped before the end: can the bytes up to there become a sequence
+   when more follow? They are completed with what is valid behind their first byte, whatever that
+   is, and looked at as a whole. */
+static bool utf8_unfinished(const u8 *at, const u8 *end) {
+    u8 whole[UTF8_BYTES_MAX] = {at[0], 0x80, 0x80, 0x80};
+    size_t bytes = size_min((size_t)(end - at), sizeof whole);
+    if (at[0] == 0xE0 || at[0] == 0xF0) {
+        whole[1] = 0xBF; /* a second byte of 80 would be overlong */
     }
-    return true;
+    memcpy(whole, at, bytes);
+    return utf8_sequence(whole, whole + sizeof whole) > bytes;
 }
 
 /* The first `points` code points of valid UTF-8. */
@@ -4706,6 +4722,363 @@ static void http_put_target(struct text *t, struct span target) {
         at = pair_end;
     }
     text_add(t, text_span(&line));
+}
+
+/* == 42 websocket ================================================================================
+   WebSocket frames of version 13 (RFC 6455): a reader of what a client sends, the heads of what the
+   server sends, close codes, and the answer to a client's key. Pure functions: they own no state,
+   keep no pointer, and know neither connections nor what messages say. No extensions, so the
+   reserved bits are zero; no binary messages.
+
+   The reader decodes in place and gives whole messages: text is unmasked, put together and proven
+   to be UTF-8, all as it arrives, so that what has to wait for more needs no second look. Faults
+   are found in the order of the stream's bytes, each with the byte that shows it: the outcome never
+   depends on how the bytes were cut into reads. */
+
+enum ws_opcode {
+    WS_CONTINUATION = 0,
+    WS_TEXT = 1,
+    WS_BINARY = 2,
+    WS_CLOSE = 8,
+    WS_PING = 9,
+    WS_PONG = 10
+};
+
+/* A frame (RFC 6455, 5.2). The mask is always there from a client, and never from a server:
+
+         byte 0             byte 1
+       | FIN RSV opcode | MASK length | 0, 2 or 8 bytes of length | 4 bytes of mask | payload |
+          1   3    4       1     7      as `length` is < 126, 126, 127; big-endian            */
+enum {
+    WS_FIN = 0x80,
+    WS_RSV = 0x70,
+    WS_OPCODE = 0x0f,
+    WS_CONTROL = 0x08, /* of an opcode */
+    WS_MASKED = 0x80,
+    WS_LENGTH = 0x7f,
+    WS_LENGTH_16 = 126,
+    WS_LENGTH_64 = 127
+};
+
+#define WS_CONTROL_BYTES_MAX 125 /* 5.5 */
+#define WS_MASK_BYTES 4
+
+enum {
+    WS_IDLE,      /* no message is under way */
+    WS_BETWEEN,   /* one is, and its next fragment is awaited */
+    WS_FRAME,     /* within a fragment that others follow */
+    WS_FRAME_LAST /* within the frame that ends the message */
+};
+
+/* Between two calls. All zero: nothing begun.
+
+     at: [ message so far, decoded | used up | raw, not yet looked at ]
+         0                     message_bytes raw_at               bytes                    */
+struct ws_reader {
+    u32 message_bytes;
+    u32 checked_bytes; /* of them, that are whole characters of UTF-8 */
+    u32 raw_at;
+    u32 frame_bytes;        /* of the fragment's payload, still to come */
+    u8 mask[WS_MASK_BYTES]; /* of the fragment, turned to its next byte */
+    u8 state;
+};
+
+_Static_assert(sizeof(struct ws_reader) <= 32, "every connection holds one");
+
+/* What one step found; borrowed from the input, valid until the next step. */
+struct ws_event {
+    u8 opcode; /* WS_TEXT: a whole message. WS_CLOSE, WS_PING, WS_PONG: the whole frame */
+    struct span payload;
+};
+
+struct ws_head {
+    u8 opcode;
+    bool last; /* FIN */
+    u32 head_bytes, payload_bytes;
+};
+
+/* Everything that a frame's first byte can be wrong in: 5.2, 5.4, 5.5. Binary messages are refused
+   here, before a byte of them is kept. */
+static mps_error ws_first_byte_check(u8 state, u8 byte) {
+    u8 opcode = byte & WS_OPCODE;
+    if (byte & WS_RSV) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (opcode & WS_CONTROL) {
+        return opcode <= WS_PONG && byte & WS_FIN ? MPS_OK : MPS_E_WS_PROTOCOL;
+    }
+    if (opcode > WS_BINARY || (opcode == WS_CONTINUATION) != (state == WS_BETWEEN)) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    return opcode == WS_BINARY ? MPS_E_WS_BINARY : MPS_OK;
+}
+
+/* The length in the head at `at`, once all its bytes are there, and whether the frame may have it:
+   1, 0 or < 0 as ws_read. The shortest form is a must (5.2), and the top bit of 64 is known to be
+   wrong with the first of their bytes. */
+static int ws_length(const u8 *at, size_t bytes, struct ws_head *head, u64 *length) {
+    u8 code = at[1] & WS_LENGTH;
+    u32 more = code < WS_LENGTH_16 ? 0 : code == WS_LENGTH_16 ? 2 : 8;
+    u64 least = code < WS_LENGTH_16 ? 0 : code == WS_LENGTH_16 ? WS_LENGTH_16 : 0x10000;
+    if (!(at[1] & WS_MASKED) || (head->opcode & WS_CONTROL && code > WS_CONTROL_BYTES_MAX)) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (code == WS_LENGTH_64 && bytes > 2 && at[2] & 0x80) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (bytes < 2 + more) {
+        return 0;
+    }
+    *length = more ? 0 : code;
+    for (u32 i = 0; i < more; i++) {
+        *length = *length << 8 | at[2 + i];
+    }
+    head->head_bytes = 2 + more + WS_MASK_BYTES;
+    return *length < least ? MPS_E_WS_PROTOCOL : 1;
+}
+
+/* Reads a head: 1 when it is complete, 0 or < 0 as ws_read. A message that is too long is known
+   with the length; control frames are no part of it. */
+static int ws_head_read(const struct ws_reader *r, const u8 *at, size_t bytes, u32 message_max,
+                        struct ws_head *head) {
+    u64 length = 0;
+    mps_error error = bytes ? ws_first_byte_check(r->state, at[0]) : MPS_OK;
+    if (error != MPS_OK || bytes < 2) {
+        return error;
+    }
+    head->opcode = at[0] & WS_OPCODE;
+    head->last = (at[0] & WS_FIN) != 0;
+    int got = ws_length(at, bytes, head, &length);
+    if (got <= 0) {
+        return got;
+    }
+    /* Subtracted from the limit: the sum of a 64-bit length and another number might overflow. */
+    if (!(head->opcode & WS_CONTROL) &&
+        (length > message_max || r->message_bytes > message_max - length)) {
+        return MPS_E_MESSAGE_TOO_LARGE;
+    }
+    head->payload_bytes = (u32)length;
+    return bytes >= head->head_bytes;
+}
+
+/* Byte i is xored with byte i % 4 of the mask (5.3). A word takes the mask twice, in the order in
+   which its bytes stand in memory, whatever that order means to the machine. */
+static void ws_unmask(u8 *at, size_t bytes, const u8 mask[WS_MASK_BYTES]) {
+    u8 twice[WORD_BYTES];
+    size_t i = 0;
+    memcpy(twice, mask, WS_MASK_BYTES);
+    memcpy(twice + WS_MASK_BYTES, mask, WS_MASK_BYTES);
+    u64 key = word_load(twice);
+    for (; bytes - i >= WORD_BYTES; i += WORD_BYTES) {
+        u64 word = word_load(at + i) ^ key;
+        memcpy(at + i, &word, WORD_BYTES);
+    }
+    for (; i < bytes; i++) {
+        at[i] = (u8)(at[i] ^ mask[i % WS_MASK_BYTES]);
+    }
+}
+
+/* A control frame waits until it is complete: it is short, and its payload is not spread. */
+static int ws_control(struct ws_reader *r, const struct ws_head *head, u8 *at, size_t bytes,
+                      size_t *used, struct ws_event *event) {
+    u32 frame_bytes = head->head_bytes + head->payload_bytes;
+    u8 *payload = at + head->head_bytes;
+    if (bytes < frame_bytes) {
+        return 0;
+    }
+    ws_unmask(payload, head->payload_bytes, payload - WS_MASK_BYTES);
+    *event = (struct ws_event){head->opcode, span_of((char *)payload, head->payload_bytes)};
+    if (r->state == WS_IDLE) {
+        *used += frame_bytes;
+    } else {
+        r->raw_at += frame_bytes; /* behind the message, which stays */
+    }
+    return 1;
+}
+
+/* A data frame's head at `at` is read. In front of a message nothing needs to stay: its payload
+   becomes the beginning of what the caller keeps, and so need not be moved. */
+static void ws_fragment_begin(struct ws_reader *r, const struct ws_head *head, const u8 *at,
+                              size_t *used) {
+    memcpy(r->mask, at + head->head_bytes - WS_MASK_BYTES, WS_MASK_BYTES);
+    r->frame_bytes = head->payload_bytes;
+    if (r->state == WS_IDLE) {
+        *used += head->head_bytes;
+    } else {
+        r->raw_at += head->head_bytes;
+    }
+    r->state = head->last ? WS_FRAME_LAST : WS_FRAME;
+}
+
+/* Decodes what is there of a fragment onto the end of the message at `at`: 1 when the fragment is
+   complete, 0 or < 0 as ws_read. Of the bytes checked before, at most three are looked at again:
+   those of a character that was not complete. */
+static int ws_fragment(struct ws_reader *r, u8 *at, size_t bytes) {
+    u32 count = (u32)size_min(r->frame_bytes, bytes - r->raw_at);
+    u8 *raw = at + r->raw_at, *end = at + r->message_bytes + count;
+    u8 mask[WS_MASK_BYTES];
+    ws_unmask(raw, count, r->mask);
+    if (r->raw_at != r->message_bytes) {
+        memmove(at + r->message_bytes, raw, count);
+    }
+    memcpy(mask, r->mask, sizeof mask);
+    for (u32 i = 0; i < WS_MASK_BYTES; i++) {
+        r->mask[i] = mask[(count + i) % WS_MASK_BYTES];
+    }
+    r->raw_at += count;
+    r->frame_bytes -= count;
+    r->message_bytes += count;
+    const u8 *checked = utf8_skip(at + r->checked_bytes, end);
+    r->checked_bytes = (u32)(checked - at);
+    if (checked < end && !utf8_unfinished(checked, end)) {
+        return MPS_E_WS_UTF8;
+    }
+    if (r->frame_bytes) {
+        return 0;
+    }
+    return checked < end && r->state == WS_FRAME_LAST ? MPS_E_WS_UTF8 : 1;
+}
+
+#define WS_NEXT 2
+
+/* One frame or what is there of it, as ws_read; WS_NEXT when it was a fragment, complete, and the
+   message goes on in the next frame. */
+static int ws_frame(struct ws_reader *r, u8 *at, size_t bytes, size_t *used, u32 message_max,
+                    struct ws_event *event) {
+    if (r->state == WS_IDLE || r->state == WS_BETWEEN) {
+        struct ws_head head;
+        u8 *raw = at + *used + r->raw_at;
+        size_t raw_bytes = bytes - *used - r->raw_at;
+        int got = ws_head_read(r, raw, raw_bytes, message_max, &head);
+        if (got <= 0) {
+            return got;
+        }
+        if (head.opcode & WS_CONTROL) {
+            return ws_control(r, &head, raw, raw_bytes, used, event);
+        }
+        ws_fragment_begin(r, &head, raw, used);
+    }
+    int got = ws_fragment(r, at + *used, bytes - *used);
+    if (got <= 0) {
+        return got;
+    }
+    if (r->state == WS_FRAME) {
+        r->state = WS_BETWEEN;
+        return WS_NEXT;
+    }
+    *event = (struct ws_event){WS_TEXT, span_of((char *)at + *used, r->message_bytes)};
+    *used += r->raw_at;
+    *r = (struct ws_reader){0};
+    return 1;
+}
+
+/* Reads on in the bytes at `at` (not NULL): first the part of a message that earlier steps decoded,
+   then raw frames. Decodes in place.
+
+   1: `event` is filled. 0: all is used up and more is needed. < 0: MPS_E_WS_PROTOCOL,
+   MPS_E_WS_BINARY, MPS_E_WS_UTF8, or MPS_E_MESSAGE_TOO_LARGE as soon as a length leads past
+   `message_max`; after an error, do not go on.
+
+   The next step takes at + *used and *bytes - *used. After 0 those bytes, with new ones behind
+   them, may stand at another address; *bytes shrinks then to the message so far and one head or
+   control frame that is not complete. A whole frame in the input is not moved. */
+MPS_UNUSED static int ws_read(struct ws_reader *r, char *at, size_t *bytes, size_t *used,
+                              u32 message_max, struct ws_event *event) {
+    int got = WS_NEXT;
+    MPS_ASSERT(at && (u32)*bytes == *bytes); /* offsets of the reader have 32 bits */
+    MPS_ASSERT(r->message_bytes <= r->raw_at && r->raw_at <= *bytes);
+    *used = 0;
+    while (got == WS_NEXT) { /* at most once for each head in the bytes */
+        got = ws_frame(r, (u8 *)at, *bytes, used, message_max, event);
+    }
+    if (got == 0 && r->raw_at != r->message_bytes) {
+        char *message = at + *used;
+        size_t raw_bytes = *bytes - *used - r->raw_at;
+        memmove(message + r->message_bytes, message + r->raw_at, raw_bytes);
+        r->raw_at = r->message_bytes;
+        *bytes = *used + r->message_bytes + raw_bytes;
+    }
+    return got;
+}
+
+/* Is no frame and no message half read? Bytes of a head that is not complete lie with the caller
+   and are its own to ask. */
+MPS_UNUSED static bool ws_reader_idle(const struct ws_reader *r) {
+    return r->state == WS_IDLE;
+}
+
+#define WS_CODE_NONE 1005 /* stands for a close frame without a code; never on the wire */
+
+/* The codes that may be on the wire (7.4, and IANA's register for 1012 to 1014). */
+static bool ws_code_valid(u32 code) {
+    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+           (code >= 3000 && code <= 4999);
+}
+
+/* The code of a close frame (5.5.1): two bytes, big-endian, then a reason in UTF-8. `code` is
+   filled with MPS_OK only; otherwise the answer is the error's own code. */
+MPS_UNUSED static mps_error ws_close_code(struct span payload, u32 *code) {
+    const u8 *at = (const u8 *)payload.at;
+    if (payload.bytes == 0) {
+        *code = WS_CODE_NONE;
+        return MPS_OK;
+    }
+    if (payload.bytes < 2 || !ws_code_valid((u32)at[0] << 8 | at[1])) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (!utf8_valid(span_of(payload.at + 2, payload.bytes - 2))) {
+        return MPS_E_WS_UTF8;
+    }
+    *code = (u32)at[0] << 8 | at[1];
+    return MPS_OK;
+}
+
+#define WS_HEAD_MAX 10 /* of a server's frame, which has no mask */
+
+/* Writes the head of a server's frame, which is never a fragment, and gives its bytes. */
+MPS_UNUSED static size_t ws_put_head(u8 *head, enum ws_opcode opcode, size_t payload_bytes) {
+    u64 length = payload_bytes;
+    MPS_ASSERT(!(opcode & WS_CONTROL) || length <= WS_CONTROL_BYTES_MAX);
+    head[0] = (u8)(WS_FIN | opcode);
+    if (length < WS_LENGTH_16) {
+        head[1] = (u8)length;
+        return 2;
+    }
+    if (length < 0x10000) {
+        head[1] = WS_LENGTH_16;
+        head[2] = (u8)(length >> 8);
+        head[3] = (u8)length;
+        return 4;
+    }
+    head[1] = WS_LENGTH_64;
+    store_be32(head + 2, (u32)(length >> 32));
+    store_be32(head + 6, (u32)length);
+    return WS_HEAD_MAX;
+}
+
+#define WS_NONCE_BYTES 16
+#define WS_KEY_BYTES 24    /* the nonce in base64 */
+#define WS_ACCEPT_BYTES 28 /* a SHA-1 in base64 */
+
+/* Is it a Sec-WebSocket-Key: the base64 of 16 bytes (4.1)? */
+MPS_UNUSED static bool ws_key_valid(struct span key) {
+    u8 nonce[WS_NONCE_BYTES];
+    return key.bytes == WS_KEY_BYTES && base64_read(key, nonce, sizeof nonce) == WS_NONCE_BYTES;
+}
+
+/* The Sec-WebSocket-Accept that answers a valid key (4.2.2): base64 of the SHA-1 of the key, as it
+   is spelled, and the protocol's GUID. */
+MPS_UNUSED static void ws_accept(struct span key, char out[WS_ACCEPT_BYTES]) {
+    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    char buffer[WS_KEY_BYTES + sizeof guid - 1];
+    u8 digest[SHA1_BYTES];
+    struct text t = text_on(buffer, sizeof buffer);
+    text_add(&t, key);
+    text_z(&t, guid);
+    MPS_ASSERT(!t.cut);
+    sha1(t.at, t.bytes, digest);
+    size_t written = base64_write(digest, sizeof digest, out);
+    MPS_ASSERT(written == WS_ACCEPT_BYTES);
 }
 
 /* == 50 connections ==============================================================================

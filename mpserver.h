@@ -102,6 +102,10 @@ extern "C" {
       "The request did not arrive in time; send it in one go.")                                    \
     X(LENGTH_REQUIRED, -214, "length_required", 411, 0,                                            \
       "Send Content-Length with the body, or speak HTTP/1.1.")                                     \
+    X(WS_PROTOCOL, -215, "protocol_error", 400, 1002,                                              \
+      "Send masked frames as RFC 6455 has them, without extensions.")                              \
+    X(WS_BINARY, -216, "binary_unsupported", 400, 1003, "Send text messages, not binary ones.")    \
+    X(WS_UTF8, -217, "invalid_utf8", 400, 1007, "Send text messages and reasons in UTF-8.")        \
     X(ARGUMENT, -300, "argument", 500, 1011, "An argument of the call is not valid.")              \
     X(HANDLE, -301, "stale_handle", 500, 1011, "The handle is stale or of another server.")        \
     X(MEMORY_SIZE, -302, "memory_too_small", 500, 1011,                                            \
@@ -127,6 +131,8 @@ extern "C" {
     X(PLAYERS_FULL, -408, "players_full", 503, 0,                                                  \
       "Every player record is in use; try again (operator: raise `players`).")                     \
     X(LOBBY_FULL, -409, "lobby_full", 409, 0, "The lobby is full; join another one.")              \
+    X(MESSAGE_TOO_LARGE, -410, "message_too_large", 413, 1009,                                     \
+      "Send shorter messages (operator: raise `message_bytes_max`).")                              \
     X(NOT_FOUND, -500, "not_found", 404, 0,                                                        \
       "Nothing is served at this path; --help-routes lists what is.")                              \
     X(AUTH_REQUIRED, -501, "authentication_required", 401, 0,                                      \
