@@ -5063,7 +5063,7 @@ MPS_UNUSED static size_t ws_put_head(u8 *head, enum ws_opcode opcode, size_t pay
 /* Is it a Sec-WebSocket-Key: the base64 of 16 bytes (4.1)? */
 MPS_UNUSED static bool ws_key_valid(struct span key) {
     u8 nonce[WS_NONCE_BYTES];
-    return key.bytes == WS_KEY_BYTES && base64_read(key, nonce, sizeof nonce) == WS_NONCE_BYTES;
+    return base64_read(key, nonce, sizeof nonce) == WS_NONCE_BYTES;
 }
 
 /* The Sec-WebSocket-Accept that answers a valid key (4.2.2): base64 of the SHA-1 of the key, as it
