@@ -9390,13 +9390,13 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
 struct message {
     struct mps_server *s;
     struct conn *conn;
-    struct user *user;                     /* NULL: anonymous */
-    struct seat *seat;                     /* NULL: in no room */
-    struct room *room;                     /* that of the seat */
-    struct json_value v[MESSAGE_KEYS_MAX]; /* by the keys of its row */
-    const char *error_field;               /* what helps to understand a refusal; NULL: nothing */
+    struct user *user;       /* NULL: anonymous */
+    struct seat *seat;       /* NULL: in no room */
+    struct room *room;       /* that of the seat */
+    const char *error_field; /* what helps to understand a refusal; NULL: nothing */
     bool has_position;
     size_t error_position;
+    struct json_value v[MESSAGE_KEYS_MAX]; /* by the keys of its row; not set before message_read */
 };
 
 /* NO_SEAT: a user who is in no room through this socket. */
@@ -9472,6 +9472,19 @@ static void put_user(struct text *t, const struct user *user) {
     json_put_string(t, span_z(user->name));
 }
 
+/* Who speaks. Member by member, since the values need not be cleared. */
+static void message_begin(struct message *m, struct mps_server *s, struct conn *conn) {
+    const struct socket *socket = &conn->socket;
+    m->s = s;
+    m->conn = conn;
+    m->user = socket->user ? user_at(&s->presence, socket->user - 1) : NULL;
+    m->seat = socket->seat ? seat_at(&s->rooms, socket->seat - 1) : NULL;
+    m->room = m->seat ? room_at(&s->rooms, m->seat->room) : NULL;
+    m->error_field = NULL;
+    m->has_position = false;
+    m->error_position = 0;
+}
+
 /* A refusal, which leaves the socket open. */
 static void message_refuse(struct message *m, mps_error error) {
     const struct error_row *row = error_row(error);
@@ -9496,13 +9509,16 @@ static mps_error message_fault(struct message *m, mps_error error, const char *f
     return error;
 }
 
-/* Tells a socket why, if `say`, and closes it with the error's close code. */
-static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error, bool say) {
-    struct message m = {.s = s, .conn = conn};
+/* The same where no message is at hand. */
+static void socket_refuse(struct mps_server *s, struct conn *conn, mps_error error) {
+    struct message m;
+    message_begin(&m, s, conn);
+    message_refuse(&m, error);
+}
+
+/* Closes a socket with the error's close code. */
+static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error) {
     const struct error_row *row = error_row(error);
-    if (say) {
-        message_refuse(&m, error);
-    }
     if (conn_is_socket(conn)) {
         conn_close_socket(&s->kit, &s->conns, conn, row->ws, span_z(row->code));
     }
@@ -9835,11 +9851,10 @@ static void socket_accept(struct mps_server *s, struct conn *conn, struct span n
 
 /* The game has answered for the token of a handshake; an identity without an id is a no. */
 static void socket_granted(struct mps_server *s, struct conn *conn, const mps_identity *who) {
-    struct message m = {.s = s, .conn = conn};
     conn_enter(&s->kit, &s->conns, conn, CONN_SOCKET);
     mps_error error = who->id[0] ? socket_identify(s, conn, who) : MPS_E_TOKEN_INVALID;
     if (error) {
-        message_refuse(&m, error);
+        socket_refuse(s, conn, error);
     } else {
         socket_accept(s, conn, SPAN(""));
     }
@@ -10386,12 +10401,9 @@ static mps_error message_run(struct message *m, struct span text, u32 *row) {
 
 /* One message of a socket. */
 static void socket_message(struct mps_server *s, struct conn *conn, struct span text) {
-    struct message m = {.s = s, .conn = conn};
-    const struct socket *socket = &conn->socket;
+    struct message m;
     u32 row;
-    m.user = socket->user ? user_at(&s->presence, socket->user - 1) : NULL;
-    m.seat = socket->seat ? seat_at(&s->rooms, socket->seat - 1) : NULL;
-    m.room = m.seat ? room_at(&s->rooms, m.seat->room) : NULL;
+    message_begin(&m, s, conn);
     mps_error error = message_run(&m, text, &row);
     s->kit.metrics.messages_in[row]++;
     if (!error) {
@@ -10399,8 +10411,8 @@ static void socket_message(struct mps_server *s, struct conn *conn, struct span 
     }
     m.has_position &= error == MPS_E_BAD_JSON;
     message_refuse(&m, error);
-    if (error == MPS_E_RATE_LIMITED && socket->refusals > s->config.refusals_max) {
-        socket_fail(s, conn, error, false);
+    if (error == MPS_E_RATE_LIMITED && conn->socket.refusals > s->config.refusals_max) {
+        socket_fail(s, conn, error);
     }
 }
 
@@ -10421,7 +10433,7 @@ static void socket_closing(struct mps_server *s, struct conn *conn, struct span 
     u32 code;
     mps_error error = ws_close_code(payload, &code);
     if (error) {
-        socket_fail(s, conn, error, false);
+        socket_fail(s, conn, error);
     } else {
         conn_close_socket(&s->kit, &s->conns, conn, code, SPAN(""));
     }
@@ -10468,8 +10480,11 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
             socket_event(s, conn, &event);
         }
     }
+    if (step == MPS_E_MESSAGE_TOO_LARGE) {
+        socket_refuse(s, conn, (mps_error)step);
+    }
     if (step < 0) {
-        socket_fail(s, conn, (mps_error)step, step == MPS_E_MESSAGE_TOO_LARGE);
+        socket_fail(s, conn, (mps_error)step);
     }
     conn->ready |= conn->state == CONN_SOCKET_AUTH && at < view->bytes;
     if (conn->state == CONN_SOCKET) {
@@ -10510,18 +10525,19 @@ static void socket_drained(struct mps_server *s, struct conn *conn) {
 static void socket_timed_out(struct mps_server *s, struct conn *conn) {
     struct kit *k = &s->kit;
     struct socket *socket = &conn->socket;
-    struct message m = {.s = s, .conn = conn};
     if (conn->starved) {
         metrics_count(&k->metrics, COUNTER_CLOSED_NO_ROOM);
-        socket_fail(s, conn, MPS_E_INPUTS_FULL, true);
+        socket_refuse(s, conn, MPS_E_INPUTS_FULL);
+        socket_fail(s, conn, MPS_E_INPUTS_FULL);
     } else if (conn->state == CONN_SOCKET_AUTH) {
         conn->auth_ticket = 0;
         conn_enter(k, &s->conns, conn, CONN_SOCKET);
-        message_refuse(&m, MPS_E_AUTH_TIMEOUT);
+        socket_refuse(s, conn, MPS_E_AUTH_TIMEOUT);
         conn_want_work(&s->conns, conn);
     } else if (socket->begun && time_after(socket->begun, s->conns.message_us) <= k->now) {
         metrics_count(&k->metrics, COUNTER_CLOSED_TIMEOUT);
-        socket_fail(s, conn, MPS_E_MESSAGE_TIMEOUT, true);
+        socket_refuse(s, conn, MPS_E_MESSAGE_TIMEOUT);
+        socket_fail(s, conn, MPS_E_MESSAGE_TIMEOUT);
     } else if (socket->pinged) {
         metrics_count(&k->metrics, COUNTER_CLOSED_IDLE);
         conn_close_socket(k, &s->conns, conn, 1001, SPAN("silent"));
