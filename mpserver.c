@@ -2327,7 +2327,7 @@ static bool json_bytes_spell(struct json_bytes b, const char *name) {
 }
 
 /* The same of a token. Names are hardly ever escaped, so bytes are compared until they differ. */
-static bool json_spells(const char *token, size_t bytes, const char *name) {
+static bool json_spells_on(const char *token, size_t bytes, const char *name) {
     const char *end = token + bytes - 1;
     for (const char *at = token + 1; at < end; at++, name++) {
         if (*at != *name) {
@@ -2336,6 +2336,12 @@ static bool json_spells(const char *token, size_t bytes, const char *name) {
         }
     }
     return !*name;
+}
+
+/* Most names differ in their first byte. */
+static inline bool json_spells(const char *token, size_t bytes, const char *name) {
+    bool may = token[1] == name[0] || token[1] == '\\' || !name[0];
+    return may && json_spells_on(token, bytes, name);
 }
 
 /* Both run until they differ or end together, at -1. */
