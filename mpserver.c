@@ -5991,10 +5991,11 @@ static void conns_wake_starving(struct conns *c) {
 
 #define CONN_EVICTIONS_MAX 8 /* per answer */
 
-/* It ends because of memory. The line in the log is left out when many end at once. */
+/* It ends because of memory. When many end at once the line in the log is left out: one frame for a
+   large room can close all its members, and the room's own outcomes must find place behind that. */
 static void conn_note_slow(struct kit *k, const struct conns *c, const struct conn *conn) {
     metrics_count(&k->metrics, COUNTER_CLOSED_SLOW);
-    if (outcomes_room(&k->outcomes, 1)) {
+    if (outcomes_room(&k->outcomes, k->outcomes.capacity / 2)) {
         u64 handle = pool_handle(&c->pool, conn_index(c, conn));
         outcomes_add(&k->outcomes, OUTCOME_SLOW_READER, handle, 0);
     }
