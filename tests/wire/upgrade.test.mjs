@@ -125,10 +125,10 @@ test('upgrade: other paths and methods stay HTTP', async () => {
 
 test('upgrade: a key that is not 16 bytes in base64 is refused', async () => {
   const s = await server();
-  const keys = [null, '', 'AAAAAAAAAAAAAAAAAAAA', 'AAAAAAAAAAAAAAAAAAAAAA', 'AAAAAAAAAAAAAAAAAAAAAA=',
-    'AAAAAAAAAAAAAAAAAAAAAAA=', 'AAAAAAAAAAAAAAAAAAAAAAAA', 'AAAAAAAAAAAAAAAAAAA!AA==',
-    'AAAAAAAAAAAAAAAAAAAAAA==AAAA', 'AAAAAAAAAAA AAAAAAAAAA==', '====', 'x'.repeat(300),
-    'AAAAAAAAAAAAAAAAAA-_AA=='];
+  const keys = [null, '', 'AAAAAAAAAAAAAAAAAAAA', 'AAAAAAAAAAAAAAAAAAAAAA',
+    'AAAAAAAAAAAAAAAAAAAAAA=', 'AAAAAAAAAAAAAAAAAAAAAAA=', 'AAAAAAAAAAAAAAAAAAAAAAAA',
+    'AAAAAAAAAAAAAAAAAAA!AA==', 'AAAAAAAAAAAAAAAAAAAAAA==AAAA', 'AAAAAAAAAAA AAAAAAAAAA==',
+    'AAAAAAAAAAAAAAAAAA-_AA==', '====', 'x'.repeat(300)];
   for (const key of keys) {
     for (const target of ['/ws', '/']) {
       const headers = { 'Sec-WebSocket-Key': key };
@@ -165,8 +165,6 @@ test('upgrade: what is wrong with the token is told as over HTTP', async () => {
       refused(await ask(s, { target: path, headers }), 401, code);
     }
   }
-  const plain = await get(s, '/api/presence', { Authorization: 'Basic YTpi' });
-  refused(await ask(s, { headers: { Authorization: 'Basic YTpi' } }), 401, plain.error);
 });
 
 test('upgrade: a good token signs the socket in, wherever it stands', async () => {
@@ -209,7 +207,7 @@ test('upgrade: it is a request like any other, with an id, a count and limits', 
   assert.equal(bad.headers['x-request-id'], 'upgrade-7');
   const late = await metrics(s);
   assert.equal(late.get(key) - before.get(key), 2);
-  refused(await ask(s, { target: `/ws?${'x'.repeat(2100)}` }), 414, 'uri_too_long');
+  refused(await ask(s, { target: `/ws?${'x'.repeat(2100)}` }), 414, 'target_too_long');
 });
 
 test('upgrade: requests per second count upgrades too', async (t) => {
