@@ -317,8 +317,8 @@ test('frames: a client that ends after its message is still served', async () =>
 });
 
 /* Connections that end in the middle of something; `ending` does it. Their user goes offline. */
-async function cutOff(ending) {
-  const s = await server();
+async function cutOff(t, ending) {
+  const s = await start(t);
   const watcher = await enter(s, undefined, { skip: ['rooms_changed'] });
   const begun = [frame(PING, 'abc').subarray(0, 1), frame(PING, 'abc').subarray(0, 4),
     frame(PING, 'abc').subarray(0, 8), frame(TEXT, '{"type":', { fin: false }),
@@ -338,14 +338,14 @@ async function cutOff(ending) {
   await watcher.quiet();
 }
 
-test('frames: a FIN in the middle of a frame ends the socket', () => cutOff(async (raw) => {
+test('frames: a FIN in the middle of a frame ends the socket', (t) => cutOff(t, async (raw) => {
   raw.conn.socket.end();
   const rest = await raw.frame();
   if (rest) assert.equal(rest.opcode, CLOSE);
   await raw.conn.end();
 }));
 
-test('frames: a RST in the middle of a frame ends the socket', () => cutOff(async (raw) => {
+test('frames: a RST in the middle of a frame ends the socket', (t) => cutOff(t, async (raw) => {
   raw.conn.socket.resetAndDestroy();
 }));
 

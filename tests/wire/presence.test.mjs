@@ -1,11 +1,11 @@
 // Who is online, what changed in the list of rooms, what the operator has to say, and the end.
 import assert from 'node:assert/strict';
-import { admin, get, post, refused, request, seconds, shared, sleep, start, token, until, within }
+import { admin, get, post, refused, request, seconds, sleep, start, token, until, within }
   from './server.mjs';
 import { Client, Raw, asUser, enter, join, joinBy, look, makeRoom, message, minted, party, quiet,
   signIn, stranger, test } from './socket.mjs';
 
-const server = shared();
+// Each test has a server of its own: who leaves one test late would be heard of in the next.
 const HEAR = { skip: ['rooms_changed'] }; // everything else is to be expected
 const HEAR_ROOMS = { skip: ['user_online', 'user_offline'] };
 const as = ({ user_id, username }) => ({ user_id, username });
@@ -28,8 +28,8 @@ async function everybody(s, limit) {
   }
 }
 
-test('presence: two users see each other come and go', async () => {
-  const s = await server();
+test('presence: two users see each other come and go', async (t) => {
+  const s = await start(t);
   const [ada, bob] = [await signIn(s, 'Ada'), await signIn(s, 'Bob')];
   const a = await enter(s, ada, HEAR);
   const b = await enter(s, bob, HEAR);
@@ -44,8 +44,8 @@ test('presence: two users see each other come and go', async () => {
   await a.quiet();
 });
 
-test('presence: once per user, however many sockets', async () => {
-  const s = await server();
+test('presence: once per user, however many sockets', async (t) => {
+  const s = await start(t);
   const bob = minted(undefined, 'Bob');
   const a = await enter(s, undefined, HEAR);
   const sockets = [];
@@ -65,8 +65,8 @@ test('presence: once per user, however many sockets', async () => {
   await a.quiet();
 });
 
-test('presence: a user is online from the moment of the token', async () => {
-  const s = await server();
+test('presence: a user is online from the moment of the token', async (t) => {
+  const s = await start(t);
   const [early, late] = [minted(), minted()];
   const a = await enter(s, undefined, HEAR);
   const b = await Client.open(s, { token: early.token, ...HEAR });
@@ -83,8 +83,8 @@ test('presence: a user is online from the moment of the token', async () => {
   await quiet(c, a, b);
 });
 
-test('presence: a handshake may be repeated, not with another user\'s token', async () => {
-  const s = await server();
+test('presence: a handshake may be repeated, not with another user\'s token', async (t) => {
+  const s = await start(t);
   const [user, other] = [minted(), minted()];
   const a = await enter(s, undefined, HEAR);
   const c = await enter(s, user, HEAR);
@@ -99,8 +99,8 @@ test('presence: a handshake may be repeated, not with another user\'s token', as
   await quiet(c, a);
 });
 
-test('presence: a bad token in a handshake leaves the socket anonymous', async () => {
-  const s = await server();
+test('presence: a bad token in a handshake leaves the socket anonymous', async (t) => {
+  const s = await start(t);
   const c = await Client.open(s, HEAR);
   const late = token({ sub: 'x', exp: seconds() - 3600 });
   const data = { version: '1', name: 'Nobody' };
@@ -112,8 +112,8 @@ test('presence: a bad token in a handshake leaves the socket anonymous', async (
   await c.hears('handshake_accepted', { peer_id: 0, user_id: null, username: 'Nobody' });
 });
 
-test('presence: the fields of a handshake', async () => {
-  const c = await Client.open(await server(), HEAR);
+test('presence: the fields of a handshake', async (t) => {
+  const c = await Client.open(await start(t), HEAR);
   const good = { version: '1', name: 'x' };
   const rows = [['version', [undefined, '', 'v'.repeat(65), 'ä'.repeat(33), 7, {}, null]],
     ['name', [undefined, '', 'x'.repeat(33), '😀'.repeat(33), 7, ['x'], null, true]]];
@@ -131,8 +131,8 @@ test('presence: the fields of a handshake', async () => {
   await c.hears('handshake_accepted', { peer_id: 0, user_id: null, username: most.name });
 });
 
-test('presence: the anonymous hear nothing of it and are not told of', async () => {
-  const s = await server();
+test('presence: the anonymous hear nothing of it and are not told of', async (t) => {
+  const s = await start(t);
   const a = await enter(s, undefined, HEAR);
   const nobody = await enter(s, null, HEAR);
   await quiet(nobody, a);
@@ -157,8 +157,8 @@ test('presence: with presence_public the anonymous hear it too', async (t) => {
   await silent.quiet();
 });
 
-test('presence: before its handshake a socket hears nothing', async () => {
-  const s = await server();
+test('presence: before its handshake a socket hears nothing', async (t) => {
+  const s = await start(t);
   const user = minted();
   const early = await Client.open(s, { token: user.token, skip: [] });
   const anonymous = await Client.open(s, { skip: [] });
@@ -212,8 +212,8 @@ test('presence: the list is for users, in pages', async (t) => {
   await until(() => everybody(s, 4), (users) => users.length === 10, 'one less');
 });
 
-test('presence: rooms that come, fill and go are told of', async () => {
-  const s = await server();
+test('presence: rooms that come, fill and go are told of', async (t) => {
+  const s = await start(t);
   const maker = minted();
   const watchers = [await enter(s, null, HEAR_ROOMS), await enter(s, undefined, HEAR_ROOMS)];
   const all = async () => { for (const w of watchers) await w.hears('rooms_changed', {}); };
@@ -357,8 +357,8 @@ test('presence: a drain ends at once when the last socket has gone', async (t) =
   assert.deepEqual(end, { code: 0, signal: null });
 });
 
-test('presence: what stands in a packet after a handshake comes after its answer', async () => {
-  const s = await server();
+test('presence: what stands in a packet after a handshake comes after its answer', async (t) => {
+  const s = await start(t);
   const raw = await Raw.open(s, { target: `/ws?token=${minted().token}` });
   await raw.write(message('handshake', { version: '1', name: 'x' }), message('ping'),
     message('chat', { text: 'x' }));
