@@ -11,6 +11,7 @@ const BYE = close(1000);
 const HANDSHAKE = { type: 'handshake', data: { version: '1', name: 'Ünï 😀' } };
 const SHAKEN = '{"type":"handshake_accepted",' +
   '"data":{"peer_id":0,"user_id":null,"username":"Ünï 😀"}}';
+const THEN = '1'.repeat(13); // for every time of a pong
 const MESSAGE_MAX = 65536;
 
 /* A text message in as many fragments as `sizes`, and what is left over. */
@@ -35,7 +36,7 @@ async function answered(s, pieces) {
   }
   while (!raw.conn.ended) await within(raw.conn.more(), 'the end');
   raw.drop();
-  return raw.conn.bytes.toString('latin1').replace(/"ts":\d+/g, '"ts":0');
+  return raw.conn.bytes.toString('latin1').replace(/"ts":\d{13}/g, `"ts":${THEN}`);
 }
 
 /* The frames in `bytes` as [opcode, text], a close frame as [8, code, reason]. */
@@ -85,8 +86,8 @@ const STREAMS = {
   ],
   'several messages': [
     [text(HANDSHAKE), message('ping'), text('{"type":"nope"}'), text('[]'), message('ping'), BYE],
-    [says(SHAKEN), says('{"type":"pong","data":{"ts":0}}'), failed('unknown_type'),
-      failed('bad_json'), says('{"type":"pong","data":{"ts":0}}'), ends(1000)],
+    [says(SHAKEN), says(`{"type":"pong","data":{"ts":${THEN}}}`), failed('unknown_type'),
+      failed('bad_json'), says(`{"type":"pong","data":{"ts":${THEN}}}`), ends(1000)],
   ],
   'a text of 16-bit length': [
     [text(`{"type":"x","data":{"pad":"${'é'.repeat(60)}"}}`), BYE],
@@ -366,6 +367,7 @@ test('frames: a message that is not completed in time is closed with 1008', asyn
     const raw = await Raw.open(s);
     const before = Date.now();
     await raw.write(bytes);
+    await raw.refused('message_timeout');
     await raw.closed(1008);
     assert.ok(Date.now() - before >= 400, 'not before its time');
   }));
@@ -383,6 +385,10 @@ test('frames: neither trickling nor pings move the time of a message', async (t)
       for (let got = await raw.frame(); ; got = await raw.frame()) {
         assert.ok(got);
         if (got.opcode === PONG) continue;
+        if (got.opcode === TEXT) {
+          assert.equal(JSON.parse(got.payload).data.reason, 'message_timeout');
+          continue;
+        }
         assert.equal(readClosing(got.payload).code, 1008);
         break;
       }
@@ -402,7 +408,10 @@ test('frames: the silent are pinged, then closed; who answers stays', async (t) 
   assert.equal((await alive.payload(PING)).length, 0);
   await alive.write(frame(PONG));
   await mute.closed(1001, 'silent');
-  await alive.quiet();
+  await alive.write(message('ping'));
+  for (let got = await alive.frame(); got.opcode !== TEXT; got = await alive.frame()) {
+    assert.equal(got.opcode, PING);
+  }
   await library.quiet();
 });
 

@@ -55,6 +55,8 @@ test('resume: without a token the same user finds the dropped seat', async () =>
   const back = await resume(s, member, { resumeToken: undefined });
   await quiet(back, host);
   await talks(host, back);
+  await back.close();
+  await talks(host, await resume(s, member, { resumeToken: '' })); // as good as none
 });
 
 test('resume: the maker who confirmed by create_room comes back without a token', async () => {
@@ -117,7 +119,7 @@ test('resume: a token is its user\'s and its room\'s', async () => {
   const thief = await enter(s);
   await thief.asking('join_room', again(member), 'invalid_token');
   const spare = await enter(s, member.user);
-  for (const resumeToken of [host.resumeToken, other.resumeToken, '', '0'.repeat(32),
+  for (const resumeToken of [host.resumeToken, other.resumeToken, 'x', '0'.repeat(32),
     `${member.resumeToken}0`, member.resumeToken.slice(1), member.resumeToken.repeat(2),
     'é'.repeat(16)]) {
     await spare.asking('join_room', again(member, { resumeToken }), 'invalid_token');

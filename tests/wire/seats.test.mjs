@@ -117,7 +117,8 @@ test('seats: kick and ban are for the host', async () => {
     for (const peerId of [1, 0, 4, 99, -1, 4294967298]) {
       host.send(type, { peerId });
       const { data } = await host.next('error');
-      assert.ok(data.reason === 'invalid_target' || (data.field === 'peerId' && peerId < 1),
+      const none = data.reason === 'invalid_field' && data.field === 'peerId';
+      assert.ok(data.reason === 'invalid_target' || (none && (peerId < 1 || peerId > 65535)),
         `${type} ${peerId}: ${data.reason}`);
     }
     for (const peerId of ['2', null, {}, [2], true]) {
@@ -132,7 +133,6 @@ test('seats: who is kicked may come back', async () => {
   const s = await server();
   const [host, member, third] = await party(s, ['Host', 'Member', 'Third']);
   host.send('kick', { peerId: 2 });
-  await member.hears('peer_joined', { peerId: 3, name: 'Third' });
   await member.hears('kicked', { reason: 'host_kick' });
   for (const other of [host, third]) await other.hears('peer_left', { peerId: 2 });
   await member.asking('chat', { text: 'x' }, 'not_in_room');
@@ -162,7 +162,6 @@ test('seats: who is banned does not come back to that room', async () => {
   const s = await server();
   const [host, member, third] = await party(s, ['Host', 'Member', 'Third']);
   host.send('ban', { peerId: 2 });
-  await member.hears('peer_joined', { peerId: 3, name: 'Third' });
   await member.hears('kicked', { reason: 'host_ban' });
   for (const other of [host, third]) await other.hears('peer_left', { peerId: 2 });
   const data = { roomId: host.roomId, version: '', name: 'x' };
@@ -195,13 +194,13 @@ test('seats: an address can be barred', async (t) => {
   }
   const data = { roomId, version: '', name: 'x' };
   host.send('ban', { ip: '203.0.113.2' });
+  await c.hears('peer_left', { peerId: 2 }); // one by one, in order of joining
   for (const client of [a, c]) {
     await client.hears('kicked', { reason: 'host_ban' });
     await client.asking('join_room', data, 'banned');
   }
   for (const client of [host, b]) {
-    const left = [await client.next('peer_left'), await client.next('peer_left')];
-    assert.deepEqual(left.map((one) => one.data.peerId).sort(), [2, 4]);
+    for (const peerId of [2, 4]) await client.hears('peer_left', { peerId });
   }
   const late = await enter(s, undefined, from('203.0.113.2'));
   await late.asking('join_room', data, 'banned');
@@ -228,6 +227,7 @@ test('seats: an IPv6 address is barred with its /64', async (t) => {
   await a.next('peer_joined');
   await a.next('peer_joined');
   await b.next('peer_joined');
+  await b.hears('peer_left', { peerId: 2 });
   for (const client of [a, b]) await client.hears('kicked', { reason: 'host_ban' });
   for (let i = 0; i < 3; i++) await host.next('peer_joined');
   for (const client of [host, c]) {
