@@ -6712,9 +6712,9 @@ struct news {
 struct user {
     char id[MPS_ID_BYTES_MAX + 1], name[MPS_NAME_BYTES_MAX + 1];
     bool id_is_number;
-    u64 mark;  /* keyed hash of the id: what bans go by */
-    u32 seats; /* held in rooms */
-    u64 room;  /* the one that it made, while it has a seat in it or may still confirm it */
+    u64 mark;           /* keyed hash of the id: what bans go by */
+    struct queue seats; /* held in rooms */
+    u64 room; /* the one that it made, while it has a seat in it or may still confirm it */
     struct queue sockets; /* of connections; with none the user is offline */
     struct paces paces;   /* shared by its sockets */
 };
@@ -6725,7 +6725,8 @@ struct presence {
     struct queue listeners; /* of connections: who was visited longest ago stands first */
     u32 sweep;              /* listeners that have not been visited since the last announcement */
     u32 sockets, sockets_high;
-    bool is_public; /* anonymous sockets hear of users, too */
+    bool is_public;   /* anonymous sockets hear of users, too */
+    u32 seat_link_at; /* where section 62 keeps the links of a user's seats */
     struct news news;
 };
 
@@ -6861,6 +6862,7 @@ static u32 user_take(struct kit *k, struct presence *p, const mps_identity *who)
         user->id_is_number = who->id_is_number;
         user->mark = mark;
         user->sockets.link_at = offsetof(struct conn, socket.of_user);
+        user->seats.link_at = p->seat_link_at;
         index_put(&p->by_id, (u32)mark, at - 1);
     }
     copy_z(user_at(p, at - 1)->name, sizeof user_at(p, at - 1)->name, span_z(who->name));
@@ -6870,7 +6872,7 @@ static u32 user_take(struct kit *k, struct presence *p, const mps_identity *who)
 /* Forgets a user to whom nothing refers any more. */
 static void user_release(struct presence *p, u32 index) {
     const struct user *user = user_at(p, index);
-    if (!user->sockets.count && !user->seats && !user->room) {
+    if (!user->sockets.count && !user->seats.count && !user->room) {
         index_remove(&p->by_id, (u32)user->mark, index);
         pool_give(&p->users, pool_handle(&p->users, index));
     }
@@ -6914,7 +6916,7 @@ static bool presence_check(const struct presence *p) {
             at = index_next(&p->by_id, &probe);
         }
         users++;
-        if (!at || (!user->sockets.count && !user->seats && !user->room)) {
+        if (!at || (!user->sockets.count && !user->seats.count && !user->room)) {
             return false;
         }
     }
@@ -6972,7 +6974,8 @@ struct seat {
     char name[MPS_NAME_BYTES_MAX + 1];
     u64 slot_serial[SLOT_KINDS]; /* 0: empty */
     u32 slot_bytes[SLOT_KINDS];
-    struct link place;
+    u32 hash; /* of room and peer, for index_remove */
+    struct link place, of_user;
 };
 
 /* One user or one address (its prefix, as in rate limits) barred from one room. */
@@ -6992,6 +6995,7 @@ struct room_card {
 struct rooms {
     struct pool pool, seats, bans;
     struct index by_id;
+    struct index by_peer; /* seats, by room and peer id */
     u32 players_max, slot_bytes;
     u64 seat_us, unconfirmed_us;
     bool list_changed;      /* since rooms_changed was announced */
@@ -7053,21 +7057,26 @@ static u64 room_name_hash(const struct rooms *r, struct span name) {
     return siphash(&r->by_id.key, name.at, name.bytes) | 1;
 }
 
-/* After every change that a list shows. Rooms that are not public change no list. */
+/* Puts a public room on the list, or takes it off. */
+static void room_list(struct rooms *r, const struct room *room) {
+    struct room_card card = {0};
+    struct span version = span_z(room->version);
+    if (room->is_public && !room->closing) {
+        card.gamemode = room_name_hash(r, span_z(room->gamemode));
+        card.map = room_name_hash(r, span_z(room->map));
+        card.version = version.bytes ? room_name_hash(r, version) : 0;
+    }
+    *room_card(r, room_index(r, room)) = card;
+    r->list_changed |= room->is_public;
+}
+
+/* After every change of who is in a room. Rooms that are not public change no list. */
 static void room_changed(struct rooms *r, const struct room *room) {
     struct room_card *card = room_card(r, room_index(r, room));
-    struct span version = span_z(room->version);
-    if (!room->is_public) {
-        return;
-    }
-    r->list_changed = true;
-    *card = (struct room_card){0};
-    if (!room->closing) {
-        card->gamemode = room_name_hash(r, span_z(room->gamemode));
-        card->map = room_name_hash(r, span_z(room->map));
-        card->version = version.bytes ? room_name_hash(r, version) : 0;
+    if (card->gamemode) {
         card->members = room->seats.count;
         card->left = room->confirmed ? room->max_players - room->seats.count : 0;
+        r->list_changed = true;
     }
 }
 
@@ -7112,7 +7121,7 @@ static struct room *room_open(struct kit *k, struct rooms *r, struct presence *p
     timer_set(&k->timers, TIMER_ROOM, handle_index(handle), time_after(k->now, r->unconfirmed_us));
     metrics_count(&k->metrics, COUNTER_ROOMS_OPENED);
     outcomes_add(&k->outcomes, OUTCOME_ROOM_OPENED, handle, 0);
-    room_changed(r, room);
+    room_list(r, room);
     return room;
 }
 
@@ -7134,20 +7143,29 @@ static struct conn *seat_conn(const struct conns *c, const struct seat *seat) {
     return conn && conn_is_socket(conn) ? conn : NULL;
 }
 
-/* A walk: rooms have at most room_players_max members. */
-static struct seat *room_peer(const struct rooms *r, const struct room *room, i64 peer) {
-    u32 at = room->seats.head;
-    while (at && seat_at(r, at - 1)->peer != peer) {
-        at = seat_at(r, at - 1)->place.next;
+/* No text, hence no siphash: ids are given out here, and nobody chooses them. */
+static u32 peer_hash(u32 room, u32 peer) {
+    u64 mixed = ((u64)room << 32 | peer) * 0x9E3779B97F4A7C15u;
+    return (u32)(mixed >> 32);
+}
+
+/* The member with this peer id. */
+static struct seat *room_peer(const struct rooms *r, const struct room *room, u32 peer) {
+    struct index_probe probe;
+    u32 index = room_index(r, room);
+    u32 at = index_first(&r->by_peer, peer_hash(index, peer), &probe);
+    while (at && (seat_at(r, at - 1)->room != index || seat_at(r, at - 1)->peer != peer)) {
+        at = index_next(&r->by_peer, &probe);
     }
     return at ? seat_at(r, at - 1) : NULL;
 }
 
-/* The seat of a user in this room, if it has one. */
-static struct seat *room_seat_of(const struct rooms *r, const struct room *room, u32 user) {
-    u32 at = room->seats.head;
-    while (at && seat_at(r, at - 1)->user != user) {
-        at = seat_at(r, at - 1)->place.next;
+/* The seat of a user in this room, if it has one. A user has a seat for each socket at most. */
+static struct seat *room_seat_of(const struct rooms *r, const struct room *room,
+                                 const struct user *user) {
+    u32 at = user->seats.head;
+    while (at && room_at(r, seat_at(r, at - 1)->room) != room) {
+        at = seat_at(r, at - 1)->of_user.next;
     }
     return at ? seat_at(r, at - 1) : NULL;
 }
@@ -7206,10 +7224,12 @@ static struct seat *room_seat(struct kit *k, struct rooms *r, struct presence *p
     MPS_ASSERT(seat && conn->socket.user);
     seat->room = room_index(r, room);
     seat->user = conn->socket.user - 1;
-    user_at(p, seat->user)->seats++;
     seat->peer = room->next_peer++;
+    seat->hash = peer_hash(seat->room, seat->peer);
     copy_z(seat->name, sizeof seat->name, name);
+    index_put(&r->by_peer, seat->hash, handle_index(handle));
     queue_push(&room->seats, &r->seats, handle_index(handle));
+    queue_push(&user_at(p, seat->user)->seats, &r->seats, handle_index(handle));
     if (!room->confirmed) {
         room->confirmed = true;
         room->host = handle_index(handle) + 1;
@@ -7249,25 +7269,28 @@ static bool seat_end(struct kit *k, struct rooms *r, struct presence *p, const s
     u32 index = seat_index(r, seat), user = seat->user;
     struct room *room = room_at(r, seat->room);
     bool was_host = room->host == index + 1;
-    room_skip_owed(r, room, index);
+    if (!room->closing) {
+        room_skip_owed(r, room, index);
+    }
     if (seat->conn) {
         seat_detach(r, seat, conn_at(c, seat->conn - 1));
     }
     timer_clear(&k->timers, TIMER_SEAT, index);
+    index_remove(&r->by_peer, seat->hash, index);
     queue_remove(&room->seats, &r->seats, index);
+    queue_remove(&user_at(p, user)->seats, &r->seats, index);
     metrics_count(&k->metrics, COUNTER_PEERS_LEFT);
     u64 subject = pool_handle(&r->pool, seat->room);
     if (!room->closing) {
         outcomes_add(&k->outcomes, OUTCOME_PEER_LEFT, subject, seat->peer);
     }
     pool_give(&r->seats, pool_handle(&r->seats, index));
-    user_at(p, user)->seats--;
     if (room->maker == user + 1) {
         room_disown(p, room);
     } else {
         user_release(p, user);
     }
-    if (was_host) {
+    if (was_host && !room->closing) {
         room->host = room_successor(r, c, room);
     }
     room_changed(r, room);
@@ -7280,6 +7303,7 @@ static void room_close(struct kit *k, struct rooms *r, struct presence *p, const
                        struct room *room) {
     u32 index = room_index(r, room);
     room->closing = true;
+    room_list(r, room);
     for (u32 left = room->seats.count; left; left--) {
         seat_end(k, r, p, c, seat_at(r, room->seats.head - 1));
     }
@@ -7290,7 +7314,6 @@ static void room_close(struct kit *k, struct rooms *r, struct presence *p, const
     room_disown(p, room);
     index_remove(&r->by_id, room->hash, index);
     timer_clear(&k->timers, TIMER_ROOM, index);
-    room_changed(r, room);
     outcomes_add(&k->outcomes, OUTCOME_ROOM_CLOSED, pool_handle(&r->pool, index), 0);
 }
 
@@ -7461,7 +7484,7 @@ static bool room_check(const struct rooms *r, const struct room *room) {
         const struct seat *seat = seat_at(r, at - 1);
         members++;
         hosted |= room->host == at;
-        if (room_at(r, seat->room) != room || seat->peer >= room->next_peer) {
+        if (room_at(r, seat->room) != room || room_peer(r, room, seat->peer) != seat) {
             return false;
         }
     }
@@ -7483,8 +7506,9 @@ static bool rooms_check(const struct rooms *r) {
             return false;
         }
     }
-    return seats == r->seats.used && bans == r->bans.used && indexed == r->by_id.used &&
-           pool_check(&r->pool) && pool_check(&r->seats) && pool_check(&r->bans);
+    return seats == r->seats.used && seats == r->by_peer.used && bans == r->bans.used &&
+           indexed == r->by_id.used && pool_check(&r->pool) && pool_check(&r->seats) &&
+           pool_check(&r->bans);
 }
 
 /* == 64 lobbies ==================================================================================
@@ -8488,9 +8512,9 @@ struct server_layout {
     struct layout layout;
     size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
         large_data, user_slots, users, user_index, room_slots, rooms, room_index, room_cards,
-        seat_slots, seats, states, ban_slots, bans, news, lobby_slots, lobbies, lobby_index,
-        player_slots, players, bucket_slots, buckets, bucket_index, bucket_heap, bucket_order,
-        timer_heap, timer_order, outcomes, log, ranges, answer, work;
+        seat_slots, seats, seat_index, states, ban_slots, bans, news, lobby_slots, lobbies,
+        lobby_index, player_slots, players, bucket_slots, buckets, bucket_index, bucket_heap,
+        bucket_order, timer_heap, timer_order, outcomes, log, ranges, answer, work;
 };
 
 /* Places in the table: those served, and those that are only told why not. */
@@ -8530,6 +8554,7 @@ static void layout_rooms(const mps_config *c, struct server_layout *o) {
     o->room_cards = layout_take(l, "room cards", c->rooms, sizeof(struct room_card));
     o->seat_slots = layout_take(l, "seat slots", c->seats, sizeof(struct pool_slot));
     o->seats = layout_take(l, "seats", c->seats, sizeof(struct seat));
+    o->seat_index = layout_take(l, "seat index", index_slots(c->seats), sizeof(struct index_slot));
     o->states = layout_take(l, "states of seats", c->seats, (size_t)SLOT_KINDS * c->slot_bytes);
     o->ban_slots = layout_take(l, "ban slots", c->bans, sizeof(struct pool_slot));
     o->bans = layout_take(l, "bans", c->bans, sizeof(struct ban));
@@ -8637,12 +8662,14 @@ static void server_create_rooms(struct mps_server *s, const struct server_layout
     index_create(&p->by_id, index_slots(c->users), block + o->user_index, server_key(s));
     p->listeners.link_at = offsetof(struct conn, socket.listening);
     p->is_public = c->presence_public;
+    p->seat_link_at = offsetof(struct seat, of_user);
     p->news.capacity = config_news_bytes(c);
     p->news.ring = near_set(&p->news, block + o->news);
     memset(block + o->news, 0, p->news.capacity);
     pool_create(&r->pool, c->rooms, sizeof(struct room), block + o->room_slots, block + o->rooms);
     index_create(&r->by_id, index_slots(c->rooms), block + o->room_index, server_key(s));
     pool_create(&r->seats, c->seats, sizeof(struct seat), block + o->seat_slots, block + o->seats);
+    index_create(&r->by_peer, index_slots(c->seats), block + o->seat_index, server_key(s));
     pool_create(&r->bans, c->bans, sizeof(struct ban), block + o->ban_slots, block + o->bans);
     r->players_max = c->room_players_max;
     r->slot_bytes = c->slot_bytes;
@@ -9742,7 +9769,7 @@ static bool version_fits(struct span version, const struct room *room) {
 /* The seat that a resumeToken names, of this user in this room; compared in constant time. */
 static mps_error room_resume_by(struct message *m, const struct room *room, struct span hex) {
     u8 token[RESUME_TOKEN_BYTES];
-    struct seat *seat = room_seat_of(&m->s->rooms, room, m->conn->socket.user - 1);
+    struct seat *seat = room_seat_of(&m->s->rooms, room, m->user);
     if (!seat || !hex_read(hex, token, sizeof token) ||
         !crypto_equal(seat->token, token, sizeof token)) {
         return MPS_E_RESUME_INVALID;
@@ -9780,7 +9807,7 @@ static mps_error message_join_room(struct message *m) {
     if (token.bytes) {
         return room_resume_by(m, room, token);
     }
-    struct seat *mine = room_seat_of(&s->rooms, room, m->conn->socket.user - 1);
+    struct seat *mine = room_seat_of(&s->rooms, room, m->user);
     if (mine) {
         return seat_conn(&s->conns, mine) ? MPS_E_ALREADY_IN_ROOM : room_resume(m, mine);
     }
@@ -9808,8 +9835,7 @@ static struct room *room_quick_find(struct message *m, const struct room_wish *w
             continue;
         }
         struct room *room = room_at(r, i);
-        if (!room_bars(r, room, m->user->mark, &m->conn->peer) &&
-            !room_seat_of(r, room, m->conn->socket.user - 1)) {
+        if (!room_bars(r, room, m->user->mark, &m->conn->peer) && !room_seat_of(r, room, m->user)) {
             best = room;
             most = card->members;
         }
@@ -9873,7 +9899,7 @@ static mps_error message_victim(struct message *m, struct json_value v, struct s
     if (!json_i64(v, 0, UINT32_MAX, &peer)) {
         return message_fault(m, MPS_E_INVALID_FIELD, "peerId");
     }
-    *victim = room_peer(&m->s->rooms, m->room, peer);
+    *victim = room_peer(&m->s->rooms, m->room, (u32)peer);
     return *victim && *victim != m->seat ? MPS_OK : MPS_E_INVALID_TARGET;
 }
 
@@ -10019,7 +10045,7 @@ static mps_error message_rpc_call(struct message *m) {
         return message_fault(m, MPS_E_INVALID_FIELD, "method");
     }
     const struct seat *target = peer == m->seat->peer ? m->seat
-                                : peer                ? room_peer(&s->rooms, m->room, peer)
+                                : peer                ? room_peer(&s->rooms, m->room, (u32)peer)
                                                       : NULL;
     if (peer && !target) {
         return MPS_E_INVALID_TARGET;
@@ -10276,11 +10302,11 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
     u32 work = s->kit.work + s->config.settle_max;
     int step = 1;
     conn->ready = false;
-    while (step > 0 && conn->state == CONN_SOCKET) {
+    while (step > 0 && conn->state == CONN_SOCKET && at < view->bytes) {
         struct ws_event event;
         size_t bytes = view->bytes - at, used = 0;
         if (s->kit.work >= work || !server_may_go_on(s, conn)) {
-            conn->ready = bytes > 0;
+            conn->ready = true;
             break;
         }
         step = ws_read(&socket->reader, view->at + at, &bytes, &used, s->config.message_bytes_max,
