@@ -7,7 +7,7 @@ import { Raw, TEXT, enter, join, joinBy, look, makeRoom, message, minted, parseF
 
 const CLIENTS = 300;
 const LARGE = { connections: 400, rooms: 100, seats: 2000, users: 400, room_players_max: 400,
-  output_bytes_max: 262144, chunks: 8192 };
+  output_bytes_max: 262144 };
 
 /* All at once, but not more than the listen queue holds. */
 async function inBatches(items, body, size = 50) {
