@@ -118,6 +118,40 @@ static u64 load_le64(const u8 *at) {
     return value;
 }
 
+/* Eight bytes at a time, the first of them lowest. A mark is the top bit of a byte; only the lowest
+   mark of a word is exact, since a borrow may run on from it into the bytes above. */
+#define WORD_BYTES 8
+#define WORD_EACH(byte) ((u64)(byte)*UINT64_C(0x0101010101010101))
+
+/* Spelled byte by byte, which is one load where the machine has that order. */
+static inline u64 word_load(const void *at) {
+    const u8 *b = at;
+    return (u64)b[0] | (u64)b[1] << 8 | (u64)b[2] << 16 | (u64)b[3] << 24 | (u64)b[4] << 32 |
+           (u64)b[5] << 40 | (u64)b[6] << 48 | (u64)b[7] << 56;
+}
+
+/* Marks bytes below `bound`, which is at most 0x80. */
+static inline u64 word_marks_below(u64 word, u8 bound) {
+    return (word - WORD_EACH(bound)) & ~word & WORD_EACH(0x80);
+}
+
+static inline u64 word_marks_of(u64 word, char c) {
+    return word_marks_below(word ^ WORD_EACH((u8)c), 1);
+}
+
+/* Which byte the lowest mark is in. */
+static inline size_t word_marked(u64 marks) {
+#ifdef __GNUC__
+    return (size_t)__builtin_ctzll(marks) / 8;
+#else
+    size_t at = 0;
+    for (; !(marks & 0x80); marks >>= 8) {
+        at++;
+    }
+    return at;
+#endif
+}
+
 /* Borrowed bytes. `at` may be NULL when there are none. */
 struct span {
     const char *at;
@@ -1814,20 +1848,9 @@ static void kit_tick(struct kit *k, u64 now) {
 
 #define UTF8_BYTES_MAX 4
 
-#define WORD_BYTES sizeof(u64)
-#define WORD_ONES UINT64_C(0x0101010101010101)
-#define WORD_TOPS UINT64_C(0x8080808080808080)
-
-/* A word of the text in whatever byte order: it is only asked whether some byte is special. */
-static u64 word_load(const u8 *at) {
-    u64 word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
 /* Behind the bytes below 0x80 that `at` begins with. */
 static const u8 *utf8_skip_ascii(const u8 *at, const u8 *end) {
-    while ((size_t)(end - at) >= WORD_BYTES && !(word_load(at) & WORD_TOPS)) {
+    while (end - at >= WORD_BYTES && !(word_load(at) & WORD_EACH(0x80))) {
         at += WORD_BYTES;
     }
     while (at < end && *at < 0x80) {
@@ -1970,6 +1993,16 @@ struct json_walk {
     char *at, *end;
 };
 
+#define JSON_INNER_MAX 8
+
+/* The members of the object that is the value `of` of json_object's values, noted on the way. More
+   than JSON_INNER_MAX are not: `count` is one more then, and the object has to be walked. */
+struct json_inner {
+    const struct json_value *of;
+    u32 count;
+    struct json_value keys[JSON_INNER_MAX], values[JSON_INNER_MAX];
+};
+
 /* What json_check and json_object have in hand. `keys` to `wanted_at` serve json_object alone:
    `wanted` is the entry of `values` that the member being read goes to, NULL when nobody asked, and
    `wanted_at` where its value begins. `fault_*` are set by json_fail and hold the first fault,
@@ -1983,6 +2016,9 @@ struct json_reader {
     struct json_value *values, *wanted;
     const u8 *wanted_at, *fault_at;
     const char *fault_text;
+    struct json_inner *inner; /* NULL: nobody asked for those */
+    bool inner_due;           /* a name was noted, and its value is being read from `inner_at` on */
+    const u8 *inner_at;
 };
 
 /* -- Tokens. Each reader stands on the first byte of its token and steps behind it. */
@@ -2013,16 +2049,14 @@ static const u8 *json_skip_space(const u8 *at, const u8 *end) {
 }
 
 /* Behind the bytes that stand for themselves in a string: at a quote, a backslash, a control
-   character, the first byte of a longer character, or the end. "x - 1 with the top bit newly set"
-   finds zero bytes; it may also mark bytes above a true hit, but never one without a hit. */
-static const u8 *json_skip_plain(const u8 *at, const u8 *end) {
-    for (; end - at >= (ptrdiff_t)WORD_BYTES; at += WORD_BYTES) {
+   character, the first byte of a longer character, or the end. */
+static inline const u8 *json_skip_plain(const u8 *at, const u8 *end) {
+    for (; end - at >= WORD_BYTES; at += WORD_BYTES) {
         u64 word = word_load(at);
-        u64 quote = word ^ WORD_ONES * '"', backslash = word ^ WORD_ONES * '\\';
-        u64 found = word | ((word - WORD_ONES * 0x20) & ~word);
-        found |= ((quote - WORD_ONES) & ~quote) | ((backslash - WORD_ONES) & ~backslash);
-        if (found & WORD_TOPS) {
-            break;
+        u64 marks = word_marks_below(word, 0x20) | word_marks_of(word, '"') |
+                    word_marks_of(word, '\\') | (word & WORD_EACH(0x80));
+        if (marks) {
+            return at + word_marked(marks);
         }
     }
     while (at < end && *at >= 0x20 && *at < 0x80 && *at != '"' && *at != '\\') {
@@ -2128,12 +2162,26 @@ static bool json_read_string(struct json_reader *r) {
     return json_fail(r, r->end, NULL);
 }
 
+/* A byte xored with '0' is below 10 for digits alone; adding the rest up to 0x80 marks the
+   others. */
+static const u8 *json_skip_digits(const u8 *at, const u8 *end) {
+    for (; end - at >= WORD_BYTES; at += WORD_BYTES) {
+        u64 word = word_load(at) ^ WORD_EACH('0');
+        u64 others = (((word & WORD_EACH(0x7F)) + WORD_EACH(0x80 - 10)) | word) & WORD_EACH(0x80);
+        if (others) {
+            return at + word_marked(others);
+        }
+    }
+    while (at < end && ascii_digit(*at)) {
+        at++;
+    }
+    return at;
+}
+
 /* 1*DIGIT */
 static bool json_read_digits(struct json_reader *r) {
     const u8 *start = r->at;
-    while (r->at < r->end && ascii_digit(*r->at)) {
-        r->at++;
-    }
+    r->at = json_skip_digits(r->at, r->end);
     return r->at > start || json_fail(r, r->at, "A digit is missing here.");
 }
 
@@ -2278,6 +2326,18 @@ static bool json_bytes_spell(struct json_bytes b, const char *name) {
     return json_byte(&b) < 0;
 }
 
+/* The same of a token. Names are hardly ever escaped, so bytes are compared until they differ. */
+static bool json_spells(const char *token, size_t bytes, const char *name) {
+    const char *end = token + bytes - 1;
+    for (const char *at = token + 1; at < end; at++, name++) {
+        if (*at != *name) {
+            return *at == '\\' &&
+                   json_bytes_spell(json_bytes_of(at - 1, (size_t)(end - at) + 2), name);
+        }
+    }
+    return !*name;
+}
+
 /* Both run until they differ or end together, at -1. */
 static bool json_bytes_equal(struct json_bytes a, struct json_bytes b) {
     int byte;
@@ -2299,7 +2359,22 @@ static bool json_bytes_equal(struct json_bytes a, struct json_bytes b) {
    The grammar has two states between tokens: a value is due, or one has just ended. Whether the
    container around is an object or an array is all the stack has to know, one bit for each. */
 
-/* Reads `"name":` and, at the top, remembers who asked for it. */
+/* Is this the level of the object whose members are noted, too? */
+static bool json_in_inner(const struct json_reader *r) {
+    return r->depth == 2 && r->inner && r->wanted == r->inner->of;
+}
+
+/* One more than there is room for says that there are too many. */
+static void json_note_name(struct json_reader *r, const u8 *start, size_t bytes) {
+    struct json_inner *inner = r->inner;
+    r->inner_due = true;
+    if (inner->count < JSON_INNER_MAX) {
+        char *at = r->text + (start - (const u8 *)r->text);
+        inner->keys[inner->count] = (struct json_value){JSON_STRING, at, bytes};
+    }
+}
+
+/* Reads `"name":` and, where members are noted, remembers who asked for it. */
 static bool json_read_name(struct json_reader *r) {
     r->at = json_skip_space(r->at, r->end);
     const u8 *start = r->at;
@@ -2309,12 +2384,13 @@ static bool json_read_name(struct json_reader *r) {
     if (!json_read_string(r)) {
         return false;
     }
-    struct json_bytes name = json_bytes_of((const char *)start, (size_t)(r->at - start));
-    for (u32 i = 0; i < r->keys_count && r->depth == 1; i++) {
-        if (json_bytes_spell(name, r->keys[i])) {
-            r->wanted = &r->values[i];
-            break;
+    size_t bytes = (size_t)(r->at - start);
+    if (r->depth == 1) {
+        for (u32 i = 0; i < r->keys_count && !r->wanted; i++) {
+            r->wanted = json_spells((const char *)start, bytes, r->keys[i]) ? &r->values[i] : NULL;
         }
+    } else if (json_in_inner(r)) {
+        json_note_name(r, start, bytes);
     }
     r->at = json_skip_space(r->at, r->end);
     if (json_peek(r) != ':') {
@@ -2333,6 +2409,9 @@ static bool json_read_open(struct json_reader *r, bool *value_due) {
     r->at++;
     r->depth++;
     r->objects = r->objects << 1 | object;
+    if (json_in_inner(r)) {
+        r->inner->count = 0;
+    }
     r->at = json_skip_space(r->at, r->end);
     *value_due = json_peek(r) != (object ? '}' : ']');
     return !*value_due || !object || json_read_name(r);
@@ -2364,14 +2443,27 @@ static void json_note_wanted(struct json_reader *r) {
     r->wanted = NULL;
 }
 
+static void json_note_inner(struct json_reader *r) {
+    struct json_inner *inner = r->inner;
+    r->inner_due = false;
+    if (inner->count < JSON_INNER_MAX) {
+        size_t bytes = (size_t)(r->at - r->inner_at);
+        char *at = r->text + (r->inner_at - (const u8 *)r->text);
+        inner->values[inner->count] = (struct json_value){json_type_of(*r->inner_at), at, bytes};
+    }
+    inner->count = u32_min(inner->count + 1, JSON_INNER_MAX + 1);
+}
+
 /* The whole text. Each round takes at least one byte or fails. */
 static bool json_read_text(struct json_reader *r) {
     bool value_due = true;
     while (value_due || r->depth) {
         r->at = json_skip_space(r->at, r->end);
         int first = json_peek(r);
-        /* Only members of the outermost object are noted, and their values begin at depth 1. */
+        /* Noted are members of the outermost object, whose values begin at depth 1, and those of
+           one object in it. */
         r->wanted_at = value_due && r->depth == 1 ? r->at : r->wanted_at;
+        r->inner_at = value_due && r->depth == 2 ? r->at : r->inner_at;
         if (!value_due) {
             if (!json_read_next(r, &value_due)) {
                 return false;
@@ -2388,6 +2480,8 @@ static bool json_read_text(struct json_reader *r) {
         }
         if (!value_due && r->depth == 1 && r->wanted) {
             json_note_wanted(r);
+        } else if (!value_due && r->depth == 2 && r->inner_due) {
+            json_note_inner(r);
         }
     }
     r->at = json_skip_space(r->at, r->end);
@@ -2406,10 +2500,12 @@ MPS_UNUSED static bool json_check(const char *text, size_t bytes, struct json_fa
 }
 
 /* Checks that the whole text is one object and notes its members named in keys[]: the last of a
-   name wins, the others are JSON_ABSENT, as all are when the text is refused. */
-static bool json_object(char *text, size_t bytes, const char *const *keys, u32 keys_count,
-                        struct json_value *values, struct json_fault *fault) {
-    struct json_reader r = {.at = (const u8 *)text, .text = text, .keys = keys};
+   name wins, the others are JSON_ABSENT, as all are when the text is refused. `inner` may be
+   NULL. */
+static bool json_object_in(char *text, size_t bytes, const char *const *keys, u32 keys_count,
+                           struct json_value *values, struct json_inner *inner,
+                           struct json_fault *fault) {
+    struct json_reader r = {.at = (const u8 *)text, .text = text, .keys = keys, .inner = inner};
     r.end = bytes ? r.at + bytes : r.at;
     r.at = json_skip_space(r.at, r.end);
     r.keys_count = keys_count;
@@ -2426,6 +2522,11 @@ static bool json_object(char *text, size_t bytes, const char *const *keys, u32 k
     }
     *fault = (struct json_fault){(size_t)(r.fault_at - (const u8 *)text), r.fault_text};
     return false;
+}
+
+static bool json_object(char *text, size_t bytes, const char *const *keys, u32 keys_count,
+                        struct json_value *values, struct json_fault *fault) {
+    return json_object_in(text, bytes, keys, keys_count, values, NULL, fault);
 }
 
 /* -- Walking a checked text. */
@@ -2506,34 +2607,38 @@ static bool json_walk_member(struct json_walk *w, struct json_value *key,
     return true;
 }
 
-/* Whether a checked string token means `name`. Names are hardly ever escaped, so bytes are compared
-   first. */
-static bool json_is(const struct json_value *value, struct span name) {
-    if (value->type != JSON_STRING) {
-        return false;
-    }
-    if (value->bytes == name.bytes + 2 && memcmp(value->at + 1, name.at, name.bytes) == 0) {
-        return true;
-    }
-    return value->bytes > name.bytes + 2 &&
-           json_bytes_spell(json_bytes_of(value->at, value->bytes), name.at);
+/* Whether a value is this string. */
+static bool json_is(const struct json_value *value, const char *name) {
+    return value->type == JSON_STRING && json_spells(value->at, value->bytes, name);
 }
 
-/* Notes the members of a checked object that keys[] names, as json_object does of a text. */
-static void json_members(struct json_value object, const struct span *keys, u32 keys_count,
-                         struct json_value *values) {
-    struct json_walk walk = json_walk_into(object);
+static void json_member(const struct json_value *key, struct json_value value,
+                        const char *const *keys, u32 keys_count, struct json_value *values) {
+    for (u32 i = 0; i < keys_count; i++) {
+        if (json_is(key, keys[i])) {
+            values[i] = value;
+            return;
+        }
+    }
+}
+
+/* The members of a checked object that keys[] names, as json_object notes them of a text; from what
+   was noted on the way, if all of them were. */
+static void json_members(struct json_value object, const struct json_inner *inner,
+                         const char *const *keys, u32 keys_count, struct json_value *values) {
     struct json_value key, value;
     for (u32 i = 0; i < keys_count; i++) {
         values[i] = (struct json_value){JSON_ABSENT, NULL, 0};
     }
-    while (json_walk_member(&walk, &key, &value)) {
-        for (u32 i = 0; i < keys_count; i++) {
-            if (json_is(&key, keys[i])) {
-                values[i] = value;
-                break;
-            }
+    if (inner->count <= JSON_INNER_MAX) {
+        for (u32 i = 0; i < inner->count; i++) {
+            json_member(&inner->keys[i], inner->values[i], keys, keys_count, values);
         }
+        return;
+    }
+    struct json_walk walk = json_walk_into(object);
+    while (json_walk_member(&walk, &key, &value)) {
+        json_member(&key, value, keys, keys_count, values);
     }
 }
 
@@ -3906,44 +4011,12 @@ enum { HTTP_TOKEN = T, HTTP_HOST_NAME = H };
 #undef H
 #undef B
 
-/* Eight bytes at a time. A mark is the top bit of a byte; only the lowest mark of a word is exact,
-   as borrows run upwards from it, and only the lowest is ever used. */
-#define HTTP_EACH(byte) (UINT64_MAX / 255 * (u64)(byte))
-
-static inline u64 http_word(const char *at) {
-    const u8 *b = (const u8 *)at;
-    return (u64)b[0] | (u64)b[1] << 8 | (u64)b[2] << 16 | (u64)b[3] << 24 | (u64)b[4] << 32 |
-           (u64)b[5] << 40 | (u64)b[6] << 48 | (u64)b[7] << 56;
-}
-
-/* Marks bytes below `bound`, which is at most 0x80. */
-static inline u64 http_marks_below(u64 word, u8 bound) {
-    return (word - HTTP_EACH(bound)) & ~word & HTTP_EACH(0x80);
-}
-
-static inline u64 http_marks_of(u64 word, char c) {
-    return http_marks_below(word ^ HTTP_EACH((u8)c), 1);
-}
-
-/* Which byte the lowest mark is in. */
-static inline size_t http_marked(u64 marks) {
-#ifdef __GNUC__
-    return (size_t)__builtin_ctzll(marks) / 8;
-#else
-    size_t at = 0;
-    for (; !(marks & 0x80); marks >>= 8) {
-        at++;
-    }
-    return at;
-#endif
-}
-
 /* The first `c` at or behind `at`, else `end`. */
 static const char *http_find(const char *at, const char *end, char c) {
     for (; end - at >= 8; at += 8) {
-        u64 marks = http_marks_of(http_word(at), c);
+        u64 marks = word_marks_of(word_load(at), c);
         if (marks) {
-            return at + http_marked(marks);
+            return at + word_marked(marks);
         }
     }
     while (at < end && *at != c) {
@@ -3955,11 +4028,11 @@ static const char *http_find(const char *at, const char *end, char c) {
 /* The first byte of [at, end) that is no visible ASCII or is `stop` or '#', else `end`. */
 static inline const char *http_target_run(const char *at, const char *end, char stop) {
     for (; end - at >= 8; at += 8) {
-        u64 word = http_word(at);
-        u64 marks = http_marks_below(word, 0x21) | http_marks_of(word, 0x7f) |
-                    (word & HTTP_EACH(0x80)) | http_marks_of(word, '#') | http_marks_of(word, stop);
+        u64 word = word_load(at);
+        u64 marks = word_marks_below(word, 0x21) | word_marks_of(word, 0x7f) |
+                    (word & WORD_EACH(0x80)) | word_marks_of(word, '#') | word_marks_of(word, stop);
         if (marks) {
-            return at + http_marked(marks);
+            return at + word_marked(marks);
         }
     }
     while (at<end && * at> 0x20 && *at < 0x7f && *at != '#' && *at != stop) {
@@ -3972,13 +4045,13 @@ static inline const char *http_target_run(const char *at, const char *end, char 
    everything else, bytes over 0x7f included (RFC 9110, 5.5). */
 static inline const char *http_value_run(const char *at, const char *end) {
     while (end - at >= 8) {
-        u64 word = http_word(at);
-        u64 marks = http_marks_below(word, 0x20) | http_marks_of(word, 0x7f);
+        u64 word = word_load(at);
+        u64 marks = word_marks_below(word, 0x20) | word_marks_of(word, 0x7f);
         if (!marks) {
             at += 8;
             continue;
         }
-        at += http_marked(marks);
+        at += word_marked(marks);
         if (*at != '\t') {
             return at;
         }
@@ -4943,12 +5016,14 @@ static int ws_head_read(const struct ws_reader *r, const u8 *at, size_t bytes, u
    which its bytes stand in memory, whatever that order means to the machine. */
 static void ws_unmask(u8 *at, size_t bytes, const u8 mask[WS_MASK_BYTES]) {
     u8 twice[WORD_BYTES];
+    u64 key, word;
     size_t i = 0;
     memcpy(twice, mask, WS_MASK_BYTES);
     memcpy(twice + WS_MASK_BYTES, mask, WS_MASK_BYTES);
-    u64 key = word_load(twice);
+    memcpy(&key, twice, WORD_BYTES);
     for (; bytes - i >= WORD_BYTES; i += WORD_BYTES) {
-        u64 word = word_load(at + i) ^ key;
+        memcpy(&word, at + i, WORD_BYTES);
+        word ^= key;
         memcpy(at + i, &word, WORD_BYTES);
     }
     for (; i < bytes; i++) {
@@ -9326,23 +9401,29 @@ struct message {
 enum message_needs { NEEDS_NOTHING, NEEDS_NO_SEAT, NEEDS_SEAT, NEEDS_HOST };
 
 struct message_row {
-    struct span type;
+    const char *type;
     enum message_needs needs;
     enum pace_class pace;
-    bool new_work; /* refused while draining */
-    struct span keys[MESSAGE_KEYS_MAX];
+    bool new_work;                      /* refused while draining */
+    const char *keys[MESSAGE_KEYS_MAX]; /* as many as there are */
     mps_error (*handler)(struct message *m);
     const char *doc;
 };
 
 /* -- frames -- */
 
+/* What each begins with, in one piece. */
+static const struct span event_heads[] = {
+#define EVENT_HEAD(name, type) \
+    {"{\"type\":\"" type "\",\"data\":{", sizeof("{\"type\":\"" type "\",\"data\":{") - 1},
+    EVENTS(EVENT_HEAD)
+#undef EVENT_HEAD
+};
+
 /* {"type":"...","data":{ and then the members. */
 static struct text event_begin(struct mps_server *s, enum event event) {
     struct text t = text_on(server_answer(s), s->answer_bytes);
-    TEXT_LITERAL(&t, "{\"type\":\"");
-    text_z(&t, event_types[event]);
-    TEXT_LITERAL(&t, "\",\"data\":{");
+    text_add(&t, event_heads[event]);
     return t;
 }
 
@@ -9651,14 +9732,14 @@ static bool value_name(struct json_value *v, struct span *out) {
 }
 
 /* "peerId":N, "from":N and the like. */
-static void put_peer(struct text *t, const char *literal_key, const struct seat *seat) {
-    text_z(t, literal_key);
+static void put_peer(struct text *t, struct span key, const struct seat *seat) {
+    text_add(t, key);
     text_u64(t, seat->peer);
 }
 
 /* A key and the raw token that came for it; null when none did. */
-static void put_value(struct text *t, const char *literal_key, const struct json_value *v) {
-    text_z(t, literal_key);
+static void put_value(struct text *t, struct span key, const struct json_value *v) {
+    text_add(t, key);
     text_add(t, v->type == JSON_ABSENT ? SPAN("null") : span_of(v->at, v->bytes));
 }
 
@@ -9984,7 +10065,7 @@ static mps_error message_chat(struct message *m) {
     if (m->v[0].type != JSON_STRING) {
         return message_fault(m, MPS_E_INVALID_FIELD, "text");
     }
-    put_peer(&t, "\"from\":", m->seat);
+    put_peer(&t, SPAN("\"from\":"), m->seat);
     JSON_KEY(&t, "fromName");
     json_put_string(&t, span_z(m->seat->name));
     JSON_KEY(&t, "text");
@@ -10000,10 +10081,10 @@ static mps_error message_chat(struct message *m) {
 
 static mps_error message_player_state(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PLAYER_STATE);
-    put_peer(&t, "\"peerId\":", m->seat);
-    put_value(&t, ",\"position\":", &m->v[0]);
-    put_value(&t, ",\"rotation\":", &m->v[1]);
-    put_value(&t, ",\"velocity\":", &m->v[2]);
+    put_peer(&t, SPAN("\"peerId\":"), m->seat);
+    put_value(&t, SPAN(",\"position\":"), &m->v[0]);
+    put_value(&t, SPAN(",\"rotation\":"), &m->v[1]);
+    put_value(&t, SPAN(",\"velocity\":"), &m->v[2]);
     room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_STATE,
                     event_end(m->s, &t));
     return MPS_OK;
@@ -10011,8 +10092,8 @@ static mps_error message_player_state(struct message *m) {
 
 static mps_error message_player_snapshot(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PLAYER_SNAPSHOT);
-    put_peer(&t, "\"from\":", m->seat);
-    put_value(&t, ",\"payload\":", &m->v[0]);
+    put_peer(&t, SPAN("\"from\":"), m->seat);
+    put_value(&t, SPAN(",\"payload\":"), &m->v[0]);
     room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_SNAPSHOT,
                     event_end(m->s, &t));
     return MPS_OK;
@@ -10051,9 +10132,9 @@ static mps_error message_rpc_call(struct message *m) {
         return MPS_E_INVALID_TARGET;
     }
     struct text t = event_begin(s, EVENT_RPC_CALL);
-    put_peer(&t, "\"fromPeer\":", m->seat);
-    put_value(&t, ",\"method\":", &m->v[1]);
-    put_value(&t, ",\"args\":", &m->v[2]);
+    put_peer(&t, SPAN("\"fromPeer\":"), m->seat);
+    put_value(&t, SPAN(",\"method\":"), &m->v[1]);
+    put_value(&t, SPAN(",\"args\":"), &m->v[2]);
     if (target) {
         seat_send(&s->kit, &s->conns, target, EVENT_RPC_CALL, event_end(s, &t));
     } else {
@@ -10064,86 +10145,81 @@ static mps_error message_rpc_call(struct message *m) {
 
 /* -- messages -- */
 
-#define K(literal) \
-    { (literal), sizeof(literal) - 1 }
-
-/* Those that come most often stand first. Keys that are shorter than MESSAGE_KEYS_MAX end with an
-   empty one. */
+/* Those that come most often stand first. */
 static const struct message_row messages[] = {
-    {K("player_state"),
+    {"player_state",
      NEEDS_SEAT,
      PACE_STATES,
      false,
-     {K("position"), K("rotation"), K("velocity")},
+     {"position", "rotation", "velocity"},
      message_player_state,
      "{position, rotation, velocity}: to the other members; the newest counts"},
-    {K("player_snapshot"),
+    {"player_snapshot",
      NEEDS_SEAT,
      PACE_STATES,
      false,
-     {K("payload")},
+     {"payload"},
      message_player_snapshot,
      "{payload}: the same"},
-    {K("rpc_call"),
+    {"rpc_call",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
-     {K("targetPeer"), K("method"), K("args")},
+     {"targetPeer", "method", "args"},
      message_rpc_call,
      "{targetPeer, method, args}: to the others (0) or one peer"},
-    {K("chat"), NEEDS_SEAT, PACE_CHATS, false, {K("text")}, message_chat, "{text}: to the others"},
-    {K("ping"), NEEDS_NOTHING, PACE_MESSAGES, false, {K("")}, message_ping, "{}: pong"},
-    {K("handshake"),
+    {"chat", NEEDS_SEAT, PACE_CHATS, false, {"text"}, message_chat, "{text}: to the others"},
+    {"ping", NEEDS_NOTHING, PACE_MESSAGES, false, {NULL}, message_ping, "{}: pong"},
+    {"handshake",
      NEEDS_NOTHING,
      PACE_MESSAGES,
      false,
-     {K("version"), K("name"), K("token")},
+     {"version", "name", "token"},
      message_handshake,
      "{version, name, token?}: who speaks"},
-    {K("create_room"),
+    {"create_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
-     {K("")},
+     {NULL},
      message_create_room,
      "{}: enter the room made by POST /api/rooms"},
-    {K("join_room"),
+    {"join_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      false,
-     {K("roomId"), K("version"), K("name"), K("resumeToken")},
+     {"roomId", "version", "name", "resumeToken"},
      message_join_room,
      "{roomId, version, name, resumeToken?}: take a seat, or take it back"},
-    {K("quick_join"),
+    {"quick_join",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
-     {K("gamemode"), K("mapName"), K("maxPlayers"), K("version"), K("name")},
+     {"gamemode", "mapName", "maxPlayers", "version", "name"},
      message_quick_join,
      "{gamemode, mapName?, maxPlayers?, version, name}: any room that fits"},
-    {K("leave_room"),
+    {"leave_room",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
-     {K("")},
+     {NULL},
      message_leave_room,
      "{}: give the seat up"},
-    {K("kick"),
+    {"kick",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
-     {K("peerId")},
+     {"peerId"},
      message_kick,
      "{peerId}: remove a member"},
-    {K("ban"),
+    {"ban",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
-     {K("peerId"), K("ip")},
+     {"peerId", "ip"},
      message_ban,
      "{peerId} or {ip}: remove and keep out"},
 };
-#undef K
 
 #define MESSAGE_NONE ((u32)COUNT_OF(messages))
 _Static_assert(COUNT_OF(messages) < METRIC_MESSAGES_MAX, "raise METRIC_MESSAGES_MAX");
@@ -10193,13 +10269,14 @@ static mps_error message_admit(const struct message *m, const struct message_row
 
 /* The members that the row wants, of `data`; that may be left out when it is empty. */
 static mps_error message_read(struct message *m, const struct message_row *row,
-                              struct json_value data, const char *text) {
+                              struct json_value data, const struct json_inner *inner,
+                              const char *text) {
     u32 count = 0;
-    while (count < MESSAGE_KEYS_MAX && row->keys[count].bytes) {
+    while (count < MESSAGE_KEYS_MAX && row->keys[count]) {
         count++;
     }
     if (data.type == JSON_OBJECT) {
-        json_members(data, row->keys, count, m->v);
+        json_members(data, inner, row->keys, count, m->v);
         return MPS_OK;
     }
     memset(m->v, 0, sizeof m->v);
@@ -10216,8 +10293,11 @@ static mps_error message_run(struct message *m, struct span text, u32 *row) {
     static const char *const keys[] = {"type", "data"};
     struct json_value v[2];
     struct json_fault fault;
+    struct json_inner inner; /* entries are written before they are counted */
+    inner.of = &v[1];
+    inner.count = 0;
     *row = MESSAGE_NONE;
-    if (!json_object((char *)(uintptr_t)text.at, text.bytes, keys, 2, v, &fault)) {
+    if (!json_object_in((char *)(uintptr_t)text.at, text.bytes, keys, 2, v, &inner, &fault)) {
         m->has_position = true;
         m->error_position = fault.position;
         return message_paid(m, *row) ? MPS_E_BAD_JSON : MPS_E_RATE_LIMITED;
@@ -10230,7 +10310,7 @@ static mps_error message_run(struct message *m, struct span text, u32 *row) {
         return MPS_E_UNKNOWN_TYPE;
     }
     mps_error error = message_admit(m, &messages[*row]);
-    error = error ? error : message_read(m, &messages[*row], v[1], text.at);
+    error = error ? error : message_read(m, &messages[*row], v[1], &inner, text.at);
     return error ? error : messages[*row].handler(m);
 }
 
@@ -11492,7 +11572,7 @@ static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i)
         metrics_put_head(t, "websocket_messages_total", "counter", "Messages by type and way.");
     }
     TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
-    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type.at : "other");
+    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type : "other");
     text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
     text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
     text_char(t, '\n');
@@ -13303,7 +13383,7 @@ static void doc_route(struct text *t, const struct route *route) {
 static void doc_message(struct text *t, const struct message_row *row) {
     static const char *const needs[] = {"anybody", "signed in, in no room", "in a room", "host"};
     TEXT_LITERAL(t, "message ");
-    text_z(t, row->type.at);
+    text_z(t, row->type);
     TEXT_LITERAL(t, " (");
     text_z(t, needs[row->needs]);
     TEXT_LITERAL(t, "): ");
