@@ -315,6 +315,7 @@ async function drains(t, begin) {
   const raw = await Raw.open(s);
   await begin(s);
   for (const client of clients) await client.hears('notification', GOODBYE);
+  refused(await post(s, '/api/rooms', { gamemode: 'duel' }, asUser(minted())), 503, 'draining');
   await clients[1].asking('create_room', {}, 'draining');
   await clients[1].asking('join_room', { roomId: open, version: '', name: 'x' }, 'draining');
   await clients[1].asking('quick_join', { gamemode: 'duel', version: '', name: 'x' }, 'draining');
