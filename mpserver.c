@@ -2489,7 +2489,7 @@ static bool json_read_text(struct json_reader *r) {
 }
 
 /* Tells whether the whole text is one value, white space around it allowed. Changes nothing. */
-MPS_UNUSED static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
+static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
     struct json_reader r = {.at = (const u8 *)text};
     r.end = bytes ? r.at + bytes : r.at;
     if (!json_read_text(&r)) {
@@ -6732,7 +6732,8 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
    has not heard, some sockets at a time, so that one announcement to ten thousand costs no call
    much. What the announcements say is written in section 82. */
 
-/* What the server says on a socket, by type; metrics count each. */
+/* What the server says on a socket, by type; metrics count each. GAME stands for the types that the
+   embedding game sends. */
 #define EVENTS(X)                               \
     X(HANDSHAKE_ACCEPTED, "handshake_accepted") \
     X(PONG, "pong")                             \
@@ -6750,6 +6751,7 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
     X(PLAYER_SNAPSHOT, "player_snapshot")       \
     X(RPC_CALL, "rpc_call")                     \
     X(NOTIFICATION, "notification")             \
+    X(GAME, "game")                             \
     X(ERROR, "error")
 
 enum event {
@@ -8887,7 +8889,7 @@ static mps_error server_load(struct mps_server *s, const mps_config *c,
 }
 
 /* One scratch for all: an answer in it is sent, that is copied, before the next one is begun. */
-static void *server_answer(struct mps_server *s) {
+static void *server_answer(const struct mps_server *s) {
     return near_get(s, s->answer);
 }
 
@@ -9427,14 +9429,18 @@ static struct text event_begin(struct mps_server *s, enum event event) {
     return t;
 }
 
-/* The frame, with its head in front of the text: the scratch has room there. */
-static struct span event_end(struct mps_server *s, struct text *t) {
+/* The frame of a text, its head in front: the scratch has room there. */
+static struct span frame_end(const struct mps_server *s, const struct text *t) {
     u8 head[WS_HEAD_MAX];
-    TEXT_LITERAL(t, "}}");
     MPS_ASSERT(!t->cut && t->at == server_answer(s));
     size_t bytes = ws_put_head(head, WS_TEXT, t->bytes);
     memcpy(t->at - bytes, head, bytes);
     return span_of(t->at - bytes, bytes + t->bytes);
+}
+
+static struct span event_end(struct mps_server *s, struct text *t) {
+    TEXT_LITERAL(t, "}}");
+    return frame_end(s, t);
 }
 
 /* To one socket; it may be closed by this. */
@@ -9713,6 +9719,60 @@ static mps_error room_resume(struct message *m, struct seat *seat) {
     return MPS_OK;
 }
 
+/* -- the game's word -- */
+
+static bool game_room_check(const struct mps_server *s, const char *user_id,
+                            const struct room_wish *wish) {
+    const mps_hooks *hooks = &s->config.hooks;
+    char gamemode[ROOM_MODE_MAX + 1], map[ROOM_MODE_MAX + 1];
+    if (!hooks->room_check) {
+        return true;
+    }
+    copy_z(gamemode, sizeof gamemode, wish->gamemode);
+    copy_z(map, sizeof map, wish->map);
+    return hooks->room_check(hooks->user, user_id, gamemode, map, wish->max_players);
+}
+
+static bool game_peer_check(const struct mps_server *s, const struct room *room,
+                            const char *user_id, struct span name) {
+    const mps_hooks *hooks = &s->config.hooks;
+    char text[MPS_NAME_BYTES_MAX + 1];
+    u64 handle = pool_handle(&s->rooms.pool, room_index(&s->rooms, room));
+    if (!hooks->peer_check) {
+        return true;
+    }
+    copy_z(text, sizeof text, name);
+    return hooks->peer_check(hooks->user, (mps_room){handle}, user_id, text);
+}
+
+/* A type of the game's own: lower-case letters, digits and _, so that it needs no escape. */
+static bool game_type_valid(struct span type) {
+    for (size_t i = 0; i < type.bytes; i++) {
+        u8 c = (u8)type.at[i];
+        if (!ascii_digit(c) && !(c >= 'a' && c <= 'z') && c != '_') {
+            return false;
+        }
+    }
+    return type.bytes >= 1 && type.bytes <= ROOM_MODE_MAX;
+}
+
+/* Offers a member's message of an unknown type to the game. The hook may send, kick, and so end the
+   member's seat: nothing of `m` is used after it. */
+static mps_error game_message(struct message *m, struct json_value *type, struct json_value data) {
+    const mps_hooks *hooks = &m->s->config.hooks;
+    struct span name;
+    char text[ROOM_MODE_MAX + 1];
+    if (!hooks->room_message || !m->seat || !json_string(type, &name) || !game_type_valid(name)) {
+        return MPS_E_UNKNOWN_TYPE;
+    }
+    copy_z(text, sizeof text, name);
+    mps_room room = {pool_handle(&m->s->rooms.pool, m->seat->room)};
+    struct span raw = data.type == JSON_ABSENT ? SPAN("null") : span_of(data.at, data.bytes);
+    return hooks->room_message(hooks->user, room, m->seat->peer, text, raw.at, raw.bytes)
+               ? MPS_OK
+               : MPS_E_UNKNOWN_TYPE;
+}
+
 /* -- reading messages -- */
 
 #define ROOM_PLAYERS_DEFAULT 8 /* less where room_players_max is smaller */
@@ -9824,6 +9884,9 @@ static mps_error message_create_room(struct message *m) {
         return MPS_E_NO_ROOM_FOUND;
     }
     mps_error error = room_seat_check(&s->kit, &s->rooms, room);
+    if (!error && !game_peer_check(s, room, m->user->id, span_z(m->user->name))) {
+        error = MPS_E_REFUSED;
+    }
     if (error) {
         return error;
     }
@@ -9894,6 +9957,9 @@ static mps_error message_join_room(struct message *m) {
     }
     mps_error error =
         s->drain == DRAIN_NO ? room_seat_check(&s->kit, &s->rooms, room) : MPS_E_DRAINING;
+    if (!error && !game_peer_check(s, room, m->user->id, name)) {
+        error = MPS_E_REFUSED;
+    }
     if (!error) {
         room_enter(m, room, name);
     }
@@ -9961,6 +10027,10 @@ static mps_error message_quick_join(struct message *m) {
     if (r->seats.used == r->seats.capacity) {
         metrics_count(&s->kit.metrics, COUNTER_FULL_SEATS);
         return MPS_E_ROOM_FULL;
+    }
+    if (room ? !game_peer_check(s, room, m->user->id, name)
+             : !game_room_check(s, m->user->id, &wish)) {
+        return MPS_E_REFUSED;
     }
     if (!room) {
         room = room_open(&s->kit, r, &s->presence, &wish, m->conn->socket.user);
@@ -10307,7 +10377,7 @@ static mps_error message_run(struct message *m, struct span text, u32 *row) {
         return MPS_E_RATE_LIMITED;
     }
     if (*row == MESSAGE_NONE) {
-        return MPS_E_UNKNOWN_TYPE;
+        return game_message(m, &v[0], v[1]);
     }
     mps_error error = message_admit(m, &messages[*row]);
     error = error ? error : message_read(m, &messages[*row], v[1], &inner, text.at);
@@ -11240,9 +11310,12 @@ static mps_error handle_room_create(struct request *r) {
         r->error_room = own->id;
         return MPS_E_ROOM_EXISTS;
     }
-    if (rooms_full(&s->kit, &s->rooms)) {
+    error = rooms_full(&s->kit, &s->rooms)                ? MPS_E_ROOMS_FULL
+            : game_room_check(s, r->claims.who.id, &wish) ? MPS_OK
+                                                          : MPS_E_REFUSED;
+    if (error) {
         user_release(&s->presence, user - 1);
-        return MPS_E_ROOMS_FULL;
+        return error;
     }
     const struct room *room = room_open(&s->kit, &s->rooms, &s->presence, &wish, user);
     struct text t = answer_text(r);
@@ -12511,6 +12584,7 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
 
 /* A closed room keeps its record until here, as a lobby does. */
 static void settle_room(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
     const struct room *room = pool_get(&s->rooms.pool, o->subject);
     bool opened = o->kind == OUTCOME_ROOM_OPENED;
     mps_log_record record;
@@ -12521,6 +12595,11 @@ static void settle_room(struct mps_server *s, const struct outcome *o) {
         log_number(&record, "max_players", room->max_players);
         log_emit(&s->log, &record);
     }
+    if (opened && hooks->room_opened) {
+        hooks->room_opened(hooks->user, (mps_room){o->subject}, room->id, room->gamemode);
+    } else if (!opened && hooks->room_closed) {
+        hooks->room_closed(hooks->user, (mps_room){o->subject}, room->id);
+    }
     if (!opened) {
         pool_give(&s->rooms.pool, o->subject);
     }
@@ -12528,6 +12607,7 @@ static void settle_room(struct mps_server *s, const struct outcome *o) {
 
 /* Who was the last to leave is told before the room closes, so the record is there. */
 static void settle_peer(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
     const struct room *room = pool_get(&s->rooms.pool, o->subject);
     bool joined = o->kind == OUTCOME_PEER_JOINED;
     mps_log_record record;
@@ -12536,6 +12616,11 @@ static void settle_peer(struct mps_server *s, const struct outcome *o) {
         log_text(&record, "room_id", span_z(room->id));
         log_number(&record, "peer_id", o->cause);
         log_emit(&s->log, &record);
+    }
+    if (joined && hooks->peer_joined) {
+        hooks->peer_joined(hooks->user, (mps_room){o->subject}, o->cause);
+    } else if (!joined && hooks->peer_left) {
+        hooks->peer_left(hooks->user, (mps_room){o->subject}, o->cause);
     }
 }
 
@@ -13302,6 +13387,15 @@ mps_error mps_lobby_get(const mps_server *s, mps_lobby handle, mps_lobby_info *i
     return MPS_OK;
 }
 
+/* Ends what the game asked for: inside a hook the call that it stands in settles, else this
+   does. */
+static void game_call_end(mps_server *s) {
+    if (!s->in_call) {
+        s->in_call = true;
+        call_end(s);
+    }
+}
+
 /* A hook may make this call: what it adds is settled by the call it stands in. Otherwise it settles
    itself. */
 mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t player_id) {
@@ -13315,11 +13409,118 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     }
     kit_tick(&s->kit, now);
     player_leave(&s->kit, &s->lobbies, at - 1, LEAVE_KICKED);
-    /* The time was taken over above; the rest of a call is its end. */
-    if (!s->in_call) {
-        s->in_call = true;
-        call_end(s);
+    game_call_end(s);
+    return MPS_OK;
+}
+
+/* As with lobbies: the search goes on behind the slot of `after`. */
+mps_room mps_room_next(const mps_server *s, mps_room after) {
+    for (u32 i = (u32)after.id; i < s->rooms.pool.capacity; i++) {
+        u64 handle = pool_handle(&s->rooms.pool, i);
+        if (handle && room_get(&s->rooms, handle)) {
+            return (mps_room){handle};
+        }
     }
+    return (mps_room){0};
+}
+
+mps_room mps_room_find(const mps_server *s, const char *id) {
+    const struct room *room = room_find(&s->rooms, span_z(id));
+    return (mps_room){room ? pool_handle(&s->rooms.pool, room_index(&s->rooms, room)) : 0};
+}
+
+mps_error mps_room_get(const mps_server *s, mps_room handle, mps_room_info *info) {
+    const struct room *room = room_get(&s->rooms, handle.id);
+    if (!room) {
+        return MPS_E_HANDLE;
+    }
+    u32 host = room->host ? seat_at(&s->rooms, room->host - 1)->peer : 0;
+    *info = (mps_room_info){room->id,          room->gamemode, room->map,       room->seats.count,
+                            room->max_players, host,           room->is_public, room->created_ms};
+    return MPS_OK;
+}
+
+/* A frame of the game's own, in the scratch. */
+static mps_error game_frame(mps_server *s, const char *type, const char *data, size_t bytes,
+                            struct span *frame) {
+    struct json_fault fault;
+    struct text t = text_on(server_answer(s), s->answer_bytes);
+    if (!type || !data || !game_type_valid(span_z(type))) {
+        return MPS_E_ARGUMENT;
+    }
+    if (bytes > s->config.message_bytes_max) {
+        return MPS_E_MESSAGE_TOO_LARGE;
+    }
+    if (!json_check(data, bytes, &fault)) {
+        return MPS_E_BAD_JSON;
+    }
+    TEXT_LITERAL(&t, "{\"type\":\"");
+    text_z(&t, type);
+    TEXT_LITERAL(&t, "\",\"data\":");
+    text_add(&t, span_of(data, bytes));
+    text_char(&t, '}');
+    *frame = frame_end(s, &t);
+    return MPS_OK;
+}
+
+mps_error mps_room_send(mps_server *s, uint64_t now, mps_room handle, uint32_t peer_id,
+                        const char *type, const char *data, size_t bytes) {
+    const struct room *room = room_get(&s->rooms, handle.id);
+    const struct seat *seat = room && peer_id ? room_peer(&s->rooms, room, peer_id) : NULL;
+    struct span frame;
+    if (!room || (peer_id && !seat)) {
+        return room ? MPS_E_INVALID_TARGET : MPS_E_HANDLE;
+    }
+    mps_error error = game_frame(s, type, data, bytes, &frame);
+    if (error) {
+        return error;
+    }
+    kit_tick(&s->kit, now);
+    if (seat) {
+        seat_send(&s->kit, &s->conns, seat, EVENT_GAME, frame);
+    } else {
+        room_send(&s->kit, &s->conns, &s->rooms, room, NULL, EVENT_GAME, frame);
+    }
+    game_call_end(s);
+    return MPS_OK;
+}
+
+mps_error mps_user_send(mps_server *s, uint64_t now, const mps_identity *to, const char *type,
+                        const char *data, size_t bytes) {
+    struct span frame;
+    u32 user = user_find(&s->presence, to, user_mark(&s->presence, to));
+    const struct queue *sockets = user ? &user_at(&s->presence, user - 1)->sockets : NULL;
+    if (!sockets || !sockets->count) {
+        return MPS_E_INVALID_TARGET;
+    }
+    mps_error error = game_frame(s, type, data, bytes, &frame);
+    if (error) {
+        return error;
+    }
+    kit_tick(&s->kit, now);
+    for (u32 at = sockets->head; at; at = conn_at(&s->conns, at - 1)->socket.of_user.next) {
+        struct conn *conn = conn_at(&s->conns, at - 1);
+        if (conn->socket.listens && conn_is_socket(conn) &&
+            conn_frame(&s->kit, &s->conns, conn, frame)) {
+            s->kit.metrics.messages_out[EVENT_GAME]++;
+        }
+    }
+    game_call_end(s);
+    return MPS_OK;
+}
+
+mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room handle, uint32_t peer_id) {
+    const struct room *room = room_get(&s->rooms, handle.id);
+    struct seat *seat = room ? room_peer(&s->rooms, room, peer_id) : NULL;
+    if (!seat) {
+        return room ? MPS_E_INVALID_TARGET : MPS_E_HANDLE;
+    }
+    if (!server_outcomes_room(s)) {
+        return MPS_E_OUTPUT_FULL; /* as for mps_lobby_kick */
+    }
+    kit_tick(&s->kit, now);
+    room_remove(s, seat, "host_kick");
+    game_call_end(s);
     return MPS_OK;
 }
 
