@@ -41,11 +41,11 @@
    the port has queued bytes, `sent` that their memory is no longer needed; a port that copies (as
    writev does) says both at once.
 
-   WEBSOCKETS arrive on the same connections: an HTTP upgrade turns one into a socket (RFC 6455), and
-   the port need not know. What one member of a room says is framed once and queued for all others;
-   a member that does not read is given the newest states when it does, and is closed with 1013
-   before an event would be lost. Announcements to everybody are picked up a few sockets a call, so
-   the deadline is 0 while some have not heard.
+   WEBSOCKETS arrive on the same connections: an HTTP upgrade turns one into a socket (RFC 6455),
+   and the port need not know. What one member of a room says is framed once and queued for all
+   others; a member that does not read is given the newest states when it does, and is closed with
+   1013 before an event would be lost. Announcements to everybody are picked up by a few sockets a
+   call, so the deadline is 0 while some have not heard.
 
    HOOKS. Everything in mps_hooks is optional. Hooks run inside input and advance calls, are never
    nested, and may call any mps_* function except mps_tcp_*, mps_udp_*, mps_advance,
