@@ -11863,7 +11863,7 @@ static mps_error route_find(struct request *r) {
         path = span_of(decoded, (size_t)bytes);
     }
     for (u32 i = 0; i < COUNT_OF(routes); i++) {
-        bool may = path.bytes > 1 && path.at[1] == routes[i].path[1];
+        bool may = routes[i].path[1] == (path.bytes > 1 ? path.at[1] : 0);
         if (may && route_serves(&routes[i], r->head->method) && route_match(&routes[i], path, r)) {
             r->route = &routes[i];
             r->route_index = i;
