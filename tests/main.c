@@ -25,6 +25,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_lobbies.c"
 #include "test_config.c"
 #include "test_server.c"
+#include "test_sockets.c"
 
 static const struct check_suite {
     const char *name;
@@ -44,6 +45,7 @@ static const struct check_suite {
     {"lobbies", lobbies_tests, COUNT_OF(lobbies_tests)},
     {"config", config_tests, COUNT_OF(config_tests)},
     {"server", server_tests, COUNT_OF(server_tests)},
+    {"sockets", sockets_tests, COUNT_OF(sockets_tests)},
 };
 
 int main(int argc, char **argv) {

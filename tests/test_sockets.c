@@ -1,0 +1,505 @@
+/* Sections 50, 60 and 82 through the public calls: sockets from the upgrade to their end, who hears
+   of whom, rates, large messages, slow readers. A peer is a link that speaks frames; a hall is a
+   server with its peers. What peers say and hear is written with ' for ". */
+
+#define HALL_MAX 1100
+#define PEER_TEXT_MAX 140000
+
+static const char hall_secret[] = "a secret of at least thirty-two bytes";
+static const i64 hall_unix_s = 1771070400;
+
+struct peer {
+    struct link_test l;
+    size_t at;    /* what stands before it in the link's output was heard */
+    bool over;    /* a close frame came: nothing may follow */
+    bool spilled; /* not a whole number of frames came before the end */
+};
+
+struct hall {
+    struct drive d;
+    struct peer p[HALL_MAX];
+    u32 count; /* of peers that were ever opened */
+    char text[PEER_TEXT_MAX];
+};
+
+static struct hall hall;
+static bool hall_moves; /* the block goes elsewhere between any two calls */
+
+static mps_config hall_config(void) {
+    mps_config c = server_test_config();
+    c.jwt_secret = hall_secret;
+    c.states_per_s = c.chats_per_s = c.messages_per_s = 1000000;
+    c.connections = 40;
+    c.users = 40;
+    return c;
+}
+
+static void hall_start(struct hall *h, const mps_config *config) {
+    drive_start(&h->d, config);
+    h->d.move = hall_moves;
+    h->count = 0;
+    mps_wall_clock(drive_server(&h->d), h->d.now, hall_unix_s * 1000);
+}
+
+/* Lets time pass; peers that are not stalled read. */
+static void hall_run(struct hall *h, u64 us) {
+    u64 end = h->d.now + us;
+    for (u32 i = 0; i < 1000000; i++) {
+        mps_conn conn;
+        while (mps_next_output(drive_server(&h->d), &conn)) {
+            for (u32 k = 0; k < h->count; k++) {
+                struct link_test *l = &h->p[k].l;
+                if (l->conn.id == conn.id && !l->stalled && !l->closed) {
+                    link_read(l);
+                }
+            }
+        }
+        u64 due = mps_deadline(drive_server(&h->d));
+        if (due > end) {
+            h->d.now = end;
+            return;
+        }
+        h->d.now = due > h->d.now ? due : h->d.now;
+        mps_advance(drive_server(&h->d), h->d.now);
+    }
+    CHECK(false); /* busy for ever */
+}
+
+static struct peer *hall_connect(struct hall *h, const char *from) {
+    struct peer *p = &h->p[h->count];
+    CHECK(h->count < HALL_MAX);
+    memset(p, 0, sizeof *p);
+    link_open(&h->d, &p->l, from);
+    h->count++;
+    return p;
+}
+
+/* Reads on if it was stalled. */
+static void peer_unstall(struct hall *h, struct peer *p) {
+    p->l.stalled = false;
+    link_read(&p->l);
+    hall_run(h, 0);
+}
+
+/* Its socket is gone, without a word. */
+static void peer_drop(struct hall *h, struct peer *p) {
+    if (!p->l.closed) {
+        mps_tcp_closed(drive_server(&h->d), p->l.conn, h->d.now);
+        p->l.closed = true;
+    }
+    hall_run(h, 0);
+}
+
+static void hall_stop(struct hall *h) {
+    for (u32 i = 0; i < h->count; i++) {
+        link_close(&h->p[i].l);
+    }
+    drive_stop(&h->d);
+}
+
+/* Everything is as before the first peer came, and nothing is left to do. */
+static void hall_check_empty(struct hall *h) {
+    for (u32 i = 0; i < h->count; i++) {
+        peer_drop(h, &h->p[i]);
+    }
+    hall_run(h, 200 * S_US);
+    const struct mps_server *s = h->d.s;
+    CHECK(mps_deadline(s) == NEVER);
+    CHECK_INT(s->conns.pool.used, 0);
+    CHECK_INT(s->conns.chunks_used, 0);
+    CHECK_INT(s->conns.large_used, 0);
+    CHECK_INT(s->conns.dirty.count + s->conns.work.count + s->conns.starving.count, 0);
+    CHECK_INT(s->conns.ended.count, 0);
+    CHECK_INT(s->presence.users.used, 0);
+    CHECK_INT(s->presence.sockets, 0);
+    CHECK_INT(s->presence.listeners.count, 0);
+    CHECK_INT(s->rooms.pool.used, 0);
+    CHECK_INT(s->rooms.seats.used, 0);
+    CHECK_INT(s->rooms.bans.used, 0);
+    CHECK_INT(s->kit.outcomes.count, 0);
+    CHECK_INT(drive_count(&h->d, COUNTER_SOCKETS_OPENED),
+              drive_count(&h->d, COUNTER_SOCKETS_CLOSED));
+    CHECK_INT(drive_count(&h->d, COUNTER_PEERS_JOINED), drive_count(&h->d, COUNTER_PEERS_LEFT));
+}
+
+/* -- frames out -- */
+
+/* A frame as a client sends it; `first` is its first byte. Gives its bytes. */
+static size_t peer_frame(char *out, u32 first, const char *payload, size_t bytes) {
+    static const u8 mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    size_t at = 0;
+    out[at++] = (char)first;
+    out[at++] = (char)(0x80 | (bytes < 126 ? bytes : bytes < 65536 ? 126 : 127));
+    for (u32 shift = bytes < 126 ? 0 : bytes < 65536 ? 16 : 64; shift; shift -= 8) {
+        out[at++] = (char)((u64)bytes >> (shift - 8));
+    }
+    memcpy(out + at, mask, 4);
+    at += 4;
+    for (size_t i = 0; i < bytes; i++) {
+        out[at + i] = (char)(payload[i] ^ mask[i % 4]);
+    }
+    return at + bytes;
+}
+
+/* ' for ", so that JSON is readable here. */
+static size_t peer_quotes(char *out, size_t capacity, const char *text) {
+    size_t bytes = strlen(text);
+    CHECK(bytes < capacity);
+    for (size_t i = 0; i <= bytes; i++) {
+        out[i] = (char)(text[i] == '\'' ? '"' : text[i]);
+    }
+    return bytes;
+}
+
+/* Gives how many bytes were not taken. */
+static size_t peer_send(struct hall *h, struct peer *p, u32 first, const char *payload,
+                        size_t bytes) {
+    char *frame = malloc(bytes + 14);
+    size_t left = link_send_bytes(&p->l, frame, peer_frame(frame, first, payload, bytes));
+    free(frame);
+    hall_run(h, 0);
+    return left;
+}
+
+static size_t peer_say(struct hall *h, struct peer *p, const char *text) {
+    char json[16384];
+    size_t bytes = peer_quotes(json, sizeof json, text);
+    return peer_send(h, p, 0x81, json, bytes);
+}
+
+/* -- frames in -- */
+
+/* How many bytes the frame at `at` has, 0 when it is not complete. Judges its head: FIN, no
+   reserved bits, no mask, the shortest length, an opcode that servers use. */
+static size_t peer_frame_whole(const struct peer *p, const u8 **payload, size_t *bytes) {
+    const u8 *at = (const u8 *)p->l.out + p->at;
+    size_t rest = p->l.out_bytes - p->at, head = 2;
+    if (rest < 2) {
+        return 0;
+    }
+    u64 length = at[1];
+    CHECK(at[0] == 0x81 || at[0] == 0x88 || at[0] == 0x89 || at[0] == 0x8a);
+    CHECK(length < 0x80);
+    CHECK(at[0] == 0x81 || length < 126);
+    if (length >= 126) {
+        u32 more = length == 126 ? 2 : 8;
+        u64 least = length == 126 ? 126 : 65536;
+        if (rest < 2 + more) {
+            return 0;
+        }
+        length = 0;
+        for (u32 i = 0; i < more; i++) {
+            length = length << 8 | at[2 + i];
+        }
+        CHECK(length >= least);
+        head += more;
+    }
+    *payload = at + head;
+    *bytes = (size_t)length;
+    return rest - head < length ? 0 : head + (size_t)length;
+}
+
+/* The next thing that came: a message's text, "ping", "pong PAYLOAD", "close CODE REASON", or ""
+   when there is none. Every frame is judged by the RFC. */
+static const char *peer_hear(struct hall *h, struct peer *p) {
+    const u8 *payload;
+    size_t bytes, whole = peer_frame_whole(p, &payload, &bytes);
+    if (!whole) {
+        p->spilled = p->at < p->l.out_bytes;
+        return "";
+    }
+    CHECK(!p->over);
+    CHECK(bytes < sizeof h->text - 16);
+    u8 opcode = (u8)p->l.out[p->at] & 15;
+    CHECK(opcode != WS_TEXT || utf8_valid(span_of((const char *)payload, bytes)));
+    const char *prefix = opcode == 9 ? "ping" : opcode == 10 ? "pong " : "";
+    int at = snprintf(h->text, sizeof h->text, "%s", prefix);
+    if (opcode == 8) {
+        u32 code = 1005;
+        CHECK_INT(ws_close_code(span_of((const char *)payload, bytes), &code), MPS_OK);
+        p->over = true;
+        at = snprintf(h->text, sizeof h->text, "close %u%s", code, bytes > 2 ? " " : "");
+        payload += bytes ? 2 : 0;
+        bytes -= bytes ? 2 : 0;
+    }
+    memcpy(h->text + at, payload, bytes);
+    h->text[(size_t)at + bytes] = 0;
+    p->at += whole;
+    if (p->at == p->l.out_bytes) {
+        p->at = 0;
+        link_forget(&p->l);
+    }
+    return h->text;
+}
+
+#define CHECK_HEARS(p, want) check_hears(&hall, (p), (want), __FILE__, __LINE__)
+
+static void check_hears(struct hall *h, struct peer *p, const char *want, const char *file,
+                        int line) {
+    static char text[PEER_TEXT_MAX];
+    peer_quotes(text, sizeof text, want);
+    const char *got = peer_hear(h, p);
+    check_text(got, strlen(got), text, "heard", file, line);
+}
+
+/* Takes everything off; gives how many messages of this type were among it. */
+static u32 peer_count(struct hall *h, struct peer *p, const char *type) {
+    char start[64];
+    u32 count = 0;
+    snprintf(start, sizeof start, "{\"type\":\"%s\"", type);
+    for (const char *got = peer_hear(h, p); *got; got = peer_hear(h, p)) {
+        count += strncmp(got, start, strlen(start)) == 0;
+    }
+    return count;
+}
+
+static void peer_skip(struct hall *h, struct peer *p) {
+    peer_count(h, p, "");
+}
+
+static void hall_skip(struct hall *h) {
+    for (u32 i = 0; i < h->count; i++) {
+        if (!h->p[i].l.closed) {
+            peer_skip(h, &h->p[i]);
+        }
+    }
+}
+
+/* -- coming in -- */
+
+#define UPGRADE                                                                \
+    "\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" \
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
+/* A token as the operator's own sign-in would mint it. An id of digits is a number. */
+static const char *hall_token(const char *id, const char *name) {
+    static char token[1024];
+    mps_identity who = {.role = MPS_ROLE_PLAYER, .id_is_number = ascii_digit((u8)id[0])};
+    snprintf(who.id, sizeof who.id, "%s", id);
+    snprintf(who.name, sizeof who.name, "%s", name);
+    mps_token_claims claims = {&who, NULL, NULL, hall_unix_s, 3600};
+    CHECK(mps_token_mint(&claims, hall_secret, strlen(hall_secret), token, sizeof token) > 0);
+    return token;
+}
+
+/* The head of the answer is taken off. */
+static int peer_upgrade(struct hall *h, struct peer *p, const char *request) {
+    link_send(&p->l, request);
+    hall_run(h, 0);
+    int status = p->l.out_bytes > 12 ? atoi(p->l.out + 9) : 0;
+    const char *end = strstr(p->l.out, "\r\n\r\n");
+    if (status == 101 && end) {
+        p->at = (size_t)(end + 4 - p->l.out);
+        if (p->at == p->l.out_bytes) {
+            p->at = 0;
+            link_forget(&p->l);
+        }
+    }
+    return status;
+}
+
+/* An open socket that has not shaken hands; `id` NULL: anonymous. */
+static struct peer *hall_open(struct hall *h, const char *from, const char *id, const char *name) {
+    char request[1536];
+    struct peer *p = hall_connect(h, from);
+    snprintf(request, sizeof request, "GET /ws%s%s HTTP/1.1" UPGRADE, id ? "?token=" : "",
+             id ? hall_token(id, name) : "");
+    CHECK_INT(peer_upgrade(h, p, request), 101);
+    return p;
+}
+
+/* The same with its handshake, whose answer is taken off. */
+static struct peer *hall_enter(struct hall *h, const char *id, const char *name) {
+    char say[256];
+    struct peer *p = hall_open(h, "198.51.100.1", id, name);
+    snprintf(say, sizeof say, "{'type':'handshake','data':{'version':'1','name':'%s'}}", name);
+    peer_say(h, p, say);
+    CHECK_INT(peer_count(h, p, "handshake_accepted"), 1);
+    return p;
+}
+
+static int hall_status(struct hall *h, const char *request) {
+    struct link_test l;
+    link_open(&h->d, &l, "198.51.100.9");
+    int status = link_ask(&l, request);
+    h->text[0] = 0;
+    snprintf(h->text, sizeof h->text, "%s", l.out);
+    link_close(&l);
+    hall_run(h, 0);
+    return status;
+}
+
+/* A request with a token; what came back stands in h->text. */
+static int hall_http(struct hall *h, const char *method, const char *target, const char *id,
+                     const char *body) {
+    char request[4096], json[1024];
+    size_t bytes = peer_quotes(json, sizeof json, body);
+    snprintf(request, sizeof request,
+             "%s %s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nContent-Length: %zu\r\n\r\n"
+             "%s",
+             method, target, hall_token(id, id), bytes, json);
+    return hall_status(h, request);
+}
+
+/* -- the upgrade -- */
+
+#define WS_FIELDS(version, key)                                                       \
+    "\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Request-Id: q\r\n" \
+    "Sec-WebSocket-Version: " version "\r\nSec-WebSocket-Key: " key "\r\n"
+#define WS_KEY "dGhlIHNhbXBsZSBub25jZQ=="
+#define WS_101                                                                          \
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+
+static void sockets_upgrade(void) {
+    static const struct {
+        const char *request;
+        int status;
+        const char *has;
+    } rows[] = {
+        {"GET /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "\r\n", 101, WS_101 "X-Request-Id: q\r\n\r\n"},
+        {"GET / HTTP/1.1" WS_FIELDS("13", WS_KEY) "\r\n", 101, WS_101 "X-Request-Id: q\r\n\r\n"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "Sec-WebSocket-Protocol: a, mpserver.v1\r\n"
+                                                    "Sec-WebSocket-Extensions: x\r\n\r\n",
+         101, WS_101 "Sec-WebSocket-Protocol: mpserver.v1\r\nX-Request-Id: q\r\n\r\n"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "Sec-WebSocket-Protocol: a, b\r\n\r\n", 101,
+         WS_101 "X-Request-Id: q\r\n\r\n"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("12", WS_KEY) "\r\n", 426, "Sec-WebSocket-Version: 13\r\n"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("12", WS_KEY) "\r\n", 426, "websocket_version"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("", WS_KEY) "\r\n", 426, "websocket_version"},
+        {"GET /ws HTTP/1.1" END, 426, "upgrade_required"},
+        {"GET /ws HTTP/1.1" END, 426, "Upgrade: websocket\r\n"},
+        {"GET / HTTP/1.1" END, 404, "not_found"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("13", "dGhlIHNhbXBsZSBub25jZ") "\r\n", 400, "bad_upgrade"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("13", "") "\r\n", 400, "bad_upgrade"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "Content-Length: 2\r\n\r\n{}", 400,
+         "bad_upgrade"},
+        {"GET /ws HTTP/1.0" WS_FIELDS("13", WS_KEY) "\r\n", 400, "bad_upgrade"},
+        {"HEAD /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "\r\n", 400, "HTTP/1.1 400 "},
+        {"POST /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "\r\n", 405, "method_not_allowed"},
+        {"GET /ws?token=x HTTP/1.1" WS_FIELDS("13", WS_KEY) "\r\n", 401, "invalid_token"},
+        {"GET /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "Authorization: Bearer x\r\n\r\n", 401,
+         "invalid_token"},
+    };
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct link_test l;
+        link_open(&hall.d, &l, "198.51.100.1");
+        CHECK_INT(link_ask(&l, rows[i].request), rows[i].status);
+        if (rows[i].status == 101) {
+            CHECK_TEXT(l.out, l.out_bytes, rows[i].has);
+            CHECK_INT(l.fate, MPS_FATE_OPEN);
+        } else {
+            CHECK_HAS(&l, rows[i].has);
+            CHECK(!strstr(l.out, "101"));
+        }
+        link_close(&l);
+    }
+    CHECK_INT(hall.d.s->presence.sockets, 0);
+    mps_drain(hall.d.s, hall.d.now, 0);
+    CHECK_INT(hall_status(&hall, "GET /ws HTTP/1.1" UPGRADE), 503);
+    CHECK(strstr(hall.text, "\"error\":\"draining\""));
+    hall_stop(&hall);
+}
+
+/* -- the table of RFC 6455 against the whole server -- */
+
+/* One connection that is upgraded and given the stream in pieces of `first`, then `step` bytes. */
+static size_t table_play(struct hall *h, struct ws_bytes stream, size_t first, size_t step,
+                         char *out) {
+    struct link_test l;
+    link_open(&h->d, &l, "198.51.100.1");
+    CHECK_INT(link_ask(&l, "GET /ws HTTP/1.1" UPGRADE), 101);
+    link_forget(&l);
+    for (size_t at = 0, piece = first; at < stream.bytes; at += piece, piece = step) {
+        piece = size_min(piece ? piece : step, stream.bytes - at);
+        link_send_bytes(&l, stream.at + at, piece);
+    }
+    size_t bytes = l.out_bytes;
+    memcpy(out, l.out, bytes);
+    out[bytes] = 0;
+    link_close(&l);
+    return bytes;
+}
+
+/* What the server says to each event of the row, and in the end: text is no JSON here, pings come
+   back, an error closes with its code. */
+static void table_judge(struct hall *h, const struct ws_row *row, const char *out, size_t bytes) {
+    struct ws_bytes events = ws_text_read(row->events, true);
+    struct peer p = {.l = {.out = malloc(bytes + 1), .out_bytes = bytes}};
+    u32 code = row->ending < 0 ? error_row((mps_error)row->ending)->ws : (u32)row->ending;
+    char want[256];
+    memcpy(p.l.out, out, bytes + 1);
+    for (size_t at = 0; at < events.bytes;) {
+        const char *payload = events.at + at + 5;
+        u32 payload_bytes = load_be32((const u8 *)events.at + at + 1);
+        if (events.at[at] == WS_TEXT) {
+            const char *got = peer_hear(h, &p);
+            CHECK(strncmp(got, "{\"type\":\"error\",\"data\":{\"reason\":\"", 34) == 0);
+        } else if (events.at[at] == WS_PING) {
+            CHECK(strncmp(peer_hear(h, &p), "pong ", 5) == 0);
+            CHECK(memcmp(h->text + 5, payload, payload_bytes) == 0);
+            CHECK_INT(h->text[5 + payload_bytes], 0);
+        }
+        at += 5 + payload_bytes;
+    }
+    if (row->ending == MPS_E_MESSAGE_TOO_LARGE) {
+        CHECK(strstr(peer_hear(h, &p), "\"reason\":\"message_too_large\""));
+    }
+    if (row->ending != WS_ENDS_WHOLE && row->ending != WS_ENDS_HALF) {
+        int n = snprintf(want, sizeof want, "close %u", code);
+        CHECK(strncmp(peer_hear(h, &p), want, (size_t)n) == 0);
+    }
+    CHECK_INT(peer_hear(h, &p)[0], 0);
+    CHECK(p.at == p.l.out_bytes);
+    free(p.l.out);
+    free(events.at);
+}
+
+static void table_run(struct hall *h, const struct ws_row *row) {
+    struct ws_bytes stream = ws_text_read(row->stream, false);
+    static char whole[LINK_OUT_MAX], other[LINK_OUT_MAX];
+    int failed = checks_failed;
+    size_t bytes = table_play(h, stream, stream.bytes, 1, whole);
+    table_judge(h, row, whole, bytes);
+    for (size_t cut = 1; cut < stream.bytes; cut++) {
+        size_t n = table_play(h, stream, cut, stream.bytes, other);
+        CHECK(n == bytes && memcmp(whole, other, n) == 0);
+        cut = stream.bytes > 4096 && cut == 24 ? stream.bytes - 9 : cut;
+    }
+    if (stream.bytes < 4096) {
+        size_t n = table_play(h, stream, 1, 1, other);
+        CHECK(n == bytes && memcmp(whole, other, n) == 0);
+    }
+    if (checks_failed > failed) {
+        printf("row %s: %s\n", row->rfc, row->stream);
+    }
+    free(stream.at);
+}
+
+/* Rows whose limit no configuration allows are left to the table's own test. */
+static void sockets_table(void) {
+    static const u32 limits[] = {4096, 65535, 65536};
+    u32 rows = 0;
+    for (size_t k = 0; k < COUNT_OF(limits); k++) {
+        mps_config c = hall_config();
+        c.preset = MPS_PRESET_SMALL;
+        c.message_bytes_max = limits[k];
+        hall_start(&hall, &c);
+        for (size_t i = 0; i < COUNT_OF(ws_rows); i++) {
+            if ((ws_rows[i].max ? ws_rows[i].max : 65536) == limits[k]) {
+                table_run(&hall, &ws_rows[i]);
+                rows++;
+            }
+        }
+        hall_check_empty(&hall);
+        hall_stop(&hall);
+    }
+    CHECK(rows > 150);
+}
+
+static const struct check_test sockets_tests[] = {
+    {"upgrade", sockets_upgrade},
+    {"table", sockets_table},
+};
