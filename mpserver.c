@@ -10280,7 +10280,6 @@ static void socket_closing(struct mps_server *s, struct conn *conn, struct span 
 static void socket_event(struct mps_server *s, struct conn *conn, const struct ws_event *event) {
     switch ((enum ws_opcode)event->opcode) {
     case WS_TEXT:
-        conn->socket.begun = 0;
         socket_message(s, conn, event->payload);
         break;
     case WS_PING:
@@ -10315,6 +10314,8 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
         at += used;
         s->kit.work++;
         if (step > 0) {
+            /* What comes next is new; a control frame within a message does not put it off. */
+            socket->begun = ws_reader_idle(&socket->reader) ? 0 : socket->begun;
             socket_event(s, conn, &event);
         }
     }
