@@ -10370,6 +10370,9 @@ static void socket_timed_out(struct mps_server *s, struct conn *conn) {
         conn_enter(k, &s->conns, conn, CONN_SOCKET);
         message_refuse(&m, MPS_E_AUTH_TIMEOUT);
         conn_want_work(&s->conns, conn);
+        if (conn->ended && !conn->ready && conn_is_socket(conn)) {
+            conn_finish(k, &s->conns, conn); /* the peer said all there was to say */
+        }
     } else if (socket->begun && time_after(socket->begun, s->conns.message_us) <= k->now) {
         metrics_count(&k->metrics, COUNTER_CLOSED_TIMEOUT);
         socket_fail(s, conn, MPS_E_MESSAGE_TIMEOUT, true);
