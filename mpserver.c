@@ -5275,6 +5275,7 @@ struct socket {
     u8 refusals;  /* in a row, by rate */
     u64 refused_at;
     u64 heard;          /* announcements up to this position of the ring */
+    u64 own;            /* behind its user's user_online, where that is not for it; else 0 */
     u64 begun;          /* when the first byte of an unfinished message came; 0: there is none */
     struct paces paces; /* of an anonymous one; users have theirs */
     struct link of_user, listening, ended;
@@ -6786,14 +6787,15 @@ static void socket_hear(struct kit *k, struct conns *c, const struct presence *p
     while (socket->heard < n->head && conn->out_bytes <= c->output_high) {
         const struct news_entry *entry = news_entry(n, socket->heard);
         struct span frame = span_of((const char *)(entry + 1), entry->bytes);
+        u64 next = socket->heard + news_step(entry->bytes);
         k->work++;
-        if (entry->audience <= most) {
+        if (entry->audience <= most && next != socket->own) {
             if (!conn_frame(k, c, conn, frame)) {
                 return;
             }
             k->metrics.messages_out[entry->event]++;
         }
-        socket->heard += news_step(entry->bytes);
+        socket->heard = next;
     }
     socket->late = socket->heard < n->head;
 }
@@ -9471,6 +9473,7 @@ static mps_error socket_identify(struct mps_server *s, struct conn *conn, const 
     }
     if (!conn->socket.user && socket_sign_in(&s->conns, p, conn, user)) {
         announce_user(s, EVENT_USER_ONLINE, user_at(p, user - 1));
+        conn->socket.own = p->news.head; /* it may listen already, anonymous until now */
     }
     return MPS_OK;
 }
