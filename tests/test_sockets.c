@@ -499,7 +499,465 @@ static void sockets_table(void) {
     CHECK(rows > 150);
 }
 
+/* The upgrade and frames behind it in one go, cut at every byte. */
+static void sockets_cut(void) {
+    char text[1024], whole[4096];
+    mps_config c = hall_config();
+    size_t whole_bytes = 0;
+    hall_start(&hall, &c);
+    size_t bytes = (size_t)snprintf(text, sizeof text, "%s",
+                                    "GET /ws HTTP/1.1" WS_FIELDS("13", WS_KEY) "\r\n");
+    const char *said[] = {"{\"type\":\"ping\"}", "nothing", "{\"type\":\"chat\",\"data\":{}}"};
+    for (size_t i = 0; i < COUNT_OF(said); i++) {
+        bytes += peer_frame(text + bytes, 0x81, said[i], strlen(said[i]));
+    }
+    bytes += peer_frame(text + bytes, 0x88, "\x03\xe8ok", 4);
+    for (size_t cut = 0; cut < bytes; cut++) {
+        struct link_test l;
+        link_open(&hall.d, &l, "198.51.100.1");
+        link_send_bytes(&l, text, cut);
+        link_send_bytes(&l, text + cut, bytes - cut);
+        CHECK_INT(l.fate, MPS_FATE_FINISH);
+        if (!cut) {
+            memcpy(whole, l.out, whole_bytes = l.out_bytes);
+            CHECK(memcmp(l.out + l.out_bytes - 4, "\x88\x02\x03\xe8", 4) == 0);
+            CHECK_HAS(&l, "{\"type\":\"pong\",\"data\":{\"ts\":1771070400000}}");
+            CHECK_HAS(&l, "\"reason\":\"bad_json\"");
+        }
+        CHECK(l.out_bytes == whole_bytes && memcmp(l.out, whole, whole_bytes) == 0);
+        link_close(&l);
+    }
+    hall_stop(&hall);
+}
+
+/* -- messages and handshakes -- */
+
+#define CHECK_FAULT(p, error, more) check_fault(&hall, (p), (error), (more), __LINE__)
+
+/* The next message is this error, with `more` behind its sentence. */
+static void check_fault(struct hall *h, struct peer *p, mps_error error, const char *more,
+                        int line) {
+    char want[512], quoted[128];
+    peer_quotes(quoted, sizeof quoted, more);
+    snprintf(want, sizeof want,
+             "{\"type\":\"error\",\"data\":{\"reason\":\"%s\",\"message\":\"%s\"%s}}",
+             mps_error_code(error), mps_error_text(error), quoted);
+    const char *got = peer_hear(h, p);
+    check_text(got, strlen(got), want, "refusal", __FILE__, line);
+}
+
+static void sockets_messages(void) {
+    static const struct {
+        const char *say;
+        mps_error error;
+        const char *more;
+    } rows[] = {
+        {"", MPS_E_BAD_JSON, ",'position':0"},
+        {"{", MPS_E_BAD_JSON, ",'position':1"},
+        {"[]", MPS_E_BAD_JSON, ",'position':0"},
+        {"{'type':'ping'}x", MPS_E_BAD_JSON, ",'position':15"},
+        {"{'type':'ping','data':[]}", MPS_E_BAD_JSON, ",'position':22"},
+        {"{'type':'ping','data':'x'}", MPS_E_BAD_JSON, ",'position':22"},
+        {"{}", MPS_E_UNKNOWN_TYPE, ""},
+        {"{'type':1}", MPS_E_UNKNOWN_TYPE, ""},
+        {"{'type':null}", MPS_E_UNKNOWN_TYPE, ""},
+        {"{'type':'pin'}", MPS_E_UNKNOWN_TYPE, ""},
+        {"{'type':'Ping'}", MPS_E_UNKNOWN_TYPE, ""},
+        {"{'type':'create_room'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'join_room'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'quick_join'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'leave_room'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'chat'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'player_state'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'player_snapshot'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'rpc_call'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'kick'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'ban'}", MPS_E_AUTH_REQUIRED, ""},
+        {"{'type':'handshake'}", MPS_E_INVALID_HANDSHAKE, ",'field':'version'"},
+        {"{'type':'handshake','data':{'version':1,'name':'n'}}", MPS_E_INVALID_HANDSHAKE,
+         ",'field':'version'"},
+        {"{'type':'handshake','data':{'version':'','name':'n'}}", MPS_E_INVALID_HANDSHAKE,
+         ",'field':'version'"},
+        {"{'type':'handshake','data':{'version':'1'}}", MPS_E_INVALID_HANDSHAKE, ",'field':'name'"},
+        {"{'type':'handshake','data':{'version':'1','name':''}}", MPS_E_INVALID_HANDSHAKE,
+         ",'field':'name'"},
+        {"{'type':'handshake','data':{'version':'1','name':'123456789012345678901234567890123'}}",
+         MPS_E_INVALID_HANDSHAKE, ",'field':'name'"},
+        {"{'type':'handshake','data':{'version':'1','name':'n','token':7}}",
+         MPS_E_INVALID_HANDSHAKE, ",'field':'token'"},
+        {"{'type':'handshake','data':{'version':'1','name':'n','token':'x.y.z'}}",
+         MPS_E_TOKEN_INVALID, ""},
+    };
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        peer_say(&hall, p, rows[i].say);
+        CHECK_FAULT(p, rows[i].error, rows[i].more);
+        CHECK_HEARS(p, "");
+    }
+    peer_say(&hall, p, " {'data':null, 'type' : 'ping' } ");
+    CHECK_HEARS(p, "{'type':'pong','data':{'ts':1771070400000}}");
+    hall_run(&hall, 1500 * 1000);
+    peer_say(&hall, p, "{'type':'chat','type':'p\\u0069ng','data':{'x':1}}");
+    CHECK_HEARS(p, "{'type':'pong','data':{'ts':1771070401500}}");
+    CHECK_INT(hall.d.s->presence.listeners.count, 0);
+    hall_stop(&hall);
+}
+
+#define SHAKE(name, token) \
+    "{'type':'handshake','data':{'version':'1','name':'" name "','token':'" token "'}}"
+
+static void peer_shake(struct hall *h, struct peer *p, const char *name, const char *token) {
+    char say[1536];
+    snprintf(say, sizeof say,
+             "{'type':'handshake','data':{'version':'1.0','name':'%s','token':'%s'}}", name, token);
+    peer_say(h, p, say);
+}
+
+static void sockets_handshake(void) {
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_shake(&hall, p, "Zo\\u00eb", "");
+    CHECK_HEARS(p, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':null,"
+                   "'username':'Zoë'}}");
+    peer_shake(&hall, p, "again", "");
+    CHECK_HEARS(p, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':null,"
+                   "'username':'again'}}");
+    /* Signs in at last; that is nothing it should hear of itself. */
+    peer_shake(&hall, p, "ignored", hall_token("7", "Seven"));
+    CHECK_HEARS(p, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':7,"
+                   "'username':'Seven'}}");
+    CHECK_HEARS(p, "");
+    CHECK_INT(hall.d.s->presence.users.used, 1);
+    peer_shake(&hall, p, "n", "");
+    CHECK_HEARS(p, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':7,"
+                   "'username':'Seven'}}");
+    peer_shake(&hall, p, "n", hall_token("7", "Siete"));
+    CHECK_HEARS(p, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':7,"
+                   "'username':'Siete'}}");
+    peer_shake(&hall, p, "n", hall_token("u8", "Eight"));
+    CHECK_FAULT(p, MPS_E_INVALID_HANDSHAKE, "");
+    CHECK_INT(hall.d.s->presence.users.used, 1);
+    /* The token of the upgrade, in the query or the field; the string "7" is another user. */
+    struct peer *q = hall_open(&hall, "198.51.100.1", "u8", "Eight");
+    peer_shake(&hall, q, "n", hall_token("7", "Seven"));
+    CHECK_FAULT(q, MPS_E_INVALID_HANDSHAKE, "");
+    peer_shake(&hall, q, "n", "");
+    CHECK_HEARS(q, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':'u8',"
+                   "'username':'Eight'}}");
+    CHECK_HEARS(q, "");
+    char request[1536];
+    struct peer *r = hall_connect(&hall, "198.51.100.1");
+    snprintf(request, sizeof request, "GET /ws HTTP/1.1\r\nAuthorization: Bearer %s" UPGRADE,
+             hall_token("u9", ""));
+    CHECK_INT(peer_upgrade(&hall, r, request), 101);
+    peer_shake(&hall, r, "n", "");
+    CHECK_HEARS(r, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':'u9',"
+                   "'username':'u9'}}");
+    /* A token that has expired leaves the socket as it was. */
+    mps_wall_clock(drive_server(&hall.d), hall.d.now, (hall_unix_s + 3700) * 1000);
+    p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_shake(&hall, p, "n", hall_token("u8", "Eight"));
+    CHECK_FAULT(p, MPS_E_TOKEN_EXPIRED, "");
+    peer_shake(&hall, p, "n", "");
+    CHECK_HEARS(p, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':null,"
+                   "'username':'n'}}");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* A user table that is full refuses, and nothing stays behind of who was refused. */
+static void sockets_users_full(void) {
+    mps_config c = hall_config();
+    c.users = 2;
+    hall_start(&hall, &c);
+    hall_open(&hall, "198.51.100.1", "a", "A");
+    hall_open(&hall, "198.51.100.1", "b", "B");
+    hall_open(&hall, "198.51.100.1", "b", "B");
+    char request[1536];
+    snprintf(request, sizeof request, "GET /ws?token=%s HTTP/1.1" UPGRADE, hall_token("c", "C"));
+    CHECK_INT(hall_status(&hall, request), 503);
+    CHECK(strstr(hall.text, "users_full"));
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_shake(&hall, p, "n", hall_token("c", "C"));
+    CHECK_FAULT(p, MPS_E_USERS_FULL, "");
+    CHECK_INT(hall_http(&hall, "POST", "/api/rooms", "c", "{'gamemode':'g'}"), 503);
+    CHECK_INT(drive_count(&hall.d, COUNTER_FULL_USERS), 3);
+    peer_drop(&hall, &hall.p[0]);
+    peer_shake(&hall, p, "n", hall_token("c", "C"));
+    CHECK_INT(peer_count(&hall, p, "handshake_accepted"), 1);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- the game's answer -- */
+
+struct judge {
+    mps_verdict verdict;
+    u64 ticket;
+    u32 asked;
+};
+
+static mps_verdict judge_authenticate(void *user, const char *token, size_t bytes, u64 ticket,
+                                      mps_identity *who) {
+    struct judge *j = user;
+    j->ticket = ticket;
+    j->asked++;
+    if (j->verdict == MPS_YES) {
+        snprintf(who->id, sizeof who->id, "%.*s", (int)bytes, token);
+        snprintf(who->name, sizeof who->name, "Game");
+    }
+    return j->verdict;
+}
+
+static mps_error judge_finish(struct hall *h, const struct judge *j, bool yes) {
+    mps_identity who = {.id = "gamer", .name = "Gamer"};
+    mps_error error = mps_auth_finish(drive_server(&h->d), h->d.now, j->ticket, yes ? &who : NULL);
+    hall_run(h, 0);
+    return error;
+}
+
+#define GAME_ACCEPTED \
+    "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':'gamer','username':'Gamer'}}"
+#define PING "{'type':'ping'}"
+
+static void sockets_hook(void) {
+    mps_config c = hall_config();
+    struct judge j = {MPS_NO, 0, 0};
+    c.hooks = (mps_hooks){.user = &j, .authenticate = judge_authenticate};
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_shake(&hall, p, "n", "ticket");
+    CHECK_FAULT(p, MPS_E_TOKEN_INVALID, "");
+    /* What comes while the game thinks waits, and is answered behind. */
+    j.verdict = MPS_LATER;
+    peer_shake(&hall, p, "n", "ticket");
+    CHECK_HEARS(p, "");
+    CHECK_INT(mps_tcp_room(hall.d.s, p->l.conn), 0);
+    CHECK_INT(judge_finish(&hall, &j, false), MPS_OK);
+    CHECK_FAULT(p, MPS_E_TOKEN_INVALID, "");
+    CHECK_INT(judge_finish(&hall, &j, true), MPS_E_HANDLE);
+    char text[512], shake[128], ping[64];
+    size_t bytes =
+        peer_frame(text, 0x81, shake, peer_quotes(shake, sizeof shake, SHAKE("n", "ticket")));
+    bytes += peer_frame(text + bytes, 0x81, ping, peer_quotes(ping, sizeof ping, PING));
+    bytes += peer_frame(text + bytes, 0x89, "x", 1) - 3; /* half of a ping */
+    CHECK_INT(link_send_bytes(&p->l, text, bytes), 0);
+    hall_run(&hall, 5 * S_US);
+    CHECK_HEARS(p, "");
+    CHECK_INT(judge_finish(&hall, &j, true), MPS_OK);
+    CHECK_HEARS(p, GAME_ACCEPTED);
+    CHECK_INT(peer_count(&hall, p, "pong"), 1);
+    CHECK_INT(link_send_bytes(&p->l, text + bytes, 3), 0);
+    CHECK_HEARS(p, "pong x");
+    CHECK_HEARS(p, "");
+    /* Yes at once is the same; and for another user it is no. */
+    j.verdict = MPS_YES;
+    peer_shake(&hall, p, "n", "gamer");
+    CHECK_HEARS(p, "{'type':'handshake_accepted','data':{'peer_id':0,'user_id':'gamer',"
+                   "'username':'Game'}}");
+    peer_shake(&hall, p, "n", "other");
+    CHECK_FAULT(p, MPS_E_INVALID_HANDSHAKE, "");
+    CHECK_INT(j.asked, 5);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+static void sockets_hook_too_late(void) {
+    mps_config c = hall_config();
+    struct judge j = {MPS_LATER, 0, 0};
+    c.hooks = (mps_hooks){.user = &j, .authenticate = judge_authenticate};
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    char text[512], shake[128], ping[64];
+    size_t bytes =
+        peer_frame(text, 0x81, shake, peer_quotes(shake, sizeof shake, SHAKE("n", "ticket")));
+    bytes += peer_frame(text + bytes, 0x81, ping, peer_quotes(ping, sizeof ping, PING));
+    link_send_bytes(&p->l, text, bytes);
+    hall_run(&hall, 10 * S_US - 1);
+    CHECK_HEARS(p, "");
+    hall_run(&hall, 1);
+    CHECK_FAULT(p, MPS_E_AUTH_TIMEOUT, "");
+    CHECK_HEARS(p, "{'type':'pong','data':{'ts':1771070410000}}");
+    CHECK_INT(judge_finish(&hall, &j, true), MPS_E_HANDLE);
+    CHECK_INT(hall.d.s->presence.users.used, 0);
+    /* It dropped meanwhile. */
+    peer_shake(&hall, p, "n", "ticket");
+    peer_drop(&hall, p);
+    CHECK_INT(judge_finish(&hall, &j, true), MPS_E_HANDLE);
+    /* FIN does not take the question back; nor does it keep a socket that has its answer. */
+    for (u32 i = 0; i < 3; i++) {
+        p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+        peer_shake(&hall, p, "n", "ticket");
+        mps_tcp_eof(drive_server(&hall.d), p->l.conn, hall.d.now);
+        hall_run(&hall, 0);
+        CHECK_INT(mps_tcp_fate(hall.d.s, p->l.conn), MPS_FATE_OPEN);
+        if (i < 2) {
+            CHECK_INT(judge_finish(&hall, &j, i == 0), MPS_OK);
+        } else {
+            hall_run(&hall, 10 * S_US);
+        }
+        link_read(&p->l);
+        hall_run(&hall, 0);
+        CHECK_INT(peer_count(&hall, p, "handshake_accepted"), i == 0);
+        CHECK(p->l.closed);
+    }
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- time -- */
+
+static void sockets_silence(void) {
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    hall_run(&hall, 20 * S_US);
+    peer_send(&hall, p, 0x8a, "", 0); /* a pong nobody asked for is a sign of life */
+    hall_run(&hall, 30 * S_US - 1);
+    CHECK_HEARS(p, "");
+    hall_run(&hall, 1);
+    CHECK_HEARS(p, "ping");
+    hall_run(&hall, 40 * S_US);
+    peer_send(&hall, p, 0x8a, "", 0);
+    hall_run(&hall, 30 * S_US - 1);
+    CHECK_HEARS(p, "");
+    hall_run(&hall, 1);
+    CHECK_HEARS(p, "ping");
+    hall_run(&hall, 45 * S_US - 1);
+    CHECK_HEARS(p, "");
+    CHECK_INT(mps_tcp_fate(hall.d.s, p->l.conn), MPS_FATE_OPEN);
+    hall_run(&hall, 1);
+    CHECK_HEARS(p, "close 1001 silent");
+    CHECK_INT(mps_tcp_fate(hall.d.s, p->l.conn), MPS_FATE_FINISH);
+    CHECK_INT(drive_count(&hall.d, COUNTER_CLOSED_IDLE), 1);
+    peer_say(&hall, p, PING); /* discarded */
+    CHECK_HEARS(p, "");
+    hall_run(&hall, 2 * S_US - 1);
+    CHECK(!p->l.closed);
+    hall_run(&hall, 1);
+    link_read(&p->l);
+    CHECK(p->l.closed);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* Bytes that trickle in do not extend the patience for a message; other messages begin anew. */
+static void sockets_message_timeout(void) {
+    char frame[128];
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    size_t bytes = peer_frame(frame, 0x81, "0123456789012345678901234567890123456789", 40);
+    for (size_t i = 0; i < 30; i++) {
+        link_send_bytes(&p->l, frame + i, 1);
+        hall_run(&hall, S_US);
+        if (i == 15) {
+            CHECK_HEARS(p, "");
+        }
+    }
+    CHECK_FAULT(p, MPS_E_MESSAGE_TIMEOUT, "");
+    CHECK_HEARS(p, "close 1008 message_timeout");
+    CHECK_INT(drive_count(&hall.d, COUNTER_CLOSED_TIMEOUT), 1);
+    /* Whole messages, each with the first byte of the next behind it. */
+    p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    link_send_bytes(&p->l, frame, 1);
+    for (u32 i = 0; i < 4; i++) {
+        hall_run(&hall, 29 * S_US);
+        link_send_bytes(&p->l, frame + 1, bytes - 1);
+        CHECK_FAULT(p, MPS_E_BAD_JSON, ",'position':0");
+        link_send_bytes(&p->l, frame, 1);
+    }
+    hall_run(&hall, 30 * S_US - 1);
+    CHECK_HEARS(p, "");
+    hall_run(&hall, 1);
+    CHECK_FAULT(p, MPS_E_MESSAGE_TIMEOUT, "");
+    /* The same with pings: none of them is late. */
+    p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    bytes = peer_frame(frame, 0x89, "x", 1);
+    frame[bytes] = frame[0];
+    link_send_bytes(&p->l, frame, 1);
+    for (u32 i = 0; i < 4; i++) {
+        hall_run(&hall, 20 * S_US);
+        link_send_bytes(&p->l, frame + 1, bytes);
+        CHECK_HEARS(p, "pong x");
+    }
+    CHECK_HEARS(p, "");
+    /* Between fragments it is one message. */
+    p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_send(&hall, p, 0x01, "", 0);
+    hall_run(&hall, 20 * S_US);
+    peer_send(&hall, p, 0x89, "p", 1);
+    CHECK_HEARS(p, "pong p");
+    peer_send(&hall, p, 0x00, "{", 1);
+    hall_run(&hall, 10 * S_US - 1);
+    CHECK_HEARS(p, "");
+    hall_run(&hall, 1);
+    CHECK_FAULT(p, MPS_E_MESSAGE_TIMEOUT, "");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+static void sockets_drain(void) {
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *a = hall_enter(&hall, "a", "A"), *b = hall_open(&hall, "198.51.100.1", "b", "B");
+    struct peer *slow = hall_enter(&hall, NULL, "anonymous");
+    hall_skip(&hall);
+    mps_drain(drive_server(&hall.d), hall.d.now, 3000);
+    hall_run(&hall, 0);
+    CHECK_HEARS(a, "{'type':'notification','data':{'text':'The server is shutting down.'}}");
+    CHECK_HEARS(slow, "{'type':'notification','data':{'text':'The server is shutting down.'}}");
+    CHECK_HEARS(b, "");
+    peer_say(&hall, b, "{'type':'create_room'}");
+    CHECK_FAULT(b, MPS_E_DRAINING, "");
+    peer_say(&hall, b, "{'type':'quick_join'}");
+    CHECK_FAULT(b, MPS_E_DRAINING, "");
+    peer_say(&hall, b, PING);
+    CHECK_INT(peer_count(&hall, b, "pong"), 1);
+    slow->l.stalled = true;
+    peer_say(&hall, slow, PING);
+    hall_run(&hall, 3 * S_US - 1);
+    CHECK_HEARS(a, "");
+    hall_run(&hall, 1);
+    CHECK_HEARS(a, "close 1001 draining");
+    CHECK_HEARS(b, "close 1001 draining");
+    peer_unstall(&hall, slow);
+    CHECK_INT(strncmp(peer_hear(&hall, slow), "{\"type\":\"pong\"", 14), 0);
+    CHECK_HEARS(slow, "close 1001 draining");
+    hall_run(&hall, 2 * S_US);
+    for (u32 i = 0; i < 3; i++) {
+        peer_drop(&hall, &hall.p[i]);
+    }
+    hall_run(&hall, 0);
+    CHECK(mps_drained(hall.d.s));
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+static void sockets_again_moved(void) {
+    hall_moves = true;
+    sockets_handshake();
+    sockets_hook();
+    sockets_hook_too_late();
+    sockets_silence();
+    sockets_drain();
+    hall_moves = false;
+}
+
 static const struct check_test sockets_tests[] = {
     {"upgrade", sockets_upgrade},
     {"table", sockets_table},
+    {"cut", sockets_cut},
+    {"messages", sockets_messages},
+    {"handshake", sockets_handshake},
+    {"users_full", sockets_users_full},
+    {"hook", sockets_hook},
+    {"hook_too_late", sockets_hook_too_late},
+    {"silence", sockets_silence},
+    {"message_timeout", sockets_message_timeout},
+    {"drain", sockets_drain},
+    {"again_moved", sockets_again_moved},
 };
