@@ -5932,9 +5932,9 @@ static void conn_close_socket(struct kit *k, struct conns *c, struct conn *conn,
         output_cut(c, conn);
     }
     if (output_lack(c, conn, bytes) <= chunks_free(c)) {
-        conn->progress_at = conn->out_bytes ? conn->progress_at : k->now;
         output_add(c, conn, span_of((const char *)close, bytes), true);
     }
+    conn->progress_at = k->now; /* a socket may have been without progress for long */
     conn_finish(k, c, conn);
 }
 
