@@ -937,6 +937,476 @@ static void sockets_drain(void) {
     hall_stop(&hall);
 }
 
+/* -- presence -- */
+
+#define ONLINE(id, name) "{'type':'user_online','data':{'user_id':" id ",'username':'" name "'}}"
+#define OFFLINE(id, name) "{'type':'user_offline','data':{'user_id':" id ",'username':'" name "'}}"
+
+static void sockets_presence(void) {
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *a = hall_enter(&hall, "a", "A"), *nobody = hall_enter(&hall, NULL, "anonymous");
+    CHECK_HEARS(a, "");
+    struct peer *b = hall_open(&hall, "198.51.100.1", "5", "B"); /* online from the upgrade on */
+    CHECK_HEARS(a, ONLINE("5", "B"));
+    struct peer *b2 = hall_enter(&hall, "5", "B");
+    CHECK_HEARS(a, "");
+    peer_shake(&hall, b, "n", "");
+    CHECK_INT(peer_count(&hall, b, "handshake_accepted"), 1);
+    peer_drop(&hall, b);
+    CHECK_HEARS(a, "");
+    CHECK_INT(hall_http(&hall, "GET", "/api/presence", "x", ""), 200);
+    CHECK(strstr(hall.text, "\r\n\r\n{\"users\":[{\"user_id\":\"a\",\"username\":\"A\"},"
+                            "{\"user_id\":5,\"username\":\"B\"}],\"count\":2}"));
+    peer_drop(&hall, b2);
+    CHECK_HEARS(a, OFFLINE("5", "B"));
+    CHECK_HEARS(a, "");
+    /* Whoever has not shaken hands hears nothing, then nothing of what was before. */
+    struct peer *mute = hall_open(&hall, "198.51.100.1", "m", "M");
+    CHECK_HEARS(a, ONLINE("'m'", "M"));
+    peer_drop(&hall, hall_enter(&hall, "c", "C"));
+    CHECK_HEARS(a, ONLINE("'c'", "C"));
+    CHECK_HEARS(a, OFFLINE("'c'", "C"));
+    CHECK_HEARS(mute, "");
+    peer_shake(&hall, mute, "n", "");
+    CHECK_INT(peer_count(&hall, mute, "handshake_accepted"), 1);
+    CHECK_HEARS(mute, "");
+    CHECK_HEARS(nobody, "");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+static void sockets_presence_public(void) {
+    mps_config c = hall_config();
+    c.presence_public = true;
+    hall_start(&hall, &c);
+    struct peer *nobody = hall_enter(&hall, NULL, "anonymous");
+    struct peer *mute = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_drop(&hall, hall_enter(&hall, "c", "C"));
+    CHECK_HEARS(nobody, ONLINE("'c'", "C"));
+    CHECK_HEARS(nobody, OFFLINE("'c'", "C"));
+    CHECK_HEARS(nobody, "");
+    CHECK_HEARS(mute, "");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* As an operator would. */
+static void hall_announce(struct hall *h, const char *text) {
+    char token[1024], request[1536];
+    mps_identity who = {.id = "op", .role = MPS_ROLE_ADMIN};
+    mps_token_claims claims = {&who, NULL, NULL, hall_unix_s, 3600};
+    CHECK(mps_token_mint(&claims, hall_secret, strlen(hall_secret), token, sizeof token) > 0);
+    snprintf(request, sizeof request,
+             "POST /admin/announce HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\n"
+             "Content-Length: %zu\r\n\r\n{\"text\":\"%s\"}",
+             token, strlen(text) + 11, text);
+    CHECK_INT(hall_status(h, request), 202);
+}
+
+static void late_announce(struct hall *h, u32 from, u32 to) {
+    char text[128];
+    for (u32 i = from; i < to; i++) {
+        snprintf(text, sizeof text, "%0100u", i);
+        hall_announce(h, text);
+    }
+}
+
+/* Announcements `from` to `to`, one after the other. */
+static void late_hears(struct peer *p, u32 from, u32 to) {
+    char want[256];
+    for (u32 i = from; i < to; i++) {
+        snprintf(want, sizeof want, "{'type':'notification','data':{'text':'%0100u'}}", i);
+        CHECK_HEARS(p, want);
+    }
+}
+
+static void sockets_late(void) {
+    mps_config c = hall_config();
+    c.requests_per_s = c.connections_per_s = 1000000;
+    hall_start(&hall, &c);
+    struct peer *good = hall_enter(&hall, NULL, "good"), *slow = hall_enter(&hall, NULL, "slow");
+    slow->l.stalled = true;
+    late_announce(&hall, 0, 45); /* 45 frames of 146 bytes: within the ring, above high water */
+    late_hears(good, 0, 45);
+    CHECK_HEARS(good, "");
+    const struct conn *conn = conn_at(&hall.d.s->conns, (u32)slow->l.conn.id - 1);
+    CHECK(conn->socket.late && conn->out_bytes <= hall.d.s->conns.output_high + 160);
+    peer_unstall(&hall, slow);
+    late_hears(slow, 0, 45);
+    CHECK_HEARS(slow, "");
+    /* Stalled again, until the ring has come round: it gets what it was given, and a reason. */
+    slow->l.stalled = true;
+    late_announce(&hall, 45, 120);
+    late_hears(good, 45, 120);
+    CHECK_INT(drive_count(&hall.d, COUNTER_CLOSED_SLOW), 1);
+    peer_unstall(&hall, slow);
+    u32 given = hall.d.s->conns.output_high / 146 + 1; /* frames of 146 bytes */
+    late_hears(slow, 45, 45 + given);
+    CHECK_HEARS(slow, "close 1013 slow_reader");
+    CHECK_INT(slow->l.fate, MPS_FATE_FINISH);
+    peer_say(&hall, good, PING);
+    CHECK_INT(peer_count(&hall, good, "pong"), 1);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- ten thousand sockets -- */
+
+#define SWEEP_SOCKETS 10000
+
+static u32 sweep_read(struct drive *d, u32 *heard) {
+    mps_conn conn;
+    u32 visited = 0;
+    while (mps_next_output(d->s, &conn)) {
+        mps_span spans[4];
+        size_t count = mps_tcp_output(d->s, conn, spans, 4), bytes = 0;
+        for (size_t i = 0; i < count; i++) {
+            bytes += spans[i].count;
+        }
+        visited += bytes > 0;
+        heard[(u32)conn.id - 1] += (u32)bytes;
+        mps_tcp_taken(d->s, conn, bytes);
+        mps_tcp_sent(d->s, conn, d->now, bytes);
+    }
+    return visited;
+}
+
+static void sockets_sweep(void) {
+    static u32 heard[SWEEP_SOCKETS + 64], *most;
+    mps_config c = hall_config();
+    mps_address from = drive_address("198.51.100.1");
+    char shake[128], frame[256], text[1024];
+    u32 visits = 0, calls = 0, before;
+    most = heard;
+    c.connections = SWEEP_SOCKETS;
+    c.settle_max = 64;
+    hall_start(&hall, &c);
+    size_t bytes = peer_quotes(shake, sizeof shake, SHAKE("n", ""));
+    bytes = peer_frame(frame, 0x81, shake, bytes);
+    for (u32 i = 0; i < SWEEP_SOCKETS; i++) {
+        mps_conn conn = mps_tcp_open(hall.d.s, hall.d.now, &from, &from);
+        int n = snprintf(text, sizeof text, "GET /ws HTTP/1.1" UPGRADE);
+        memcpy(text + n, frame, bytes);
+        size_t room = mps_tcp_room(hall.d.s, conn);
+        CHECK(room >= (size_t)n + bytes);
+        CHECK_INT(mps_tcp_input(hall.d.s, conn, hall.d.now, text, (size_t)n + bytes), MPS_OK);
+        sweep_read(&hall.d, heard);
+    }
+    CHECK_INT(hall.d.s->presence.listeners.count, SWEEP_SOCKETS);
+    before = heard[0];
+    mps_drain(hall.d.s, hall.d.now, 1000);
+    for (; mps_deadline(hall.d.s) <= hall.d.now && calls < 1000; calls++) {
+        mps_advance(hall.d.s, hall.d.now);
+        u32 visited = sweep_read(&hall.d, heard);
+        CHECK(visited <= c.settle_max);
+        visits += visited;
+    }
+    CHECK_INT(visits, SWEEP_SOCKETS);
+    CHECK(calls < 2 * SWEEP_SOCKETS / c.settle_max * 2 + 10);
+    for (u32 i = 0; i < SWEEP_SOCKETS; i++) {
+        CHECK_INT(heard[i] - before, 2 + strlen("{'type':'notification','data':{'text':"
+                                                "'The server is shutting down.'}}"));
+    }
+    CHECK(most == heard);
+    /* So is the end. */
+    hall.d.now += S_US;
+    for (visits = calls = 0; mps_deadline(hall.d.s) <= hall.d.now && calls < 1000; calls++) {
+        mps_advance(hall.d.s, hall.d.now);
+        u32 visited = sweep_read(&hall.d, heard);
+        CHECK(visited <= c.settle_max);
+        visits += visited;
+    }
+    CHECK_INT(visits, SWEEP_SOCKETS);
+    CHECK_INT(hall.d.s->presence.listeners.count, 0);
+    hall_stop(&hall);
+}
+
+/* -- rates -- */
+
+/* Says it `times` times; how often it was refused by rate. Everything heard is taken off. */
+static u32 rates_say(struct peer *p, const char *say, u32 times) {
+    u32 refused = 0;
+    for (u32 i = 0; i < times; i++) {
+        peer_say(&hall, p, say);
+        const char *got = peer_hear(&hall, p);
+        refused += strstr(got, "\"reason\":\"rate_limited\"") != NULL;
+        CHECK(*got);
+    }
+    return refused;
+}
+
+#define CHAT "{'type':'chat','data':{'text':'x'}}"
+#define STATE "{'type':'player_state','data':{'position':{'x':1}}}"
+
+/* What is refused for another reason costs the same, so nobody need be in a room here. */
+static void sockets_rates(void) {
+    mps_config c = hall_config();
+    c.states_per_s = 60;
+    c.chats_per_s = 2;
+    c.messages_per_s = 20;
+    hall_start(&hall, &c);
+    struct peer *a = hall_open(&hall, "198.51.100.1", "a", "A");
+    struct peer *a2 = hall_open(&hall, "198.51.100.2", "a", "A");
+    struct peer *b = hall_open(&hall, "198.51.100.1", "b", "B");
+    struct peer *x = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    struct peer *y = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    CHECK_INT(rates_say(a, STATE, 100), 0); /* user's: shared by its sockets */
+    CHECK_INT(rates_say(a2, "{'type':'player_snapshot'}", 25), 5);
+    CHECK_INT(rates_say(a, CHAT, 3), 0);
+    CHECK_INT(rates_say(a2, CHAT, 3), 2);
+    CHECK_INT(rates_say(a, PING, 20), 0);
+    CHECK_INT(rates_say(a2, "{'type':'rpc_call'}", 15), 0);
+    CHECK_INT(rates_say(a2, "{'type':'nothing'}", 5), 0);
+    CHECK_INT(rates_say(a, "not JSON", 1), 1);
+    CHECK_INT(rates_say(b, CHAT, 6), 2); /* another user's are its own */
+    CHECK_INT(rates_say(x, PING, 45), 5);
+    CHECK_INT(rates_say(y, PING, 45), 5);
+    hall_run(&hall, 500 * 1000 - 1);
+    CHECK_INT(rates_say(a, CHAT, 1), 1);
+    hall_run(&hall, 1);
+    CHECK_INT(rates_say(a2, CHAT, 2), 1);
+    hall_run(&hall, 20 * S_US); /* never more than the burst */
+    CHECK_INT(rates_say(a, CHAT, 6), 2);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+static void sockets_rates_close(void) {
+    mps_config c = hall_config();
+    c.messages_per_s = 1;
+    c.refusals_max = 20;
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    CHECK_INT(rates_say(p, PING, 2), 0);
+    CHECK_INT(rates_say(p, PING, 20), 20);
+    CHECK_INT(p->l.fate, MPS_FATE_OPEN);
+    peer_say(&hall, p, PING);
+    CHECK_FAULT(p, MPS_E_RATE_LIMITED, "");
+    CHECK_HEARS(p, "close 1008 rate_limited");
+    CHECK_INT(drive_count(&hall.d, COUNTER_RATE_LIMITED), 21);
+    /* More than a second between two of them, and the count begins anew. */
+    p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    CHECK_INT(rates_say(p, PING, 2), 0);
+    CHECK_INT(rates_say(p, PING, 20), 20);
+    hall_run(&hall, S_US + 1);
+    CHECK_INT(rates_say(p, PING, 1), 0);
+    CHECK_INT(rates_say(p, PING, 20), 20);
+    hall_run(&hall, S_US);
+    CHECK_INT(rates_say(p, PING, 1), 0);
+    peer_say(&hall, p, PING);
+    CHECK_FAULT(p, MPS_E_RATE_LIMITED, "");
+    CHECK_HEARS(p, "close 1008 rate_limited");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+static void sockets_rates_dev(void) {
+    mps_config c = hall_config();
+    c.messages_per_s = 1;
+    c.dev = true;
+    hall_start(&hall, &c);
+    CHECK_INT(rates_say(hall_open(&hall, "127.0.0.1", NULL, NULL), PING, 100), 0);
+    CHECK_INT(rates_say(hall_open(&hall, "::1", NULL, NULL), PING, 100), 0);
+    CHECK_INT(rates_say(hall_open(&hall, "198.51.100.1", NULL, NULL), PING, 10), 8);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- large messages -- */
+
+/* All but the last byte of a message of `bytes`; gives how many of them were not taken. */
+static size_t large_begin(struct hall *h, struct peer *p, size_t bytes) {
+    char payload[8192], frame[8300];
+    memset(payload, ' ', bytes);
+    memcpy(payload, "{\"type\":\"ping\"}", 15);
+    size_t n = peer_frame(frame, 0x81, payload, bytes);
+    size_t left = link_send_bytes(&p->l, frame, n - 1);
+    hall_run(h, 0);
+    return left;
+}
+
+static void large_end(struct hall *h, struct peer *p, size_t bytes) {
+    char last = (char)(' ' ^ ((const char[]){0x37, (char)0xfa, 0x21, 0x3d})[(bytes - 1) % 4]);
+    CHECK_INT(link_send_bytes(&p->l, &last, 1), 0);
+    hall_run(h, 0);
+}
+
+static u32 large_tier(struct hall *h, const struct peer *p) {
+    return conn_at(&h->d.s->conns, (u32)p->l.conn.id - 1)->tier;
+}
+
+static void sockets_large(void) {
+    static const struct {
+        size_t bytes;
+        enum input_tier tier;
+    } rows[] = {{16, INPUT_OWN},     {100, INPUT_OWN},    {193, INPUT_OWN},    {194, INPUT_CHUNK},
+                {1000, INPUT_CHUNK}, {1025, INPUT_CHUNK}, {1026, INPUT_LARGE}, {4096, INPUT_LARGE}};
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        CHECK_INT(large_begin(&hall, p, rows[i].bytes), 0);
+        CHECK_INT(large_tier(&hall, p), rows[i].tier);
+        CHECK_HEARS(p, "");
+        large_end(&hall, p, rows[i].bytes);
+        CHECK_HEARS(p, "{'type':'pong','data':{'ts':1771070400000}}");
+        CHECK_INT(large_tier(&hall, p), INPUT_NONE);
+        CHECK_INT(hall.d.s->conns.large_used + hall.d.s->conns.chunks_used, 0);
+    }
+    large_begin(&hall, p, 4097);
+    CHECK_FAULT(p, MPS_E_MESSAGE_TOO_LARGE, "");
+    CHECK_HEARS(p, "close 1009 message_too_large");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* Both buffers are taken; of two who wait, one is given one in time. */
+static void sockets_large_full(void) {
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p[4];
+    for (u32 i = 0; i < 4; i++) {
+        p[i] = hall_open(&hall, i < 2 ? "198.51.100.1" : "198.51.100.2", NULL, NULL);
+    }
+    CHECK_INT(large_begin(&hall, p[0], 3000), 0);
+    CHECK_INT(large_begin(&hall, p[1], 3000), 0);
+    size_t left = large_begin(&hall, p[2], 3000);
+    CHECK(left > 1000 && large_begin(&hall, p[3], 3000) == left);
+    CHECK_INT(mps_tcp_room(hall.d.s, p[3]->l.conn), 0);
+    CHECK_INT(drive_count(&hall.d, COUNTER_FULL_LARGE_INPUTS), 2);
+    hall_run(&hall, 4 * S_US);
+    large_end(&hall, p[0], 3000);
+    CHECK_INT(peer_count(&hall, p[0], "pong"), 1);
+    char rest[3000];
+    for (size_t i = 0; i < left; i++) {
+        u8 mask[] = {0x37, 0xfa, 0x21, 0x3d};
+        rest[i] = (char)(' ' ^ mask[(2999 - left + i) % 4]);
+    }
+    CHECK(mps_tcp_room(hall.d.s, p[2]->l.conn) > 0);
+    CHECK_INT(link_send_bytes(&p[2]->l, rest, left), 0);
+    large_end(&hall, p[2], 3000);
+    CHECK_INT(peer_count(&hall, p[2], "pong"), 1);
+    p[0]->l.stalled = true;
+    CHECK_INT(large_begin(&hall, p[0], 3000), 0);
+    hall_run(&hall, S_US - 1);
+    CHECK_HEARS(p[3], "");
+    hall_run(&hall, 1);
+    CHECK_FAULT(p[3], MPS_E_INPUTS_FULL, "");
+    CHECK_HEARS(p[3], "close 1013 large_inputs_full");
+    CHECK_INT(drive_count(&hall.d, COUNTER_CLOSED_NO_ROOM), 1);
+    CHECK_HEARS(p[1], "");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- ends -- */
+
+enum socket_end { END_IDLE, END_HALF, END_UNREAD, END_READY, END_ALL, END_LINGER, ENDS };
+
+static struct peer *end_bring(struct hall *h, enum socket_end end) {
+    char frames[2048];
+    size_t bytes = 0;
+    struct peer *p = hall_open(h, "198.51.100.1", "a", "A");
+    p->l.stalled = end == END_UNREAD || end == END_READY || end == END_ALL;
+    while (end == END_READY && bytes < 1000) { /* more than settle_max of them */
+        bytes += peer_frame(frames + bytes, 0x89, "", 0);
+    }
+    if (end == END_HALF) {
+        bytes = peer_frame(frames, 0x81, "{}", 2) - 1;
+    } else if (end == END_UNREAD) {
+        bytes = peer_frame(frames, 0x89, "x", 1);
+    } else if (end == END_ALL || end == END_LINGER) {
+        bytes = peer_frame(frames, 0x88, "", 0);
+    }
+    while (end == END_READY && bytes > mps_tcp_room(h->d.s, p->l.conn)) {
+        bytes -= 6;
+    }
+    if (bytes) {
+        CHECK_INT(mps_tcp_input(drive_server(&h->d), p->l.conn, h->d.now, frames, bytes), MPS_OK);
+    }
+    if (!p->l.stalled) {
+        link_read(&p->l);
+    }
+    return p;
+}
+
+static void sockets_ends(void) {
+    static const enum conn_state states[ENDS] = {CONN_SOCKET, CONN_SOCKET, CONN_SOCKET,
+                                                 CONN_SOCKET, CONN_FINISH, CONN_LINGER};
+    mps_config c = hall_config();
+    c.settle_max = 16;
+    hall_start(&hall, &c);
+    for (u32 end = 0; end < ENDS; end++) {
+        struct peer *p = end_bring(&hall, (enum socket_end)end);
+        const struct conn *conn = conn_at(&hall.d.s->conns, (u32)p->l.conn.id - 1);
+        CHECK_INT(conn->state, states[end]);
+        CHECK_INT(conn->ready, end == END_READY);
+        mps_conn handle = p->l.conn;
+        peer_drop(&hall, p);
+        CHECK_INT(mps_tcp_room(hall.d.s, handle), 0);
+        CHECK_INT(hall.d.s->presence.sockets + hall.d.s->presence.users.used, 0);
+        CHECK_INT(hall.d.s->conns.pool.used, 0);
+        CHECK(mps_check(hall.d.s));
+    }
+    /* FIN instead: what was said whole is answered, then it is over. */
+    for (u32 end = 0; end < ENDS; end++) {
+        struct peer *p = end_bring(&hall, (enum socket_end)end);
+        mps_tcp_eof(drive_server(&hall.d), p->l.conn, hall.d.now);
+        mps_tcp_eof(drive_server(&hall.d), p->l.conn, hall.d.now);
+        hall_run(&hall, 0);
+        peer_unstall(&hall, p);
+        hall_run(&hall, 0);
+        CHECK(p->l.closed);
+        u32 pongs = 0;
+        for (const char *got = peer_hear(&hall, p); *got; got = peer_hear(&hall, p)) {
+            pongs += strncmp(got, "pong ", 5) == 0;
+        }
+        CHECK(end == END_READY ? pongs > 60 : pongs == (end == END_UNREAD));
+        CHECK_INT(p->over, end >= END_ALL);
+        CHECK(!p->spilled);
+        hall_run(&hall, 0);
+        CHECK_INT(hall.d.s->presence.sockets + hall.d.s->presence.users.used, 0);
+    }
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* What a client says last, and what comes back. */
+static void sockets_closes(void) {
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_send(&hall, p, 0x88, "\x0f\xa0 bye", 6);
+    CHECK_HEARS(p, "close 4000");
+    peer_say(&hall, p, PING);
+    CHECK_HEARS(p, "");
+    CHECK_INT(p->l.fate, MPS_FATE_FINISH);
+    mps_tcp_eof(drive_server(&hall.d), p->l.conn, hall.d.now);
+    link_read(&p->l);
+    CHECK(p->l.closed);
+    p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    peer_send(&hall, p, 0x88, "", 0);
+    CHECK_HEARS(p, "close 1005");
+    /* A peer that does not read has time to, from the close on, and no longer. */
+    for (u32 late = 0; late < 2; late++) {
+        p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+        p->l.stalled = true;
+        peer_say(&hall, p, PING);
+        hall_run(&hall, 75 * S_US);
+        CHECK_INT(mps_tcp_fate(hall.d.s, p->l.conn), MPS_FATE_FINISH);
+        hall_run(&hall, 30 * S_US - 1);
+        CHECK_INT(mps_tcp_fate(hall.d.s, p->l.conn), MPS_FATE_FINISH);
+        hall_run(&hall, late);
+        peer_unstall(&hall, p);
+        CHECK_INT(peer_count(&hall, p, "pong"), !late);
+        CHECK_INT(p->over, !late);
+        CHECK_INT(p->l.closed, late);
+    }
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
 static void sockets_again_moved(void) {
     hall_moves = true;
     sockets_handshake();
@@ -944,6 +1414,11 @@ static void sockets_again_moved(void) {
     sockets_hook_too_late();
     sockets_silence();
     sockets_drain();
+    sockets_presence();
+    sockets_late();
+    sockets_large_full();
+    sockets_ends();
+    sockets_closes();
     hall_moves = false;
 }
 
@@ -959,5 +1434,16 @@ static const struct check_test sockets_tests[] = {
     {"silence", sockets_silence},
     {"message_timeout", sockets_message_timeout},
     {"drain", sockets_drain},
+    {"presence", sockets_presence},
+    {"presence_public", sockets_presence_public},
+    {"late", sockets_late},
+    {"sweep", sockets_sweep},
+    {"rates", sockets_rates},
+    {"rates_close", sockets_rates_close},
+    {"rates_dev", sockets_rates_dev},
+    {"large", sockets_large},
+    {"large_full", sockets_large_full},
+    {"ends", sockets_ends},
+    {"closes", sockets_closes},
     {"again_moved", sockets_again_moved},
 };
