@@ -26,6 +26,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_config.c"
 #include "test_server.c"
 #include "test_sockets.c"
+#include "test_rooms.c"
 
 static const struct check_suite {
     const char *name;
@@ -46,6 +47,7 @@ static const struct check_suite {
     {"config", config_tests, COUNT_OF(config_tests)},
     {"server", server_tests, COUNT_OF(server_tests)},
     {"sockets", sockets_tests, COUNT_OF(sockets_tests)},
+    {"rooms", rooms_tests, COUNT_OF(rooms_tests)},
 };
 
 int main(int argc, char **argv) {
