@@ -5371,6 +5371,7 @@ struct socket {
     u8 refusals;  /* in a row, by rate */
     u64 refused_at;
     u64 heard;          /* announcements up to this position of the ring */
+    u64 own;            /* behind its user's user_online, where that is not for it; else 0 */
     u64 begun;          /* when the first byte of an unfinished message came; 0: there is none */
     struct paces paces; /* of an anonymous one; users have theirs */
     struct link of_user, listening, ended;
@@ -6030,9 +6031,9 @@ static void conn_close_socket(struct kit *k, struct conns *c, struct conn *conn,
         output_cut(c, conn);
     }
     if (output_lack(c, conn, bytes) <= chunks_free(c)) {
-        conn->progress_at = conn->out_bytes ? conn->progress_at : k->now;
         output_add(c, conn, span_of((const char *)close, bytes), true);
     }
+    conn->progress_at = k->now; /* a socket may have been without progress for long */
     conn_finish(k, c, conn);
 }
 
@@ -6887,14 +6888,15 @@ static void socket_hear(struct kit *k, struct conns *c, const struct presence *p
     while (socket->heard < n->head && conn->out_bytes <= c->output_high) {
         const struct news_entry *entry = news_entry(n, socket->heard);
         struct span frame = span_of((const char *)(entry + 1), entry->bytes);
+        u64 next = socket->heard + news_step(entry->bytes);
         k->work++;
-        if (entry->audience <= most) {
+        if (entry->audience <= most && next != socket->own) {
             if (!conn_frame(k, c, conn, frame)) {
                 return;
             }
             k->metrics.messages_out[entry->event]++;
         }
-        socket->heard += news_step(entry->bytes);
+        socket->heard = next;
     }
     socket->late = socket->heard < n->head;
 }
@@ -9615,6 +9617,7 @@ static mps_error socket_identify(struct mps_server *s, struct conn *conn, const 
     }
     if (!conn->socket.user && socket_sign_in(&s->conns, p, conn, user)) {
         announce_user(s, EVENT_USER_ONLINE, user_at(p, user - 1));
+        conn->socket.own = p->news.head; /* it may listen already, anonymous until now */
     }
     return MPS_OK;
 }
@@ -10483,7 +10486,6 @@ static void socket_closing(struct mps_server *s, struct conn *conn, struct span 
 static void socket_event(struct mps_server *s, struct conn *conn, const struct ws_event *event) {
     switch ((enum ws_opcode)event->opcode) {
     case WS_TEXT:
-        conn->socket.begun = 0;
         socket_message(s, conn, event->payload);
         break;
     case WS_PING:
@@ -10518,6 +10520,8 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
         at += used;
         s->kit.work++;
         if (step > 0) {
+            /* What comes next is new; a control frame within a message does not put it off. */
+            socket->begun = ws_reader_idle(&socket->reader) ? 0 : socket->begun;
             socket_event(s, conn, &event);
         }
     }
@@ -10575,6 +10579,9 @@ static void socket_timed_out(struct mps_server *s, struct conn *conn) {
         conn_enter(k, &s->conns, conn, CONN_SOCKET);
         socket_refuse(s, conn, MPS_E_AUTH_TIMEOUT);
         conn_want_work(&s->conns, conn);
+        if (conn->ended && !conn->ready && conn_is_socket(conn)) {
+            conn_finish(k, &s->conns, conn); /* the peer said all there was to say */
+        }
     } else if (socket->begun && time_after(socket->begun, s->conns.message_us) <= k->now) {
         metrics_count(&k->metrics, COUNTER_CLOSED_TIMEOUT);
         socket_refuse(s, conn, MPS_E_MESSAGE_TIMEOUT);
@@ -12073,7 +12080,7 @@ static mps_error route_find(struct request *r) {
         path = span_of(decoded, (size_t)bytes);
     }
     for (u32 i = 0; i < COUNT_OF(routes); i++) {
-        bool may = path.bytes == 1 || (path.bytes > 1 && path.at[1] == routes[i].path[1]);
+        bool may = routes[i].path[1] == (path.bytes > 1 ? path.at[1] : 0);
         if (may && route_serves(&routes[i], r->head->method) && route_match(&routes[i], path, r)) {
             r->route = &routes[i];
             r->route_index = i;
