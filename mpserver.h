@@ -255,7 +255,8 @@ typedef struct mps_address {
     uint32_t scope;
 } mps_address;
 
-/* A run of bytes to send: borrowed from the server until mps_tcp_sent says they are gone. */
+/* A run of bytes to send: borrowed from the server, once taken until mps_tcp_sent says they are
+   gone. */
 typedef struct mps_span {
     const void *bytes;
     size_t count;
@@ -535,7 +536,8 @@ bool mps_next_output(mps_server *server, mps_conn *conn);
 
 mps_fate mps_tcp_fate(const mps_server *server, mps_conn conn);
 
-/* Up to `max` spans of bytes that are not taken yet; gives how many. */
+/* Up to `max` spans of bytes that are not taken yet; gives how many. Take what is to be sent before
+   any other call: bytes that are not taken may move. */
 size_t mps_tcp_output(const mps_server *server, mps_conn conn, mps_span *spans, size_t max);
 
 /* The port has queued the next `count` bytes / the oldest `count` bytes need no memory any more. */
