@@ -15,7 +15,7 @@ C11 := -std=c11 -ffp-contract=off $(WARNINGS)
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick lint format size bench dist clean help stb FORCE
+.PHONY: all run test quick lint format size bench soak dist clean help stb FORCE
 
 all: build/mpserver
 
@@ -54,6 +54,9 @@ bench: ## HTTP requests beside a bare baseline: server CPU per request; single c
 	@$(MAKE) --no-print-directory build/mpserver build/bare-http build/calls
 	@node tests/bench/http.mjs
 	@build/calls
+
+soak: build/mpserver ## a million requests and messages, every one accounted for; COUNT=n
+	@node tests/soak/soak.mjs
 
 dist: build/mpserver-$(VERSION).tar.gz ## the source as one reproducible tarball
 
