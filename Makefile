@@ -15,7 +15,7 @@ C11 := -std=c11 -ffp-contract=off $(WARNINGS)
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick lint format size bench dist clean help stb FORCE
+.PHONY: all run test quick lint format size bench soak dist clean help stb FORCE
 
 all: build/mpserver
 
@@ -49,10 +49,14 @@ format: ## clang-format over every C file
 size: ## text, data and bss of the core at -Os
 	@tests/size.sh
 
-bench: ## HTTP requests beside a bare baseline: server CPU per request
+bench: ## HTTP requests beside a bare baseline: server CPU per request; single calls: their slowest
 	@tests/need.sh bench
-	@$(MAKE) --no-print-directory build/mpserver build/bare-http
+	@$(MAKE) --no-print-directory build/mpserver build/bare-http build/calls
 	@node tests/bench/http.mjs
+	@build/calls
+
+soak: build/mpserver ## a million requests and messages, every one accounted for; COUNT=n
+	@node tests/soak/soak.mjs
 
 dist: build/mpserver-$(VERSION).tar.gz ## the source as one reproducible tarball
 
@@ -84,6 +88,9 @@ build/noalloc.so: tests/noalloc/noalloc.c Makefile | build
 
 build/bare-http: tests/bench/bare-http.c Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<
+
+build/calls: tests/bench/calls.c mpserver.c mpserver.h Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $<
 
 build/mpserver-$(VERSION).tar.gz: FORCE | build stb
 	@tests/dist.sh $@

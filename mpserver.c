@@ -1798,6 +1798,8 @@ static u64 timer_next(const struct timers *t) {
     return t->heap.count ? heap_key_at(&t->heap, 0) : NEVER;
 }
 
+#define WORK_GLANCES 16 /* entries of a list or table that are merely compared: one unit of work */
+
 /* What every stateful section above here is given: the time, and whom to tell. */
 struct kit {
     u64 now;      /* microseconds on the port's steady clock, which may start anywhere */
@@ -7468,12 +7470,15 @@ static void room_close(struct kit *k, struct rooms *r, struct presence *p, const
 
 /* -- bans -- */
 
-static bool room_bars(const struct rooms *r, const struct room *room, u64 user,
+/* One room may have all bans there are: what is looked at counts as work, or many requests that
+   came at once would take long. */
+static bool room_bars(struct kit *k, const struct rooms *r, const struct room *room, u64 user,
                       const mps_address *from) {
     u8 prefix[16];
     if (!room->bans.count) {
         return false;
     }
+    k->work += room->bans.count / WORK_GLANCES;
     address_prefix(from, prefix);
     for (u32 at = room->bans.head; at;) {
         const struct ban *ban = pool_at(&r->bans, at - 1);
@@ -10047,7 +10052,7 @@ static mps_error message_join_room(struct message *m) {
     if (!room || (!room->confirmed && room->maker != m->conn->socket.user)) {
         return room ? MPS_E_ROOM_UNCONFIRMED : MPS_E_ROOM_NOT_FOUND;
     }
-    if (room_bars(&s->rooms, room, m->user->mark, &m->conn->peer)) {
+    if (room_bars(&s->kit, &s->rooms, room, m->user->mark, &m->conn->peer)) {
         return MPS_E_BANNED;
     }
     if (!version_fits(version, room)) {
@@ -10079,6 +10084,7 @@ static struct room *room_quick_find(struct message *m, const struct room_wish *w
     u64 version = wish->version.bytes ? room_name_hash(r, wish->version) : 0;
     struct room *best = NULL;
     u32 most = 0;
+    m->s->kit.work += r->pool.capacity / (4 * WORK_GLANCES); /* cards are read in one sweep */
     for (u32 i = 0; i < r->pool.capacity; i++) {
         const struct room_card *card = room_card(r, i);
         if (card->gamemode != gamemode || !card->left || card->members <= most ||
@@ -10087,7 +10093,8 @@ static struct room *room_quick_find(struct message *m, const struct room_wish *w
             continue;
         }
         struct room *room = room_at(r, i);
-        if (!room_bars(r, room, m->user->mark, &m->conn->peer) && !room_seat_of(r, room, m->user)) {
+        if (!room_bars(&m->s->kit, r, room, m->user->mark, &m->conn->peer) &&
+            !room_seat_of(r, room, m->user)) {
             best = room;
             most = card->members;
         }
@@ -10186,6 +10193,7 @@ static mps_error ban_address(struct message *m) {
     for (u32 at = m->room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
         struct seat *seat = seat_at(r, at - 1);
         const struct conn *conn = seat == m->seat ? NULL : seat_conn(&s->conns, seat);
+        s->kit.work++;
         if (conn) {
             address_prefix(&conn->peer, other);
         }
@@ -10863,6 +10871,7 @@ static bool list_has(const struct mps_server *s, enum producer_kind kind, u32 in
 static mps_error list_answer(struct request *r, enum producer_kind kind,
                              struct list_filter filter) {
     u64 limit, cursor, end;
+    u32 capacity = list_capacity(r->s, kind);
     mps_error error = query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
     error = error ? error : query_u64(r, "cursor", 0, &cursor);
     error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
@@ -10871,7 +10880,7 @@ static mps_error list_answer(struct request *r, enum producer_kind kind,
     }
     /* More than the most is no error: a client that wants all gets what there is, page by page. */
     limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
-    for (end = cursor; end < list_capacity(r->s, kind); end++) {
+    for (end = cursor; end < capacity; end++) {
         /* The first one past the page is where the next page begins. */
         if (list_has(r->s, kind, (u32)end, &filter) && !limit--) {
             struct text t = text_on(r->extra, sizeof r->extra - 1);
@@ -10881,6 +10890,7 @@ static mps_error list_answer(struct request *r, enum producer_kind kind,
             break;
         }
     }
+    r->s->kit.work += (u32)(end - cursor) / WORK_GLANCES;
     r->conn->producer = (struct producer){
         .kind = (u8)kind, .cursor = cursor, .end = end, .filter = filter.name, .open = filter.open};
     r->produce_type = "application/json";
@@ -12416,17 +12426,20 @@ static enum step request_step(struct mps_server *s, struct conn *conn, char *at,
     return STEP_DONE;
 }
 
-/* Answers the requests in `view`, at most requests_per_call, and gives how far it came.
+/* Answers the requests in `view`, at most requests_per_call and while there is work left to this
+   call, and gives how far it came.
    `granted` is for the first of them. A verdict of the game is carried out whatever the output:
    it comes only once. `ready` says that whole requests may be among the rest, and then nobody
    reads on before they are answered. */
 static size_t requests_answer(struct mps_server *s, struct conn *conn, struct input_view *view,
                               const mps_identity *granted) {
     size_t at = 0, used;
+    u32 work = s->kit.work + s->config.settle_max;
     bool more = true;
     conn->ready = false;
     for (u32 i = 0; at < view->bytes && more; i++) {
-        if (i == s->config.requests_per_call || (!granted && !server_may_go_on(s, conn))) {
+        bool enough = i == s->config.requests_per_call || s->kit.work >= work;
+        if (enough || (!granted && !server_may_go_on(s, conn))) {
             conn->ready = true;
             break;
         }
