@@ -450,6 +450,436 @@ static void rooms_hosts(void) {
     hall_stop(&hall);
 }
 
+/* -- coming back -- */
+
+static void rooms_resume(void) {
+    char room[ROOM_ID_BYTES + 1], first[33], second[33], third[33], more[128];
+    const char *members = HOST("1", "A") "," MEMBER("2", "B");
+    mps_config c = hall_config();
+    c.ping_after_ms = 3600000;
+    c.silence_timeout_ms = 86400000;
+    hall_start(&hall, &c);
+    struct peer *a = hall_open(&hall, "198.51.100.1", "a", "A"),
+                *b = hall_open(&hall, "198.51.100.1", "b", "B");
+    struct peer *x = hall_open(&hall, "198.51.100.1", "x", "X");
+    rooms_quiet(&hall);
+    snprintf(room, sizeof room, "%s", rooms_make(&hall, "a", ROOM_BODY));
+    rooms_say_join(&hall, a, room, "'name':'A'");
+    CHECK_JOINED(a, room, 1, HOST("1", "A"), first);
+    CHECK_INT(rooms_join(&hall, b, room, "B"), 2);
+    /* Still open: the old socket is told, nobody else; the new one is the host. */
+    struct peer *a2 = hall_open(&hall, "198.51.100.1", "a", "A");
+    snprintf(more, sizeof more, "'name':'ignored','resumeToken':'%s'", first);
+    rooms_say_join(&hall, x, room, more);
+    CHECK_FAULT(x, MPS_E_RESUME_INVALID, "");
+    rooms_say_join(&hall, a2, room, more);
+    CHECK_JOINED(a2, room, 1, members, second);
+    CHECK(strcmp(first, second) != 0);
+    CHECK_HEARS(a, "close 4001 resumed_elsewhere");
+    CHECK_HEARS(b, "");
+    peer_say(&hall, a2, "{'type':'kick','data':{'peerId':1}}");
+    CHECK_FAULT(a2, MPS_E_INVALID_TARGET, "");
+    /* A token is good once; what is no token is none. */
+    struct peer *a3 = hall_open(&hall, "198.51.100.1", "a", "A");
+    rooms_say_join(&hall, a3, room, more);
+    CHECK_FAULT(a3, MPS_E_RESUME_INVALID, "");
+    rooms_say_join(&hall, a3, room, "'name':'A','resumeToken':'00'");
+    CHECK_FAULT(a3, MPS_E_RESUME_INVALID, "");
+    rooms_say_join(&hall, a3, room, "'name':'A'");
+    CHECK_FAULT(a3, MPS_E_ALREADY_IN_ROOM, "");
+    /* Dropped: back by the token, or as the same user without one, with the same peer id. */
+    peer_drop(&hall, a2);
+    hall_run(&hall, 20 * S_US);
+    snprintf(more, sizeof more, "'name':'A','resumeToken':'%s'", second);
+    rooms_say_join(&hall, a3, room, more);
+    CHECK_JOINED(a3, room, 1, members, third);
+    peer_drop(&hall, a3);
+    hall_run(&hall, 30 * S_US - 1);
+    CHECK_HEARS(b, "");
+    a = hall_open(&hall, "198.51.100.1", "a", "A");
+    hall_skip(&hall);
+    rooms_say_join(&hall, a, room, "'name':'new'");
+    CHECK_JOINED(a, room, 1, members, first);
+    CHECK_HEARS(b, "");
+    peer_say(&hall, b, "{'type':'chat','data':{'text':'hi'}}");
+    CHECK_HEARS(a, "{'type':'chat','data':{'from':2,'fromName':'B','text':'hi'}}");
+    /* Too late: another peer, and the host is another. */
+    peer_drop(&hall, a);
+    a = hall_open(&hall, "198.51.100.1", "a", "A");
+    hall_skip(&hall);
+    hall_run(&hall, 30 * S_US);
+    CHECK_HEARS(b, LEFT("1"));
+    CHECK_HEARS(b, NEW_HOST("2", "B"));
+    snprintf(more, sizeof more, "'name':'A','resumeToken':'%s'", first);
+    rooms_say_join(&hall, a, room, more);
+    CHECK_FAULT(a, MPS_E_RESUME_INVALID, "");
+    hall_skip(&hall);
+    rooms_say_join(&hall, a, room, "'name':'A'");
+    CHECK_JOINED(a, room, 3, HOST("2", "B") "," MEMBER("3", "A"), first);
+    /* Draining lets nobody new in, but this is nobody new. */
+    a2 = hall_open(&hall, "198.51.100.1", "a", "A");
+    peer_drop(&hall, a);
+    mps_drain(drive_server(&hall.d), hall.d.now, 5000);
+    rooms_say_join(&hall, x, room, "'name':'X'");
+    CHECK_FAULT(x, MPS_E_DRAINING, "");
+    snprintf(more, sizeof more, "'name':'A','resumeToken':'%s'", first);
+    rooms_say_join(&hall, a2, room, more);
+    CHECK_JOINED(a2, room, 3, HOST("2", "B") "," MEMBER("3", "A"), first);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- bans -- */
+
+static void rooms_bans(void) {
+    char room[ROOM_ID_BYTES + 1];
+    mps_config c = hall_config();
+    c.bans = 3;
+    hall_start(&hall, &c);
+    static const char *const from[] = {"198.51.100.1", "198.51.100.1",  "198.51.100.2",
+                                       "2001:db8::1",  "2001:db8::9:9", "2001:db8:0:1::1"};
+    struct peer *p[6];
+    for (u32 i = 0; i < 6; i++) {
+        const char *ids[] = {"u0", "u1", "u2", "u3", "u4", "u5"};
+        p[i] = hall_open(&hall, from[i], ids[i], ids[i]);
+    }
+    snprintf(room, sizeof room, "%s", rooms_make(&hall, "u0", ROOM_BODY));
+    for (u32 i = 0; i < 6; i++) {
+        CHECK_INT(rooms_join(&hall, p[i], room, "n"), i + 1);
+    }
+    static const struct {
+        const char *data;
+        mps_error error;
+        const char *field;
+    } rows[] = {
+        {"{}", MPS_E_INVALID_FIELD, ",'field':'peerId'"},
+        {"{'peerId':'2'}", MPS_E_INVALID_FIELD, ",'field':'peerId'"},
+        {"{'peerId':1}", MPS_E_INVALID_TARGET, ""},
+        {"{'peerId':7}", MPS_E_INVALID_TARGET, ""},
+        {"{'peerId':4294967298}", MPS_E_INVALID_FIELD, ",'field':'peerId'"},
+        {"{'ip':'198.51.100'}", MPS_E_INVALID_FIELD, ",'field':'ip'"},
+        {"{'ip':7}", MPS_E_INVALID_FIELD, ",'field':'ip'"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char say[128];
+        snprintf(say, sizeof say, "{'type':'ban','data':%s}", rows[i].data);
+        peer_say(&hall, p[0], say);
+        CHECK_FAULT(p[0], rows[i].error, rows[i].field);
+        peer_say(&hall, p[1], say);
+        CHECK_FAULT(p[1], MPS_E_NOT_HOST, "");
+    }
+    CHECK_INT(hall.d.s->rooms.bans.used, 0);
+    /* The host's own address: everybody there but the host. */
+    peer_say(&hall, p[0], "{'type':'ban','data':{'ip':'198.51.100.1'}}");
+    CHECK_HEARS(p[1], KICKED("host_ban"));
+    CHECK_HEARS(p[1], "");
+    CHECK_HEARS(p[0], LEFT("2"));
+    CHECK_HEARS(p[0], "");
+    CHECK_HEARS(p[2], LEFT("2"));
+    peer_say(&hall, p[0], "{'type':'ban','data':{'ip':'2001:db8::ffff'}}");
+    CHECK_HEARS(p[3], LEFT("2"));
+    CHECK_HEARS(p[3], KICKED("host_ban"));
+    CHECK_HEARS(p[4], LEFT("2"));
+    CHECK_HEARS(p[4], LEFT("4"));
+    CHECK_HEARS(p[4], KICKED("host_ban"));
+    CHECK_HEARS(p[5], LEFT("2"));
+    CHECK_HEARS(p[5], LEFT("4"));
+    CHECK_HEARS(p[5], LEFT("5"));
+    CHECK_HEARS(p[5], "");
+    peer_say(&hall, p[0], "{'type':'ban','data':{'peerId':6,'ip':'::1'}}");
+    CHECK_HEARS(p[5], KICKED("host_ban"));
+    /* The table is full: nobody is removed either. */
+    hall_skip(&hall);
+    peer_say(&hall, p[0], "{'type':'ban','data':{'peerId':3}}");
+    CHECK_FAULT(p[0], MPS_E_BANS_FULL, "");
+    peer_say(&hall, p[0], "{'type':'ban','data':{'ip':'198.51.100.2'}}");
+    CHECK_FAULT(p[0], MPS_E_BANS_FULL, "");
+    CHECK_HEARS(p[2], "");
+    CHECK_INT(drive_count(&hall.d, COUNTER_FULL_BANS), 2);
+    /* Who may come: the user is barred from everywhere, the address for everybody. */
+    static const struct {
+        const char *from, *id;
+        bool barred;
+    } comers[] = {{"203.0.113.1", "u5", true},
+                  {"2001:db8::5", "n1", true},
+                  {"198.51.100.1", "n2", true},
+                  {"203.0.113.1", "u1", false},
+                  {"2001:db8:0:1::1", "n3", false}};
+    for (size_t i = 0; i < COUNT_OF(comers); i++) {
+        struct peer *n = hall_open(&hall, comers[i].from, comers[i].id, "n");
+        rooms_say_join(&hall, n, room, "'name':'n'");
+        if (comers[i].barred) {
+            CHECK_FAULT(n, MPS_E_BANNED, "");
+        } else {
+            CHECK_INT(peer_count(&hall, n, "room_joined"), 1);
+        }
+    }
+    /* Who was kicked may come back. */
+    hall_skip(&hall);
+    peer_say(&hall, p[0], "{'type':'kick','data':{'peerId':3}}");
+    CHECK_HEARS(p[2], KICKED("host_kick"));
+    CHECK_INT(rooms_join(&hall, p[2], room, "n"), 9);
+    hall_check_empty(&hall); /* bans go with their room */
+    hall_stop(&hall);
+}
+
+/* -- closing from outside -- */
+
+static void rooms_delete(void) {
+    char room[ROOM_ID_BYTES + 1], target[64];
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *a = hall_open(&hall, "198.51.100.1", "a", "A");
+    struct peer *b = hall_open(&hall, "198.51.100.1", "b", "B");
+    for (u32 away = 0; away < 2; away++) { /* the host is here, or away */
+        snprintf(room, sizeof room, "%s", rooms_make(&hall, "a", ROOM_BODY));
+        snprintf(target, sizeof target, "/api/rooms/%s", room);
+        CHECK_INT(rooms_join(&hall, a, room, "A"), 1);
+        CHECK_INT(rooms_join(&hall, b, room, "B"), 2);
+        if (away) {
+            peer_drop(&hall, a);
+        }
+        CHECK_INT(hall_http(&hall, "DELETE", target, "b", ""), 403);
+        CHECK(strstr(hall.text, "not_host"));
+        CHECK_INT(hall_http(&hall, "DELETE", target, "a", ""), 200);
+        CHECK(strstr(hall.text, "\r\n\r\n{\"success\":true}"));
+        if (!away) {
+            CHECK_HEARS(a, KICKED("room_closed"));
+            CHECK_HEARS(a, "");
+        }
+        CHECK_HEARS(b, KICKED("room_closed"));
+        CHECK_HEARS(b, "");
+        peer_say(&hall, b, PING);
+        CHECK_INT(peer_count(&hall, b, "pong"), 1);
+        peer_say(&hall, b, LEAVE);
+        CHECK_FAULT(b, MPS_E_NOT_IN_ROOM, "");
+        CHECK_INT(hall_http(&hall, "DELETE", target, "a", ""), 404);
+        CHECK_INT(hall.d.s->rooms.pool.used + hall.d.s->rooms.seats.used, 0);
+    }
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- rooms_changed -- */
+
+#define CHANGED "{'type':'rooms_changed','data':{}}"
+#define MS ((u64)1000)
+
+/* Nothing is heard for `ms`, less a microsecond, and one rooms_changed at its end. */
+static void changed_after(struct peer *p, u64 ms) {
+    hall_run(&hall, ms * MS - 1);
+    CHECK_HEARS(p, "");
+    hall_run(&hall, 1);
+    CHECK_HEARS(p, CHANGED);
+    CHECK_HEARS(p, "");
+}
+
+static void rooms_changed(void) {
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_enter(&hall, NULL, "n"), *a = hall_open(&hall, "198.51.100.1", "a", "A");
+    struct peer *b = hall_open(&hall, "198.51.100.1", "b", "B");
+    char room[ROOM_ID_BYTES + 1];
+    hall_run(&hall, S_US);
+    CHECK_INT(hall_http(&hall, "POST", "/api/rooms", "a", ROOM_BODY), 201);
+    const char *at = strstr(hall.text, "\"room\":{\"id\":\"");
+    snprintf(room, sizeof room, "%.36s", at ? at + 14 : "");
+    CHECK_HEARS(p, CHANGED); /* at once */
+    hall_run(&hall, 10 * MS);
+    rooms_say_join(&hall, a, room, "'name':'A'");
+    hall_run(&hall, 10 * MS);
+    rooms_say_join(&hall, b, room, "'name':'B'");
+    changed_after(p, 80);
+    peer_say(&hall, b, LEAVE);
+    changed_after(p, 100);
+    hall_run(&hall, 100 * MS); /* quiet, and so it may be told at once */
+    CHECK_HEARS(p, "");
+    rooms_say_join(&hall, b, room, "'name':'B'");
+    CHECK_HEARS(p, CHANGED);
+    hall_run(&hall, 99 * MS);
+    peer_drop(&hall, b); /* changes nothing that a list shows */
+    hall_run(&hall, 10 * S_US);
+    struct peer *b2 = hall_open(&hall, "198.51.100.1", "b", "B");
+    rooms_say_join(&hall, b2, room, "'name':'B'");
+    hall_run(&hall, S_US);
+    CHECK_HEARS(p, "");
+    peer_drop(&hall, b2);
+    hall_run(&hall, 20 * S_US);
+    peer_send(&hall, p, 0x8a, "", 0);
+    peer_send(&hall, a, 0x8a, "", 0);
+    hall_skip(&hall);
+    changed_after(p, 10000); /* the seat ends */
+    /* Rooms that are not public are nobody's business. */
+    hall_run(&hall, S_US);
+    CHECK_INT(hall_http(&hall, "POST", "/api/rooms", "q", "{'gamemode':'g','isPublic':false}"),
+              201);
+    hall_run(&hall, S_US);
+    CHECK_HEARS(p, "");
+    /* Many changes for a second. */
+    u32 heard = 0;
+    for (u32 i = 0; i < 500; i++) {
+        rooms_quick(&hall, b = i ? b : hall_open(&hall, "198.51.100.1", "b", "B"), "");
+        peer_say(&hall, b, LEAVE);
+        hall_run(&hall, 2 * MS);
+        heard += peer_count(&hall, p, "rooms_changed");
+        peer_skip(&hall, b);
+        peer_skip(&hall, a);
+    }
+    CHECK_INT(heard, 11); /* at 0, 100, ... 1000 ms; the last change was at 998 */
+    hall_run(&hall, S_US);
+    CHECK_HEARS(p, "");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- full tables -- */
+
+static void rooms_full_seats(void) {
+    char room[ROOM_ID_BYTES + 1];
+    mps_config c = hall_config();
+    c.seats = 4;
+    c.rooms = 2;
+    hall_start(&hall, &c);
+    struct peer *p[7];
+    for (u32 i = 0; i < 7; i++) {
+        const char *ids[] = {"u0", "u1", "u2", "u3", "u4", "u5", "u6"};
+        p[i] = hall_open(&hall, "198.51.100.1", ids[i], "n");
+    }
+    snprintf(room, sizeof room, "%s", rooms_make(&hall, "u0", ROOM_BODY));
+    for (u32 i = 0; i < 4; i++) {
+        CHECK_INT(rooms_join(&hall, p[i], room, "n"), i + 1);
+    }
+    rooms_say_join(&hall, p[4], room, "'name':'n'");
+    CHECK_FAULT(p[4], MPS_E_ROOM_FULL, "");
+    rooms_quick(&hall, p[4], "");
+    CHECK_FAULT(p[4], MPS_E_ROOM_FULL, "");
+    snprintf(room, sizeof room, "%s", rooms_make(&hall, "u5", ROOM_BODY));
+    peer_say(&hall, p[5], "{'type':'create_room'}");
+    CHECK_FAULT(p[5], MPS_E_ROOM_FULL, "");
+    CHECK_INT(drive_count(&hall.d, COUNTER_FULL_SEATS), 3);
+    CHECK_INT(hall_http(&hall, "POST", "/api/rooms", "u6", ROOM_BODY), 409);
+    CHECK(strstr(hall.text, "room_capacity_reached"));
+    CHECK_INT(drive_count(&hall.d, COUNTER_FULL_ROOMS), 1);
+    peer_say(&hall, p[0], LEAVE);
+    CHECK_INT(rooms_join(&hall, p[5], room, "n"), 1);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* -- what is relayed -- */
+
+static void rooms_relay(void) {
+    char room[ROOM_ID_BYTES + 1], say[4096], want[4096];
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *a = hall_open(&hall, "198.51.100.1", "a", "A");
+    struct peer *b = hall_open(&hall, "198.51.100.1", "b", "B");
+    struct peer *d = hall_open(&hall, "198.51.100.1", "d", "D");
+    snprintf(room, sizeof room, "%s", rooms_make(&hall, "a", ROOM_BODY));
+    CHECK_INT(rooms_join(&hall, a, room, "A\\u0022"), 1);
+    CHECK_INT(rooms_join(&hall, b, room, "B"), 2);
+    CHECK_INT(rooms_join(&hall, d, room, "D"), 3);
+    /* Said by `a`, heard by `b` and `d`; "" in `own`: not by itself. */
+    static const struct {
+        const char *say, *b, *d, *own;
+    } rows[] = {
+        {"{'type':'chat','data':{'text':'\\u00e9 \\n é'}}",
+         "{'type':'chat','data':{'from':1,'fromName':'A\\'','text':'\\u00e9 \\n é'}}", NULL, ""},
+        {"{'data':{'text':'old'},'type':'chat','data':{'x':{'text':1},'t\\u0065xt':'new'}}",
+         "{'type':'chat','data':{'from':1,'fromName':'A\\'','text':'new'}}", NULL, ""},
+        {"{'type':'chat','data':{'1':1,'2':2,'3':3,'4':4,'5':5,'6':6,'7':7,'8':8,'text':'9'}}",
+         "{'type':'chat','data':{'from':1,'fromName':'A\\'','text':'9'}}", NULL, ""},
+        {"{'type':'player_state','data':{'rotation':{ 'y' : 1e3 },'position':[ 1, 2 ]}}",
+         "{'type':'player_state','data':{'peerId':1,'position':[ 1, 2 ],'rotation':{ 'y' : 1e3 },"
+         "'velocity':null}}",
+         NULL, ""},
+        {"{'type':'player_state'}",
+         "{'type':'player_state','data':{'peerId':1,'position':null,'rotation':null,"
+         "'velocity':null}}",
+         NULL, ""},
+        {"{'type':'player_snapshot','data':{'payload':'\\/'}}",
+         "{'type':'player_snapshot','data':{'from':1,'payload':'\\/'}}", NULL, ""},
+        {"{'type':'player_snapshot','data':null}",
+         "{'type':'player_snapshot','data':{'from':1,'payload':null}}", NULL, ""},
+        {"{'type':'rpc_call','data':{'method':'m','args':[ 1 ]}}",
+         "{'type':'rpc_call','data':{'fromPeer':1,'method':'m','args':[ 1 ]}}", NULL, ""},
+        {"{'type':'rpc_call','data':{'targetPeer':0,'method':'m\\u0041'}}",
+         "{'type':'rpc_call','data':{'fromPeer':1,'method':'m\\u0041','args':null}}", NULL, ""},
+        {"{'type':'rpc_call','data':{'targetPeer':3,'method':'m','args':true}}", "",
+         "{'type':'rpc_call','data':{'fromPeer':1,'method':'m','args':true}}", ""},
+        {"{'type':'rpc_call','data':{'targetPeer':1,'method':'m','args':{}}}", "", "",
+         "{'type':'rpc_call','data':{'fromPeer':1,'method':'m','args':{}}}"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        peer_say(&hall, a, rows[i].say);
+        CHECK_HEARS(b, rows[i].b);
+        CHECK_HEARS(d, rows[i].d ? rows[i].d : rows[i].b);
+        CHECK_HEARS(a, rows[i].own);
+        CHECK_HEARS(b, "");
+        CHECK_HEARS(d, "");
+    }
+    static const struct {
+        const char *say;
+        mps_error error;
+        const char *field;
+    } bad[] = {
+        {"{'type':'chat'}", MPS_E_INVALID_FIELD, ",'field':'text'"},
+        {"{'type':'chat','data':{'text':7}}", MPS_E_INVALID_FIELD, ",'field':'text'"},
+        {"{'type':'rpc_call'}", MPS_E_INVALID_FIELD, ",'field':'method'"},
+        {"{'type':'rpc_call','data':{'method':''}}", MPS_E_INVALID_FIELD, ",'field':'method'"},
+        {"{'type':'rpc_call','data':{'targetPeer':-1,'method':'m'}}", MPS_E_INVALID_FIELD,
+         ",'field':'targetPeer'"},
+        {"{'type':'rpc_call','data':{'targetPeer':'1','method':'m'}}", MPS_E_INVALID_FIELD,
+         ",'field':'targetPeer'"},
+        {"{'type':'rpc_call','data':{'targetPeer':4,'method':'m'}}", MPS_E_INVALID_TARGET, ""},
+        {"{'type':'kick','data':{'peerId':1}}", MPS_E_INVALID_TARGET, ""},
+        {"{'type':'kick','data':{'peerId':0}}", MPS_E_INVALID_TARGET, ""},
+        {"{'type':'kick','data':{}}", MPS_E_INVALID_FIELD, ",'field':'peerId'"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        peer_say(&hall, a, bad[i].say);
+        CHECK_FAULT(a, bad[i].error, bad[i].field);
+        CHECK_HEARS(b, "");
+    }
+    peer_say(&hall, b, "{'type':'kick','data':{'peerId':1}}");
+    CHECK_FAULT(b, MPS_E_NOT_HOST, "");
+    /* 500 code points go out as they came, one more is cut off; a method is 64 bytes, decoded. */
+    for (u32 more = 0; more < 2; more++) {
+        size_t at = (size_t)snprintf(say, sizeof say, "{'type':'chat','data':{'text':'");
+        for (u32 i = 0; i < 500; i++) {
+            at += (size_t)snprintf(say + at, sizeof say - at, more ? "é" : "\\u00e9");
+        }
+        snprintf(say + at, sizeof say - at, "%s'}}", more ? "x" : "");
+        at = (size_t)snprintf(want, sizeof want,
+                              "{'type':'chat','data':{'from':1,'fromName':'A\\'','text':'");
+        for (u32 i = 0; i < 500; i++) {
+            at += (size_t)snprintf(want + at, sizeof want - at, more ? "é" : "\\u00e9");
+        }
+        snprintf(want + at, sizeof want - at, "'}}");
+        peer_say(&hall, a, say);
+        CHECK_HEARS(b, want);
+        CHECK_HEARS(d, want);
+        snprintf(say, sizeof say, "{'type':'rpc_call','data':{'method':'\\u0041%0*u'}}",
+                 63 + (int)more, 0u);
+        peer_say(&hall, a, say);
+        if (more) {
+            CHECK_FAULT(a, MPS_E_INVALID_FIELD, ",'field':'method'");
+        } else {
+            CHECK_INT(peer_count(&hall, b, "rpc_call"), 1);
+            CHECK_INT(peer_count(&hall, d, "rpc_call"), 1);
+        }
+    }
+    /* One who dropped is a member that hears nothing. */
+    peer_drop(&hall, d);
+    peer_say(&hall, a, "{'type':'rpc_call','data':{'targetPeer':3,'method':'m'}}");
+    CHECK_HEARS(a, "");
+    peer_say(&hall, a, "{'type':'kick','data':{'peerId':3}}");
+    CHECK_HEARS(a, LEFT("3"));
+    CHECK_HEARS(b, LEFT("3"));
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
 static const struct check_test rooms_tests[] = {
     {"life", rooms_life},
     {"expire", rooms_expire},
@@ -457,4 +887,10 @@ static const struct check_test rooms_tests[] = {
     {"quick_join", rooms_quick_join},
     {"quick_fields", rooms_quick_fields},
     {"hosts", rooms_hosts},
+    {"resume", rooms_resume},
+    {"bans", rooms_bans},
+    {"delete", rooms_delete},
+    {"changed", rooms_changed},
+    {"full_seats", rooms_full_seats},
+    {"relay", rooms_relay},
 };
