@@ -9264,6 +9264,9 @@ static bool answer_send(struct request *r, const struct answer *a, struct span b
     answer_put_head(r, &t, a);
     MPS_ASSERT(!t.cut);
     size_t bytes = bodyless ? 0 : body.bytes;
+    if (r->conn->state == CONN_ABORT) {
+        return false; /* what its handler sent to others took its memory, and it is over */
+    }
     if (conns_output_reserve(&r->s->kit, &r->s->conns, r->conn, t.bytes + bytes)) {
         answer_output_full(r);
         return false;
