@@ -19,12 +19,16 @@
      34 addresses     text of IPv4 and IPv6, ranges, dates
      36 log           records as text and JSON, the ring of recent lines
      40 http          HTTP/1.1 parser and writer, pure
+     42 websocket     frames of RFC 6455: reader and heads, pure
      50 connections   states, byte rings, lent chunks, large inputs, back-pressure
      52 auth          identities, JWT HS256
-     54 rate limits   token buckets by address, trusted proxies
+     54 rate limits   token buckets by address and by player, trusted proxies
+     60 presence      users, sockets, the ring of announcements
+     62 rooms         relay rooms, seats, bans, fan-out, newest states
      64 lobbies       lobbies, their players, codes
      80 server        struct mps_server, configuration table, layout, checks
      81 answers       the request being answered, heads, errors, reading bodies and queries
+     82 websocket h.  what the messages do, messages[], frames in and out
      84 http handlers what the routes do, routes[], producers of long answers
      85 requests      from bytes to handlers: limits, tokens, bodies, time-outs
      87 settle        outcomes become hooks and log lines
@@ -264,6 +268,18 @@ static int hex_value(u8 c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* Exactly `bytes` bytes of two digits each; otherwise false, and `out` counts for nothing. */
+static bool hex_read(struct span hex, u8 *out, size_t bytes) {
+    for (size_t i = 0; i < bytes && hex.bytes == 2 * bytes; i++) {
+        int high = hex_value((u8)hex.at[2 * i]), low = hex_value((u8)hex.at[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        out[i] = (u8)(high << 4 | low);
+    }
+    return hex.bytes == 2 * bytes;
+}
+
 static struct span text_span(const struct text *t) {
     return span_of(t->at, t->bytes);
 }
@@ -331,6 +347,10 @@ static const struct error_row *error_row(mps_error error) {
       "connection refused; raise `connections` or `connections_per_s` if this is normal load") \
     X(SLOW_READER, WARN, "slow_reader",                                                        \
       "connection closed, its peer does not read; raise `chunks` if memory ran short")         \
+    X(ROOM_OPENED, INFO, "room_opened", "room opened")                                         \
+    X(ROOM_CLOSED, INFO, "room_closed", "room closed")                                         \
+    X(PEER_JOINED, DEBUG, "peer_joined", "peer joined a room")                                 \
+    X(PEER_LEFT, DEBUG, "peer_left", "peer left a room")                                       \
     X(ANNOUNCED, INFO, "announced", "announcement made")                                       \
     X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                       \
     X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                    \
@@ -659,7 +679,7 @@ static void sha1_block(struct sha1 *h, const u8 *block) {
 }
 
 /* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
-MPS_UNUSED static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
+static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
     struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
     u8 tail[2 * SHA_BLOCK_BYTES];
     const u8 *at = bytes;
@@ -951,7 +971,7 @@ static i64 base64_decode(const struct base64_kind *kind, struct span digits, u8 
 }
 
 /* With padding. `out` has room for 4 * ((count + 2) / 3) characters; gives how many there are. */
-MPS_UNUSED static size_t base64_write(const u8 *bytes, size_t count, char *out) {
+static size_t base64_write(const u8 *bytes, size_t count, char *out) {
     return base64_encode(&base64_standard, bytes, count, out);
 }
 
@@ -966,7 +986,7 @@ static i64 base64url_read(struct span text, u8 *out, size_t capacity) {
 }
 
 /* The same with padding, which must be there. */
-MPS_UNUSED static i64 base64_read(struct span text, u8 *out, size_t capacity) {
+static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     if (text.bytes % 4) {
         return -1;
     }
@@ -1004,6 +1024,17 @@ MPS_UNUSED static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                \
     X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                      \
     X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                              \
+    X(FULL_USERS, "table_full_total", "table=\"users\"", "")                                  \
+    X(FULL_ROOMS, "table_full_total", "table=\"rooms\"", "")                                  \
+    X(FULL_SEATS, "table_full_total", "table=\"seats\"", "")                                  \
+    X(FULL_BANS, "table_full_total", "table=\"bans\"", "")                                    \
+    X(SOCKETS_OPENED, "sockets_opened_total", "", "WebSockets opened.")                       \
+    X(SOCKETS_CLOSED, "sockets_closed_total", "", "WebSockets over, whoever ended them.")     \
+    X(STATES_HELD, "states_held_back_total", "",                                              \
+      "States not sent to a member that was behind; newer ones took their place.")            \
+    X(ROOMS_OPENED, "rooms_opened_total", "", "Relay rooms made.")                            \
+    X(PEERS_JOINED, "peers_joined_total", "", "Seats taken in rooms.")                        \
+    X(PEERS_LEFT, "peers_left_total", "", "Seats in rooms ended, whatever the reason.")       \
     X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                            \
     X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                             \
     X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")     \
@@ -1065,12 +1096,15 @@ static void histogram_add(struct histogram *h, u64 ns, u32 count) {
 
 /* Statuses that answers carry; what is not listed counts in the last row. A fixed list makes the
    table's size known, and no stranger can add rows to it. */
-static const u16 metric_statuses[] = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409,
-                                      411, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503, 505};
+static const u16 metric_statuses[] = {101, 200, 201, 202, 204, 304, 400, 401, 403,
+                                      404, 405, 408, 409, 411, 413, 414, 415, 417,
+                                      422, 426, 429, 431, 500, 501, 503, 505};
 
 #define METRIC_STATUSES ((u32)COUNT_OF(metric_statuses))
 /* Section 84 checks that its routes fit, with one row more for what matched none. */
 #define METRIC_ROUTES_MAX 32
+/* Types of messages, each way; sections 60 and 82 check that theirs fit. */
+#define METRIC_MESSAGES_MAX 32
 
 /* `request`: from a request's first byte until its answer was sent. `call`: single calls into the
    core, as the port tells of them. */
@@ -1078,6 +1112,7 @@ struct metrics {
     u64 counters[COUNTER_COUNT];
     struct histogram request, call;
     u64 requests[METRIC_ROUTES_MAX][METRIC_STATUSES];
+    u64 messages_in[METRIC_MESSAGES_MAX], messages_out[METRIC_MESSAGES_MAX];
 };
 
 static void metrics_count(struct metrics *m, enum counter counter) {
@@ -1100,7 +1135,7 @@ static void metrics_request(struct metrics *m, u32 route, u32 status) {
    items is their distance from the table itself: the block may move. */
 
 #define LAYOUT_ALIGN 16
-#define LAYOUT_ROWS_MAX 32
+#define LAYOUT_ROWS_MAX 64
 
 struct layout {
     size_t bytes;
@@ -1498,14 +1533,18 @@ enum outcome_kind {
     OUTCOME_LOBBY_CLOSED,
     OUTCOME_PLAYER_JOINED,
     OUTCOME_PLAYER_LEFT,
+    OUTCOME_ROOM_OPENED,
+    OUTCOME_ROOM_CLOSED,
+    OUTCOME_PEER_JOINED,
+    OUTCOME_PEER_LEFT,
     OUTCOME_SLOW_READER
 };
 
 /* A handle, not a pointer: the record may be gone or used again before the outcome is told. */
 struct outcome {
     enum outcome_kind kind; /* tells which pool the subject is of */
-    u32 cause;              /* of what has one */
-    u64 subject;            /* handle of the lobby, player or connection */
+    u32 cause;              /* of what has one; of PEER_ the peer id */
+    u64 subject;            /* handle of the lobby, player, room or connection */
 };
 
 /* A ring, told in the order in which things happened. It has room for whatever one step may make,
@@ -1671,7 +1710,15 @@ static bool heap_check(const struct heap *h) {
 }
 
 /* TIMER_SERVER has one per enum server_timer; the others one per record of their pool. */
-enum timer_kind { TIMER_CONN, TIMER_LOBBY, TIMER_PLAYER, TIMER_SERVER, TIMER_KINDS };
+enum timer_kind {
+    TIMER_CONN,
+    TIMER_LOBBY,
+    TIMER_PLAYER,
+    TIMER_ROOM,
+    TIMER_SEAT,
+    TIMER_SERVER,
+    TIMER_KINDS
+};
 
 /* One id for every record that can have a deadline: setting a timer never lacks room. */
 struct timers {
@@ -1724,6 +1771,7 @@ struct kit {
     i64 wall_ms;  /* Unix ms at `wall_now`; meaningless until wall_known */
     u64 wall_now; /* `now` when wall_ms was told */
     bool started, wall_known; /* a first call was made; the port told the date */
+    u32 work;                 /* done in this call, in frames queued and records looked at */
     struct metrics metrics;
     struct random_state random;
     struct outcomes outcomes;
@@ -1824,18 +1872,33 @@ static u32 utf8_sequence(const u8 *at, const u8 *end) {
     return bytes;
 }
 
+/* Behind the whole sequences that `at` begins with. */
+static const u8 *utf8_skip(const u8 *at, const u8 *end) {
+    u32 bytes = 1;
+    while ((at = utf8_skip_ascii(at, end)) < end && (bytes = utf8_sequence(at, end)) > 0) {
+        at += bytes;
+    }
+    return at;
+}
+
 /* No overlong forms, no surrogates, nothing above U+10FFFF. */
 static bool utf8_valid(struct span s) {
     const u8 *at = (const u8 *)s.at;
     const u8 *end = s.bytes ? at + s.bytes : at;
-    while ((at = utf8_skip_ascii(at, end)) < end) {
-        u32 bytes = utf8_sequence(at, end);
-        if (bytes == 0) {
-            return false;
-        }
-        at += bytes;
+    return utf8_skip(at, end) == end;
+}
+
+/* At a place where utf8_skip stopped before the end: can the bytes up to there become a sequence
+   when more follow? They are completed with what is valid behind their first byte, whatever that
+   is, and looked at as a whole. */
+static bool utf8_unfinished(const u8 *at, const u8 *end) {
+    u8 whole[UTF8_BYTES_MAX] = {at[0], 0x80, 0x80, 0x80};
+    size_t bytes = size_min((size_t)(end - at), sizeof whole);
+    if (at[0] == 0xE0 || at[0] == 0xF0) {
+        whole[1] = 0xBF; /* a second byte of 80 would be overlong */
     }
-    return true;
+    memcpy(whole, at, bytes);
+    return utf8_sequence(whole, whole + sizeof whole) > bytes;
 }
 
 /* The first `points` code points of valid UTF-8. */
@@ -2441,6 +2504,37 @@ static bool json_walk_member(struct json_walk *w, struct json_value *key,
     json_walk_over(w, ':');
     json_walk_value(w, value);
     return true;
+}
+
+/* Whether a checked string token means `name`. Names are hardly ever escaped, so bytes are compared
+   first. */
+static bool json_is(const struct json_value *value, struct span name) {
+    if (value->type != JSON_STRING) {
+        return false;
+    }
+    if (value->bytes == name.bytes + 2 && memcmp(value->at + 1, name.at, name.bytes) == 0) {
+        return true;
+    }
+    return value->bytes > name.bytes + 2 &&
+           json_bytes_spell(json_bytes_of(value->at, value->bytes), name.at);
+}
+
+/* Notes the members of a checked object that keys[] names, as json_object does of a text. */
+static void json_members(struct json_value object, const struct span *keys, u32 keys_count,
+                         struct json_value *values) {
+    struct json_walk walk = json_walk_into(object);
+    struct json_value key, value;
+    for (u32 i = 0; i < keys_count; i++) {
+        values[i] = (struct json_value){JSON_ABSENT, NULL, 0};
+    }
+    while (json_walk_member(&walk, &key, &value)) {
+        for (u32 i = 0; i < keys_count; i++) {
+            if (json_is(&key, keys[i])) {
+                values[i] = value;
+                break;
+            }
+        }
+    }
 }
 
 /* Decodes a checked string in place: escapes become bytes, and a string without any is not
@@ -4708,6 +4802,393 @@ static void http_put_target(struct text *t, struct span target) {
     text_add(t, text_span(&line));
 }
 
+/* == 42 websocket ================================================================================
+   WebSocket frames of version 13 (RFC 6455): a reader of what a client sends, the heads of what the
+   server sends, close codes, and the answer to a client's key. Pure functions: they own no state,
+   keep no pointer, and know neither connections nor what messages say. No extensions, so the
+   reserved bits are zero; no binary messages.
+
+   The reader decodes in place and gives whole messages: text is unmasked, put together and proven
+   to be UTF-8, all as it arrives, so that what has to wait for more needs no second look. Faults
+   are found in the order of the stream's bytes, each with the byte that shows it: the outcome never
+   depends on how the bytes were cut into reads. */
+
+enum ws_opcode {
+    WS_CONTINUATION = 0,
+    WS_TEXT = 1,
+    WS_BINARY = 2,
+    WS_CLOSE = 8,
+    WS_PING = 9,
+    WS_PONG = 10
+};
+
+/* A frame (RFC 6455, 5.2). The mask is always there from a client, and never from a server:
+
+         byte 0             byte 1
+       | FIN RSV opcode | MASK length | 0, 2 or 8 bytes of length | 4 bytes of mask | payload |
+          1   3    4       1     7      as `length` is < 126, 126, 127; big-endian            */
+enum {
+    WS_FIN = 0x80,
+    WS_RSV = 0x70,
+    WS_OPCODE = 0x0f,
+    WS_CONTROL = 0x08, /* of an opcode */
+    WS_MASKED = 0x80,
+    WS_LENGTH = 0x7f,
+    WS_LENGTH_16 = 126,
+    WS_LENGTH_64 = 127
+};
+
+#define WS_CONTROL_BYTES_MAX 125 /* 5.5 */
+#define WS_MASK_BYTES 4
+
+enum {
+    WS_IDLE,      /* no message is under way */
+    WS_BETWEEN,   /* one is, and its next fragment is awaited */
+    WS_FRAME,     /* within a fragment that others follow */
+    WS_FRAME_LAST /* within the frame that ends the message */
+};
+
+/* Between two calls. All zero: nothing begun.
+
+     at: [ message so far, decoded | used up | raw, not yet looked at ]
+         0                     message_bytes raw_at               bytes                    */
+struct ws_reader {
+    u32 message_bytes;
+    u32 checked_bytes; /* of them, that are whole characters of UTF-8 */
+    u32 raw_at;
+    u32 frame_bytes;        /* of the fragment's payload, still to come */
+    u8 mask[WS_MASK_BYTES]; /* of the fragment, turned to its next byte */
+    u8 state;
+};
+
+_Static_assert(sizeof(struct ws_reader) <= 32, "every connection holds one");
+
+/* What one step found; borrowed from the input, valid until the next step. */
+struct ws_event {
+    u8 opcode; /* WS_TEXT: a whole message. WS_CLOSE, WS_PING, WS_PONG: the whole frame */
+    struct span payload;
+};
+
+struct ws_head {
+    u8 opcode;
+    bool last; /* FIN */
+    u32 head_bytes, payload_bytes;
+};
+
+/* Everything that a frame's first byte can be wrong in: 5.2, 5.4, 5.5. Binary messages are refused
+   here, before a byte of them is kept. */
+static mps_error ws_first_byte_check(u8 state, u8 byte) {
+    u8 opcode = byte & WS_OPCODE;
+    if (byte & WS_RSV) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (opcode & WS_CONTROL) {
+        return opcode <= WS_PONG && byte & WS_FIN ? MPS_OK : MPS_E_WS_PROTOCOL;
+    }
+    if (opcode > WS_BINARY || (opcode == WS_CONTINUATION) != (state == WS_BETWEEN)) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    return opcode == WS_BINARY ? MPS_E_WS_BINARY : MPS_OK;
+}
+
+/* The length in the head at `at`, once all its bytes are there, and whether the frame may have it:
+   1, 0 or < 0 as ws_read. The shortest form is a must (5.2), and the top bit of 64 is known to be
+   wrong with the first of their bytes. */
+static int ws_length(const u8 *at, size_t bytes, struct ws_head *head, u64 *length) {
+    u8 code = at[1] & WS_LENGTH;
+    u32 more = code < WS_LENGTH_16 ? 0 : code == WS_LENGTH_16 ? 2 : 8;
+    u64 least = code < WS_LENGTH_16 ? 0 : code == WS_LENGTH_16 ? WS_LENGTH_16 : 0x10000;
+    if (!(at[1] & WS_MASKED) || (head->opcode & WS_CONTROL && code > WS_CONTROL_BYTES_MAX)) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (code == WS_LENGTH_64 && bytes > 2 && at[2] & 0x80) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (bytes < 2 + more) {
+        return 0;
+    }
+    *length = more ? 0 : code;
+    for (u32 i = 0; i < more; i++) {
+        *length = *length << 8 | at[2 + i];
+    }
+    head->head_bytes = 2 + more + WS_MASK_BYTES;
+    return *length < least ? MPS_E_WS_PROTOCOL : 1;
+}
+
+/* Reads a head: 1 when it is complete, 0 or < 0 as ws_read. A message that is too long is known
+   with the length; control frames are no part of it. */
+static int ws_head_read(const struct ws_reader *r, const u8 *at, size_t bytes, u32 message_max,
+                        struct ws_head *head) {
+    u64 length = 0;
+    mps_error error = bytes ? ws_first_byte_check(r->state, at[0]) : MPS_OK;
+    if (error != MPS_OK || bytes < 2) {
+        return error;
+    }
+    head->opcode = at[0] & WS_OPCODE;
+    head->last = (at[0] & WS_FIN) != 0;
+    int got = ws_length(at, bytes, head, &length);
+    if (got <= 0) {
+        return got;
+    }
+    /* Subtracted from the limit: the sum of a 64-bit length and another number might overflow. */
+    if (!(head->opcode & WS_CONTROL) &&
+        (length > message_max || r->message_bytes > message_max - length)) {
+        return MPS_E_MESSAGE_TOO_LARGE;
+    }
+    head->payload_bytes = (u32)length;
+    return bytes >= head->head_bytes;
+}
+
+/* Byte i is xored with byte i % 4 of the mask (5.3). A word takes the mask twice, in the order in
+   which its bytes stand in memory, whatever that order means to the machine. */
+static void ws_unmask(u8 *at, size_t bytes, const u8 mask[WS_MASK_BYTES]) {
+    u8 twice[WORD_BYTES];
+    size_t i = 0;
+    memcpy(twice, mask, WS_MASK_BYTES);
+    memcpy(twice + WS_MASK_BYTES, mask, WS_MASK_BYTES);
+    u64 key = word_load(twice);
+    for (; bytes - i >= WORD_BYTES; i += WORD_BYTES) {
+        u64 word = word_load(at + i) ^ key;
+        memcpy(at + i, &word, WORD_BYTES);
+    }
+    for (; i < bytes; i++) {
+        at[i] = (u8)(at[i] ^ mask[i % WS_MASK_BYTES]);
+    }
+}
+
+/* A control frame waits until it is complete: it is short, and its payload is not spread. */
+static int ws_control(struct ws_reader *r, const struct ws_head *head, u8 *at, size_t bytes,
+                      size_t *used, struct ws_event *event) {
+    u32 frame_bytes = head->head_bytes + head->payload_bytes;
+    u8 *payload = at + head->head_bytes;
+    if (bytes < frame_bytes) {
+        return 0;
+    }
+    ws_unmask(payload, head->payload_bytes, payload - WS_MASK_BYTES);
+    *event = (struct ws_event){head->opcode, span_of((char *)payload, head->payload_bytes)};
+    if (r->state == WS_IDLE) {
+        *used += frame_bytes;
+    } else {
+        r->raw_at += frame_bytes; /* behind the message, which stays */
+    }
+    return 1;
+}
+
+/* A data frame's head at `at` is read. In front of a message nothing needs to stay: its payload
+   becomes the beginning of what the caller keeps, and so need not be moved. */
+static void ws_fragment_begin(struct ws_reader *r, const struct ws_head *head, const u8 *at,
+                              size_t *used) {
+    memcpy(r->mask, at + head->head_bytes - WS_MASK_BYTES, WS_MASK_BYTES);
+    r->frame_bytes = head->payload_bytes;
+    if (r->state == WS_IDLE) {
+        *used += head->head_bytes;
+    } else {
+        r->raw_at += head->head_bytes;
+    }
+    r->state = head->last ? WS_FRAME_LAST : WS_FRAME;
+}
+
+/* Decodes what is there of a fragment onto the end of the message at `at`: 1 when the fragment is
+   complete, 0 or < 0 as ws_read. Of the bytes checked before, at most three are looked at again:
+   those of a character that was not complete. */
+static int ws_fragment(struct ws_reader *r, u8 *at, size_t bytes) {
+    u32 count = (u32)size_min(r->frame_bytes, bytes - r->raw_at);
+    u8 *raw = at + r->raw_at, *end = at + r->message_bytes + count;
+    u8 mask[WS_MASK_BYTES];
+    ws_unmask(raw, count, r->mask);
+    if (r->raw_at != r->message_bytes) {
+        memmove(at + r->message_bytes, raw, count);
+    }
+    memcpy(mask, r->mask, sizeof mask);
+    for (u32 i = 0; i < WS_MASK_BYTES; i++) {
+        r->mask[i] = mask[(count + i) % WS_MASK_BYTES];
+    }
+    r->raw_at += count;
+    r->frame_bytes -= count;
+    r->message_bytes += count;
+    const u8 *checked = utf8_skip(at + r->checked_bytes, end);
+    r->checked_bytes = (u32)(checked - at);
+    if (checked < end && !utf8_unfinished(checked, end)) {
+        return MPS_E_WS_UTF8;
+    }
+    if (r->frame_bytes) {
+        return 0;
+    }
+    return checked < end && r->state == WS_FRAME_LAST ? MPS_E_WS_UTF8 : 1;
+}
+
+#define WS_NEXT 2
+
+/* One frame or what is there of it, as ws_read; WS_NEXT when it was a fragment, complete, and the
+   message goes on in the next frame. */
+static int ws_frame(struct ws_reader *r, u8 *at, size_t bytes, size_t *used, u32 message_max,
+                    struct ws_event *event) {
+    if (r->state == WS_IDLE || r->state == WS_BETWEEN) {
+        struct ws_head head;
+        u8 *raw = at + *used + r->raw_at;
+        size_t raw_bytes = bytes - *used - r->raw_at;
+        int got = ws_head_read(r, raw, raw_bytes, message_max, &head);
+        if (got <= 0) {
+            return got;
+        }
+        if (head.opcode & WS_CONTROL) {
+            return ws_control(r, &head, raw, raw_bytes, used, event);
+        }
+        ws_fragment_begin(r, &head, raw, used);
+    }
+    int got = ws_fragment(r, at + *used, bytes - *used);
+    if (got <= 0) {
+        return got;
+    }
+    if (r->state == WS_FRAME) {
+        r->state = WS_BETWEEN;
+        return WS_NEXT;
+    }
+    *event = (struct ws_event){WS_TEXT, span_of((char *)at + *used, r->message_bytes)};
+    *used += r->raw_at;
+    *r = (struct ws_reader){0};
+    return 1;
+}
+
+/* Reads on in the bytes at `at` (not NULL): first the part of a message that earlier steps decoded,
+   then raw frames. Decodes in place.
+
+   1: `event` is filled. 0: all is used up and more is needed. < 0: MPS_E_WS_PROTOCOL,
+   MPS_E_WS_BINARY, MPS_E_WS_UTF8, or MPS_E_MESSAGE_TOO_LARGE as soon as a length leads past
+   `message_max`; after an error, do not go on.
+
+   The next step takes at + *used and *bytes - *used. After 0 those bytes, with new ones behind
+   them, may stand at another address; *bytes shrinks then to the message so far and one head or
+   control frame that is not complete. A whole frame in the input is not moved. */
+static int ws_read(struct ws_reader *r, char *at, size_t *bytes, size_t *used, u32 message_max,
+                   struct ws_event *event) {
+    int got = WS_NEXT;
+    MPS_ASSERT(at && (u32)*bytes == *bytes); /* offsets of the reader have 32 bits */
+    MPS_ASSERT(r->message_bytes <= r->raw_at && r->raw_at <= *bytes);
+    *used = 0;
+    while (got == WS_NEXT) { /* at most once for each head in the bytes */
+        got = ws_frame(r, (u8 *)at, *bytes, used, message_max, event);
+    }
+    if (got == 0 && r->raw_at != r->message_bytes) {
+        char *message = at + *used;
+        size_t raw_bytes = *bytes - *used - r->raw_at;
+        memmove(message + r->message_bytes, message + r->raw_at, raw_bytes);
+        r->raw_at = r->message_bytes;
+        *bytes = *used + r->message_bytes + raw_bytes;
+    }
+    return got;
+}
+
+/* Is no frame and no message half read? Bytes of a head that is not complete lie with the caller
+   and are its own to ask. */
+static bool ws_reader_idle(const struct ws_reader *r) {
+    return r->state == WS_IDLE;
+}
+
+#define WS_CODE_NONE 1005 /* stands for a close frame without a code; never on the wire */
+
+/* The codes that may be on the wire (7.4, and IANA's register for 1012 to 1014). */
+static bool ws_code_valid(u32 code) {
+    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+           (code >= 3000 && code <= 4999);
+}
+
+/* The code of a close frame (5.5.1): two bytes, big-endian, then a reason in UTF-8. `code` is
+   filled with MPS_OK only; otherwise the answer is the error's own code. */
+static mps_error ws_close_code(struct span payload, u32 *code) {
+    const u8 *at = (const u8 *)payload.at;
+    if (payload.bytes == 0) {
+        *code = WS_CODE_NONE;
+        return MPS_OK;
+    }
+    if (payload.bytes < 2 || !ws_code_valid((u32)at[0] << 8 | at[1])) {
+        return MPS_E_WS_PROTOCOL;
+    }
+    if (!utf8_valid(span_of(payload.at + 2, payload.bytes - 2))) {
+        return MPS_E_WS_UTF8;
+    }
+    *code = (u32)at[0] << 8 | at[1];
+    return MPS_OK;
+}
+
+#define WS_HEAD_MAX 10 /* of a server's frame, which has no mask */
+
+/* Writes the head of a server's frame, which is never a fragment, and gives its bytes. */
+static size_t ws_put_head(u8 *head, enum ws_opcode opcode, size_t payload_bytes) {
+    u64 length = payload_bytes;
+    MPS_ASSERT(!(opcode & WS_CONTROL) || length <= WS_CONTROL_BYTES_MAX);
+    head[0] = (u8)(WS_FIN | opcode);
+    if (length < WS_LENGTH_16) {
+        head[1] = (u8)length;
+        return 2;
+    }
+    if (length < 0x10000) {
+        head[1] = WS_LENGTH_16;
+        head[2] = (u8)(length >> 8);
+        head[3] = (u8)length;
+        return 4;
+    }
+    head[1] = WS_LENGTH_64;
+    store_be32(head + 2, (u32)(length >> 32));
+    store_be32(head + 6, (u32)length);
+    return WS_HEAD_MAX;
+}
+
+#define WS_REASON_BYTES_MAX 32 /* of ours */
+#define WS_CLOSE_BYTES_MAX (2 + 2 + WS_REASON_BYTES_MAX)
+
+/* Writes a whole close frame; WS_CODE_NONE leaves it empty. */
+static size_t ws_put_close(u8 *frame, u32 code, struct span reason) {
+    size_t bytes = code == WS_CODE_NONE ? 0 : 2 + reason.bytes;
+    MPS_ASSERT(reason.bytes <= WS_REASON_BYTES_MAX);
+    size_t head = ws_put_head(frame, WS_CLOSE, bytes);
+    if (bytes) {
+        frame[head] = (u8)(code >> 8);
+        frame[head + 1] = (u8)code;
+        memcpy(frame + head + 2, reason.at, reason.bytes);
+    }
+    return head + bytes;
+}
+
+/* The bytes of a server's frame, head and payload; 0 when its head is not whole in `bytes`. */
+static u64 ws_frame_bytes(const u8 *at, size_t bytes) {
+    u8 code = bytes > 1 ? at[1] : WS_LENGTH_64;
+    u32 more = code < WS_LENGTH_16 ? 0 : code == WS_LENGTH_16 ? 2 : 8;
+    u64 length = more ? 0 : code;
+    if (bytes < 2 + more) {
+        return 0;
+    }
+    for (u32 i = 0; i < more; i++) {
+        length = length << 8 | at[2 + i];
+    }
+    return 2 + more + length;
+}
+
+#define WS_NONCE_BYTES 16
+#define WS_KEY_BYTES 24    /* the nonce in base64 */
+#define WS_ACCEPT_BYTES 28 /* a SHA-1 in base64 */
+
+/* Is it a Sec-WebSocket-Key: the base64 of 16 bytes (4.1)? */
+static bool ws_key_valid(struct span key) {
+    u8 nonce[WS_NONCE_BYTES];
+    return base64_read(key, nonce, sizeof nonce) == WS_NONCE_BYTES;
+}
+
+/* The Sec-WebSocket-Accept that answers a valid key (4.2.2): base64 of the SHA-1 of the key, as it
+   is spelled, and the protocol's GUID. */
+static void ws_accept(struct span key, char out[WS_ACCEPT_BYTES]) {
+    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    char buffer[WS_KEY_BYTES + sizeof guid - 1];
+    u8 digest[SHA1_BYTES];
+    struct text t = text_on(buffer, sizeof buffer);
+    text_add(&t, key);
+    text_z(&t, guid);
+    MPS_ASSERT(!t.cut);
+    sha1(t.at, t.bytes, digest);
+    size_t written = base64_write(digest, sizeof digest, out);
+    MPS_ASSERT(written == WS_ACCEPT_BYTES);
+}
+
 /* == 50 connections ==============================================================================
    TCP connections without their sockets: a state, unfinished input, unsent output. It knows bytes
    and memory, and nothing of what they say, except for the few marks of the request in progress
@@ -4720,13 +5201,15 @@ static void http_put_target(struct text *t, struct span target) {
 
 enum conn_state {
     CONN_FREE,
-    CONN_HEAD,   /* waits for a request head, or is idle */
-    CONN_BODY,   /* has the head, waits for the body */
-    CONN_AUTH,   /* the game thinks about a token */
-    CONN_ANSWER, /* a producer writes a long answer */
-    CONN_FINISH, /* sends the rest, takes no more requests; discards input */
-    CONN_LINGER, /* all is sent; discards input until FIN or linger_ms (RFC 9112, 9.6) */
-    CONN_ABORT,  /* dead, until the port says that the socket is gone */
+    CONN_HEAD,        /* waits for a request head, or is idle */
+    CONN_BODY,        /* has the head, waits for the body */
+    CONN_AUTH,        /* the game thinks about a token */
+    CONN_ANSWER,      /* a producer writes a long answer */
+    CONN_SOCKET,      /* upgraded: WebSocket frames both ways, and no HTTP ever after */
+    CONN_SOCKET_AUTH, /* the same, while the game thinks about the token of its handshake */
+    CONN_FINISH,      /* sends the rest, takes no more requests; discards input */
+    CONN_LINGER,      /* all is sent; discards input until FIN or linger_ms (RFC 9112, 9.6) */
+    CONN_ABORT,       /* dead, until the port says that the socket is gone */
     CONN_STATES
 };
 
@@ -4735,14 +5218,17 @@ enum conn_state {
 /* Which states may follow which; conn_set_state asserts it. There is no way back from CONN_FINISH:
    an answer that said `Connection: close` was the last (RFC 9112, 9.6). Only the port ends
    CONN_ABORT, by giving the record back. */
-static const u8 conn_moves[CONN_STATES] = {
+static const u16 conn_moves[CONN_STATES] = {
     [CONN_FREE] = CONN_TO(HEAD),
-    [CONN_HEAD] =
-        CONN_TO(BODY) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_HEAD] = CONN_TO(BODY) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(SOCKET) |
+                  CONN_TO(FINISH) | CONN_TO(ABORT),
     [CONN_BODY] =
         CONN_TO(HEAD) | CONN_TO(AUTH) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
-    [CONN_AUTH] = CONN_TO(HEAD) | CONN_TO(ANSWER) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_AUTH] =
+        CONN_TO(HEAD) | CONN_TO(ANSWER) | CONN_TO(SOCKET) | CONN_TO(FINISH) | CONN_TO(ABORT),
     [CONN_ANSWER] = CONN_TO(HEAD) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_SOCKET] = CONN_TO(SOCKET_AUTH) | CONN_TO(FINISH) | CONN_TO(ABORT),
+    [CONN_SOCKET_AUTH] = CONN_TO(SOCKET) | CONN_TO(FINISH) | CONN_TO(ABORT),
     [CONN_FINISH] = CONN_TO(LINGER) | CONN_TO(ABORT),
     [CONN_LINGER] = CONN_TO(ABORT),
     [CONN_ABORT] = 0,
@@ -4756,6 +5242,7 @@ struct producer {
     u64 cursor, end, filter;
     u8 kind;
     bool open, begun;
+    u32 count; /* units written */
 };
 
 /* The request in progress: marks into the unfinished input, kept while it arrives in pieces. */
@@ -4769,6 +5256,30 @@ struct request_marks {
     u8 minor;    /* HTTP/1.minor of a long answer */
 };
 
+/* What a player sends is limited in three classes; section 54 knows what they cost. */
+enum pace_class { PACE_STATES, PACE_CHATS, PACE_MESSAGES, PACE_CLASSES };
+struct paces {
+    u64 full_at[PACE_CLASSES]; /* as in struct bucket */
+};
+
+/* A socket: marks that sections 60 to 82 keep here, where an idle one costs least. They take the
+   place of the marks of requests, which an upgraded connection never needs again. */
+struct socket {
+    struct ws_reader reader;
+    u32 user;     /* index + 1; 0: anonymous */
+    u32 seat;     /* index + 1; 0: in no room */
+    bool listens; /* it shook hands: announcements are for it */
+    bool late;    /* it has announcements to pick up when its output has drained */
+    bool behind;  /* states were held back; its seat knows since when */
+    bool pinged;  /* since it was last heard */
+    u8 refusals;  /* in a row, by rate */
+    u64 refused_at;
+    u64 heard;          /* announcements up to this position of the ring */
+    u64 begun;          /* when the first byte of an unfinished message came; 0: there is none */
+    struct paces paces; /* of an anonymous one; users have theirs */
+    struct link of_user, listening, ended;
+};
+
 /* One connection. Times are microseconds on the clock of kit.now, counts of bytes are exact. */
 struct conn {
     mps_address peer, local; /* who called, and at which address of ours */
@@ -4779,6 +5290,7 @@ struct conn {
     bool starved;            /* waits for input memory since `starved_at` */
     bool ready;     /* the input kept may hold whole requests: process it before reading on */
     bool served;    /* at least one request was answered */
+    bool upgraded;  /* to a socket: tells which of the marks at the end are meant */
     bool refused;   /* beyond `connections` or its rate: it is told so and nothing else */
     u32 held;       /* lent chunks, of output and input */
     u32 tier_index; /* of the lent chunk or the large buffer */
@@ -4788,19 +5300,26 @@ struct conn {
     u32 out_bytes, out_taken; /* not sent yet; of these, in the port's hands */
     u64 auth_ticket;          /* 0: none; else the request that the game thinks about */
     u64 starved_at;
-    u64 since;       /* when the present phase began: idle, head, body, auth, linger */
+    u64 since; /* when the present phase began: idle, head, body, auth, linger; of a socket its last
+                  byte */
     u64 progress_at; /* when output was last added to none, or sent */
     u64 asked_at;    /* when the oldest request began whose answer is not sent */
     u32 answers;     /* how many such there are */
-    struct producer producer;
-    struct request_marks request;
     struct link dirty, work, starving, holding;
+    union { /* `upgraded` tells which */
+        struct {
+            struct producer producer;
+            struct request_marks request;
+        };
+        struct socket socket;
+    };
 };
 
 /* The list entry of a chunk; its bytes stand in another table, under the same id. */
 struct chunk {
-    u32 next; /* chunk + 1 */
-    u32 used; /* bytes written, sent ones among them */
+    u32 next;  /* chunk + 1 */
+    u32 used;  /* bytes written, sent ones among them */
+    u32 frame; /* where the first frame that begins in it begins, + 1; 0: none does */
 };
 
 /* The owner is kept for input_large_allowed, which counts by address. */
@@ -4818,15 +5337,18 @@ struct conns {
     u32 live, live_high, live_max; /* served; the pool has `refusals` more for the others */
     u32 input_bytes, output_bytes, chunk_bytes, large_bytes, output_bytes_max;
     u32 output_high, output_low; /* above high no request is taken; from low on it goes on */
+    u32 output_states; /* above it a socket is behind: it gets no states before it has drained */
     u32 chunks_count, large_count, large_per_address;
     u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
     u32 large_used, large_high;
     bool input_freed; /* since those who wait for input memory were last looked at */
     ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
     struct queue dirty, work, starving; /* to be drained; has input or a producer; lacks memory */
+    struct queue ended; /* sockets that are over, and whose user and seat have not heard of it */
     struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
     u32 held_max;                            /* no list above this one has members */
     u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
+    u64 ping_us, silence_us, message_us; /* of sockets */
     bool closing; /* the server shuts down: what is unsent has linger_us left */
 };
 
@@ -4903,7 +5425,7 @@ static u32 chunk_lend(struct conns *c, struct conn *conn) {
     MPS_ASSERT(c->chunk_free && conn->held < CONN_HELD_MAX);
     u32 id = c->chunk_free - 1;
     c->chunk_free = chunk_info(c, id)->next;
-    *chunk_info(c, id) = (struct chunk){0, 0};
+    *chunk_info(c, id) = (struct chunk){0, 0, 0};
     c->chunks_used++;
     c->chunks_high = u32_max(c->chunks_high, c->chunks_used);
     conn_hold(c, conn, conn->held + 1);
@@ -4916,7 +5438,7 @@ static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     if (!chunk_is_lent(c, id)) {
         return;
     }
-    *chunk_info(c, id) = (struct chunk){c->chunk_free, 0};
+    *chunk_info(c, id) = (struct chunk){c->chunk_free, 0, 0};
     c->chunk_free = id + 1;
     c->chunks_used--;
     conn_hold(c, conn, conn->held - 1);
@@ -4958,12 +5480,13 @@ static void output_start(struct conns *c, struct conn *conn, size_t bytes) {
     if (bytes > c->output_bytes && bytes <= c->chunk_bytes && c->chunk_free) {
         id = chunk_lend(c, conn);
     }
-    *chunk_info(c, id) = (struct chunk){0, 0};
+    *chunk_info(c, id) = (struct chunk){0, 0, 0};
     conn->out_head = conn->out_tail = id + 1;
 }
 
-/* Appends; room was made by conns_output_reserve of the same call. */
-static void output_add(struct conns *c, struct conn *conn, struct span s) {
+/* Appends; room was made by conns_output_reserve of the same call. `frame`: the bytes begin a
+   frame, behind which the chain may be cut later. */
+static void output_add(struct conns *c, struct conn *conn, struct span s, bool frame) {
     while (s.bytes) {
         if (!conn->out_tail) {
             output_start(c, conn, s.bytes);
@@ -4976,12 +5499,56 @@ static void output_add(struct conns *c, struct conn *conn, struct span s) {
             continue;
         }
         size_t count = size_min(room, s.bytes);
+        tail->frame = frame && !tail->frame ? tail->used + 1 : tail->frame;
+        frame = false;
         memcpy(chunk_data(c, conn->out_tail - 1) + tail->used, s.at, count);
         tail->used += (u32)count;
         conn->out_bytes += (u32)count;
         s = span_of(s.at + count, s.bytes - count);
     }
     conn_mark(c, conn);
+}
+
+/* How much of a chunk's bytes, from its first on, stays when all frames that begin at `from` or
+   later are cut off; UINT32_MAX when no such frame is seen to begin in it. A head that lies across
+   two chunks is not read: a later frame will do. */
+static u32 chunk_cut_at(const struct conns *c, u32 id, u32 from) {
+    const struct chunk *chunk = chunk_info(c, id);
+    const u8 *data = (const u8 *)chunk_data(c, id);
+    u64 at = (u64)chunk->frame - 1;
+    while (chunk->frame && at < chunk->used && at < from) {
+        u64 bytes = ws_frame_bytes(data + at, chunk->used - (u32)at);
+        if (!bytes) {
+            return UINT32_MAX;
+        }
+        at += bytes;
+    }
+    return chunk->frame && at <= chunk->used ? (u32)at : UINT32_MAX;
+}
+
+/* Drops what is unsent behind the frame that is being sent: a frame that was begun has to end.
+   Frees the chunks that are no longer needed. */
+static void output_cut(struct conns *c, struct conn *conn) {
+    u32 from = conn->out_start + conn->out_taken, kept = 0;
+    for (u32 at = conn->out_head; at; at = chunk_info(c, at - 1)->next) {
+        struct chunk *chunk = chunk_info(c, at - 1);
+        u32 used = chunk_cut_at(c, at - 1, from);
+        if (used == UINT32_MAX) {
+            kept += chunk->used;
+            from -= u32_min(from, chunk->used);
+            continue;
+        }
+        for (u32 rest = chunk->next; rest;) {
+            u32 next = chunk_info(c, rest - 1)->next;
+            chunk_return(c, conn, rest - 1);
+            rest = next;
+        }
+        chunk->next = 0;
+        chunk->used = used;
+        conn->out_tail = at;
+        conn->out_bytes = kept + used - conn->out_start;
+        return;
+    }
 }
 
 /* Up to `max` spans of what is not taken yet. Chunks do not move and are only added to, so spans
@@ -5146,6 +5713,15 @@ static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
 
 /* -- life -- */
 
+/* A socket that does not read keeps its place, as long as nothing is lost; one that does not speak
+   is pinged and then given up, and so is a message that does not come to its end. */
+static u64 socket_deadline(const struct conns *c, const struct conn *conn) {
+    const struct socket *socket = &conn->socket;
+    u64 due = time_after(conn->since, socket->pinged ? c->silence_us : c->ping_us);
+    u64 message = socket->begun ? time_after(socket->begun, c->message_us) : NEVER;
+    return due < message ? due : message;
+}
+
 /* When the connection's patience ends, by what it waits for. */
 static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
     switch ((enum conn_state)conn->state) {
@@ -5160,6 +5736,12 @@ static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
     }
     if (conn->starved) {
         return time_after(conn->starved_at, c->buffer_wait_us);
+    }
+    if (conn->state == CONN_SOCKET) {
+        return socket_deadline(c, conn);
+    }
+    if (conn->state == CONN_SOCKET_AUTH) {
+        return time_after(conn->since, c->auth_us);
     }
     if (c->closing && conn->state == CONN_FINISH) {
         return time_after(conn->since, c->linger_us);
@@ -5198,11 +5780,24 @@ static void conn_unstarve(struct conns *c, struct conn *conn) {
     conn->starved = false;
 }
 
+static bool conn_is_socket(const struct conn *conn) {
+    return conn->state == CONN_SOCKET || conn->state == CONN_SOCKET_AUTH;
+}
+
+/* A socket whose connection ends, for whatever reason, is in this list until its user and its seat
+   have been told: whoever closes need not know them. */
+static void conn_leave(struct conns *c, struct conn *conn) {
+    if (conn_is_socket(conn)) {
+        queue_push(&c->ended, &c->pool, conn_index(c, conn));
+    }
+}
+
 /* Nothing of it is of use any more; the port closes the socket. What it held is free for others at
    once, but its record is not: the port still has the handle and gives it back when the socket is
    closed. */
 static void conn_abort(struct kit *k, struct conns *c, struct conn *conn) {
     u32 index = conn_index(c, conn);
+    conn_leave(c, conn);
     conn_set_state(conn, CONN_ABORT);
     conn->auth_ticket = 0;
     conn->ready = false;
@@ -5230,6 +5825,7 @@ static void conn_finish(struct kit *k, struct conns *c, struct conn *conn) {
     conn->auth_ticket = 0;
     conn_unstarve(c, conn);
     input_release(c, conn);
+    conn_leave(c, conn);
     conn_enter(k, c, conn, CONN_FINISH);
     conn_mark(c, conn);
     if (!conn->out_bytes) {
@@ -5249,14 +5845,18 @@ static mps_fate conn_fate(const struct conn *conn) {
 /* Offered to the port for input that nobody will look at: no memory stands behind it. */
 #define CONN_DISCARD_BYTES 65536
 
+/* In these states input is of use as it comes. */
+static bool conn_reads(const struct conn *conn) {
+    return conn->state == CONN_HEAD || conn->state == CONN_BODY || conn->state == CONN_SOCKET;
+}
+
 /* How many bytes the port may bring now; 0 is back pressure: they stay in the kernel and the peer's
    window closes. Never more than could be kept if none of them could be used. */
 static size_t conn_room(const struct conns *c, const struct conn *conn) {
     if (conn->state == CONN_FINISH || conn->state == CONN_LINGER) {
         return CONN_DISCARD_BYTES;
     }
-    if ((conn->state != CONN_HEAD && conn->state != CONN_BODY) || conn->ready || conn->ended ||
-        conn->out_bytes > c->output_high) {
+    if (!conn_reads(conn) || conn->ready || conn->ended || conn->out_bytes > c->output_high) {
         return 0;
     }
     return input_tier_bytes(c, input_tier_reach(c, conn)) - conn->in_bytes;
@@ -5265,7 +5865,8 @@ static size_t conn_room(const struct conns *c, const struct conn *conn) {
 /* Has it work that could go on now, its output being low enough? The distance between high and low
    water keeps it from waking for every few bytes that drain. */
 static void conn_want_work(struct conns *c, struct conn *conn) {
-    bool wants = conn->state == CONN_ANSWER || (conn->ready && conn->state < CONN_AUTH);
+    bool wants = conn->state == CONN_ANSWER || (conn->ready && conn_reads(conn)) ||
+                 (conn->state == CONN_SOCKET && (conn->socket.late || conn->socket.behind));
     if (wants && conn->out_bytes <= c->output_low) {
         queue_push_once(&c->work, &c->pool, conn_index(c, conn));
     }
@@ -5274,7 +5875,7 @@ static void conn_want_work(struct conns *c, struct conn *conn) {
 /* A connection that waits for the rest of a request and cannot be given memory for it. Its patience
    runs from the first time it was short, so `starved_at` stays while it waits. */
 static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn) {
-    bool waits = (conn->state == CONN_HEAD || conn->state == CONN_BODY) && !conn->ready;
+    bool waits = conn_reads(conn) && !conn->ready;
     bool full =
         waits && conn->in_bytes && conn->in_bytes >= input_tier_bytes(c, input_tier_reach(c, conn));
     if (!full) {
@@ -5309,10 +5910,52 @@ static void conns_wake_starving(struct conns *c) {
 
 #define CONN_EVICTIONS_MAX 8 /* per answer */
 
+/* It ends because of memory. The line in the log is left out when many end at once. */
+static void conn_note_slow(struct kit *k, const struct conns *c, const struct conn *conn) {
+    metrics_count(&k->metrics, COUNTER_CLOSED_SLOW);
+    if (outcomes_room(&k->outcomes, 1)) {
+        u64 handle = pool_handle(&c->pool, conn_index(c, conn));
+        outcomes_add(&k->outcomes, OUTCOME_SLOW_READER, handle, 0);
+    }
+}
+
+/* Closes a socket from this side (RFC 6455, 7.1.2): what was queued goes out, then the close frame,
+   then FIN. There is room for the frame beyond any cap. Where memory is out, what was queued is cut
+   behind the frame that is being sent; when not even that helps, FIN has to do. */
+static void conn_close_socket(struct kit *k, struct conns *c, struct conn *conn, u32 code,
+                              struct span reason) {
+    u8 close[WS_CLOSE_BYTES_MAX];
+    size_t bytes = ws_put_close(close, code, reason);
+    MPS_ASSERT(conn_is_socket(conn));
+    if (output_lack(c, conn, bytes) > chunks_free(c)) {
+        output_cut(c, conn);
+    }
+    if (output_lack(c, conn, bytes) <= chunks_free(c)) {
+        conn->progress_at = conn->out_bytes ? conn->progress_at : k->now;
+        output_add(c, conn, span_of((const char *)close, bytes), true);
+    }
+    conn_finish(k, c, conn);
+}
+
+/* Takes the memory away from the one that holds most. A socket is told why (RFC 6455, 7.4.1: 1013);
+   an answer cannot be cut short in peace. */
+static void conn_evict(struct kit *k, struct conns *c, struct conn *conn) {
+    u32 held = conn->held;
+    conn_note_slow(k, c, conn);
+    if (conn_is_socket(conn)) {
+        output_cut(c, conn);
+    }
+    if (conn->held < held) {
+        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+    } else {
+        conn_abort(k, c, conn);
+    }
+}
+
 /* Makes room for an answer of `bytes`: MPS_E_OUTPUT_FULL when it would pass the connection's cap or
    memory is short and nobody holds more than the one that asks. Whoever is told MPS_OK adds at most
    `bytes` before anything else takes chunks. Evictions are bounded so that one answer cannot clear
-   the table, and each needs room for its outcome. */
+   the table. */
 static mps_error conns_output_reserve(struct kit *k, struct conns *c, struct conn *conn,
                                       size_t bytes) {
     u32 lack = output_lack(c, conn, bytes);
@@ -5322,13 +5965,10 @@ static mps_error conns_output_reserve(struct kit *k, struct conns *c, struct con
     for (u32 i = 0; chunks_free(c) < lack; i++) {
         metrics_count(&k->metrics, COUNTER_FULL_CHUNKS);
         u32 first = c->holders[c->held_max].head;
-        if (i == CONN_EVICTIONS_MAX || c->held_max <= conn->held || !first ||
-            !outcomes_room(&k->outcomes, 1)) {
+        if (i == CONN_EVICTIONS_MAX || c->held_max <= conn->held || !first) {
             return MPS_E_OUTPUT_FULL;
         }
-        metrics_count(&k->metrics, COUNTER_CLOSED_SLOW);
-        outcomes_add(&k->outcomes, OUTCOME_SLOW_READER, pool_handle(&c->pool, first - 1), 0);
-        conn_abort(k, c, conn_at(c, first - 1));
+        conn_evict(k, c, conn_at(c, first - 1));
     }
     return MPS_OK;
 }
@@ -5339,7 +5979,22 @@ static void conn_output(struct kit *k, struct conns *c, struct conn *conn, struc
     if (!conn->out_bytes) {
         conn->progress_at = k->now;
     }
-    output_add(c, conn, s);
+    output_add(c, conn, s, false);
+}
+
+/* Queues a frame for a socket. What cannot be queued would be lost, and a socket that loses an
+   event is closed instead: false. The usual case is that the last chunk has room. */
+static bool conn_frame(struct kit *k, struct conns *c, struct conn *conn, struct span frame) {
+    if (conns_output_reserve(k, c, conn, frame.bytes)) {
+        conn_note_slow(k, c, conn);
+        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+        return false;
+    }
+    if (!conn->out_bytes) {
+        conn->progress_at = k->now;
+    }
+    output_add(c, conn, frame, true);
+    return true;
 }
 
 /* Bytes to parse: the port's own, or those kept with the new ones behind them. Either is decoded in
@@ -5806,15 +6461,16 @@ struct bucket {
 struct rates {
     struct pool pool;
     struct index index;
-    struct heap fullest;        /* by full_at */
-    u64 cost_us[RATE_CLASSES];  /* of one event */
-    u64 burst_us[RATE_CLASSES]; /* how far full_at may lie ahead */
+    struct heap fullest;                                         /* by full_at */
+    u64 cost_us[RATE_CLASSES];                                   /* of one event */
+    u64 burst_us[RATE_CLASSES];                                  /* how far full_at may lie ahead */
+    u64 pace_cost_us[PACE_CLASSES], pace_burst_us[PACE_CLASSES]; /* the same for players */
 };
 
 /* Up to two seconds' worth may come at once. A cost of 0 would be no limit. */
-static void rates_set(struct rates *r, enum rate_class class, u32 per_s) {
-    r->cost_us[class] = S_US / per_s ? S_US / per_s : 1;
-    r->burst_us[class] = 2 * r->cost_us[class] * per_s;
+static void rates_set(u64 *cost_us, u64 *burst_us, u32 per_s) {
+    *cost_us = S_US / per_s ? S_US / per_s : 1;
+    *burst_us = 2 * *cost_us * per_s;
 }
 
 /* The index knows hashes only: the key decides. */
@@ -5879,6 +6535,18 @@ static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
     u32 index = (u32)((size_t)((char *)b - (char *)pool_at(&r->pool, 0)) / r->pool.item_bytes);
     heap_set(&r->fullest, index, b->full_at);
     return 0;
+}
+
+/* Spends one message of a player, like rate_spend, but from buckets that stand with the player:
+   there are as many as there are players, and none is ever forgotten. False: there was none. */
+static bool pace_spend(const struct kit *k, const struct rates *r, struct paces *p,
+                       enum pace_class class) {
+    u64 full_at = p->full_at[class] > k->now ? p->full_at[class] : k->now;
+    if (full_at + r->pace_cost_us[class] - k->now > r->pace_burst_us[class]) {
+        return false;
+    }
+    p->full_at[class] = full_at + r->pace_cost_us[class];
+    return true;
 }
 
 /* -- ranges: what trusted_proxies and metrics_allow were frozen into -- */
@@ -5980,6 +6648,867 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
         end = start ? start - 1 : 0;
     }
     return !end;
+}
+
+/* == 60 presence =================================================================================
+   Who is here: users, found by id, and the sockets through which they are here. A user's record
+   lives as long as a socket, a seat or a room refers to it. What is meant for every socket is
+   framed once into a ring of announcements; each socket has a position in it and picks up what it
+   has not heard, some sockets at a time, so that one announcement to ten thousand costs no call
+   much. What the announcements say is written in section 82. */
+
+/* What the server says on a socket, by type; metrics count each. */
+#define EVENTS(X)                               \
+    X(HANDSHAKE_ACCEPTED, "handshake_accepted") \
+    X(PONG, "pong")                             \
+    X(USER_ONLINE, "user_online")               \
+    X(USER_OFFLINE, "user_offline")             \
+    X(ROOMS_CHANGED, "rooms_changed")           \
+    X(ROOM_CREATED, "room_created")             \
+    X(ROOM_JOINED, "room_joined")               \
+    X(PEER_JOINED, "peer_joined")               \
+    X(PEER_LEFT, "peer_left")                   \
+    X(HOST_CHANGED, "host_changed")             \
+    X(KICKED, "kicked")                         \
+    X(CHAT, "chat")                             \
+    X(PLAYER_STATE, "player_state")             \
+    X(PLAYER_SNAPSHOT, "player_snapshot")       \
+    X(RPC_CALL, "rpc_call")                     \
+    X(NOTIFICATION, "notification")             \
+    X(ERROR, "error")
+
+enum event {
+#define EVENT_ENUM(name, type) EVENT_##name,
+    EVENTS(EVENT_ENUM)
+#undef EVENT_ENUM
+        EVENT_COUNT
+};
+
+static const char *const event_types[] = {
+#define EVENT_TYPE(name, type) type,
+    EVENTS(EVENT_TYPE)
+#undef EVENT_TYPE
+};
+_Static_assert(EVENT_COUNT <= METRIC_MESSAGES_MAX, "raise METRIC_MESSAGES_MAX");
+
+/* For whom an announcement is. */
+enum audience { HEAR_ALL, HEAR_USERS, HEAR_NOBODY };
+
+/* Stands in front of each frame in the ring, which keeps both aligned to it. An entry never wraps:
+   HEAR_NOBODY fills the end of the ring when the next one does not fit there. */
+struct news_entry {
+    u32 bytes; /* of the frame behind it */
+    u16 audience, event;
+};
+
+/* Positions only grow; the place of one is its remainder by `capacity`. What lies before `tail` is
+   overwritten: a socket that has not heard it has lost it. */
+struct news {
+    u32 capacity; /* a multiple of sizeof(struct news_entry) */
+    u64 head, tail;
+    ptrdiff_t ring; /* distance from here, section 20 */
+};
+
+struct user {
+    char id[MPS_ID_BYTES_MAX + 1], name[MPS_NAME_BYTES_MAX + 1];
+    bool id_is_number;
+    u64 mark;           /* keyed hash of the id: what bans go by */
+    struct queue seats; /* held in rooms */
+    u64 room; /* the one that it made, while it has a seat in it or may still confirm it */
+    struct queue sockets; /* of connections; with none the user is offline */
+    struct paces paces;   /* shared by its sockets */
+};
+
+struct presence {
+    struct pool users;
+    struct index by_id;
+    struct queue listeners; /* of connections: who was visited longest ago stands first */
+    u32 sweep;              /* listeners that have not been visited since the last announcement */
+    u32 sockets, sockets_high;
+    bool is_public;   /* anonymous sockets hear of users, too */
+    u32 seat_link_at; /* where section 62 keeps the links of a user's seats */
+    struct news news;
+};
+
+/* -- announcements -- */
+
+static struct news_entry *news_entry(const struct news *n, u64 at) {
+    return (struct news_entry *)(void *)((char *)near_get(n, n->ring) + at % n->capacity);
+}
+
+/* From one entry to the next. */
+static u32 news_step(u32 bytes) {
+    u32 align = sizeof(struct news_entry);
+    return align + (bytes + align - 1) / align * align;
+}
+
+/* Takes `bytes` at the head, over the oldest entries when it must. */
+static struct news_entry *news_take(struct news *n, u32 bytes) {
+    u32 step = news_step(bytes);
+    while (n->head + step - n->tail > n->capacity) {
+        n->tail += news_step(news_entry(n, n->tail)->bytes);
+    }
+    struct news_entry *entry = news_entry(n, n->head);
+    entry->bytes = bytes;
+    n->head += step;
+    return entry;
+}
+
+/* To be picked up by every socket that it is for; those of the moment are the ones that wait. The
+   ring has room for two of the longest: config_check_fit sees to it. */
+static void presence_announce(struct presence *p, enum audience audience, enum event event,
+                              struct span frame) {
+    struct news *n = &p->news;
+    u32 rest = n->capacity - (u32)(n->head % n->capacity);
+    MPS_ASSERT(2 * news_step((u32)frame.bytes) <= n->capacity);
+    if (news_step((u32)frame.bytes) > rest) {
+        news_take(n, rest - (u32)sizeof(struct news_entry))->audience = HEAR_NOBODY;
+    }
+    struct news_entry *entry = news_take(n, (u32)frame.bytes);
+    entry->audience = (u16)audience;
+    entry->event = (u16)event;
+    memcpy(entry + 1, frame.at, frame.bytes);
+    p->sweep = p->listeners.count;
+}
+
+/* What the socket has not heard, as far as its output has room; what is left waits until that has
+   drained. Whoever comes too late has lost something, and is closed instead. */
+static void socket_hear(struct kit *k, struct conns *c, const struct presence *p,
+                        struct conn *conn) {
+    struct socket *socket = &conn->socket;
+    const struct news *n = &p->news;
+    enum audience most = socket->user || p->is_public ? HEAR_USERS : HEAR_ALL;
+    if (socket->heard < n->tail) {
+        conn_note_slow(k, c, conn);
+        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+        return;
+    }
+    while (socket->heard < n->head && conn->out_bytes <= c->output_high) {
+        const struct news_entry *entry = news_entry(n, socket->heard);
+        struct span frame = span_of((const char *)(entry + 1), entry->bytes);
+        k->work++;
+        if (entry->audience <= most) {
+            if (!conn_frame(k, c, conn, frame)) {
+                return;
+            }
+            k->metrics.messages_out[entry->event]++;
+        }
+        socket->heard += news_step(entry->bytes);
+    }
+    socket->late = socket->heard < n->head;
+}
+
+/* From now on, and nothing of what was said before. */
+static void socket_listen(const struct conns *c, struct presence *p, struct conn *conn) {
+    if (!conn->socket.listens) {
+        conn->socket.listens = true;
+        conn->socket.heard = p->news.head;
+        queue_push(&p->listeners, &c->pool, conn_index(c, conn));
+    }
+}
+
+/* Visits those who wait, until the work of this call reaches `work`. */
+static void presence_sweep(struct kit *k, struct conns *c, struct presence *p, u32 work) {
+    for (; p->sweep && k->work < work; k->work++, p->sweep--) {
+        u32 index = queue_pop(&p->listeners, &c->pool) - 1;
+        queue_push(&p->listeners, &c->pool, index);
+        if (conn_is_socket(conn_at(c, index))) {
+            socket_hear(k, c, p, conn_at(c, index));
+        }
+    }
+}
+
+/* -- users -- */
+
+static struct user *user_at(const struct presence *p, u32 index) {
+    return pool_at(&p->users, index);
+}
+
+/* A number and a string of the same digits are two users. */
+static u64 user_mark(const struct presence *p, const mps_identity *who) {
+    char key[1 + MPS_ID_BYTES_MAX];
+    size_t bytes = strlen(who->id);
+    key[0] = who->id_is_number ? '#' : '"';
+    memcpy(key + 1, who->id, bytes);
+    return siphash(&p->by_id.key, key, 1 + bytes);
+}
+
+/* Index + 1, or 0. */
+static u32 user_find(const struct presence *p, const mps_identity *who, u64 mark) {
+    struct index_probe probe;
+    u32 at = index_first(&p->by_id, (u32)mark, &probe);
+    while (at && (user_at(p, at - 1)->id_is_number != who->id_is_number ||
+                  strcmp(user_at(p, at - 1)->id, who->id) != 0)) {
+        at = index_next(&p->by_id, &probe);
+    }
+    return at;
+}
+
+/* The record of a user, made when there is none: index + 1; 0: the table is full. The name is the
+   one that was said last. Whoever gets one refers to it from something or gives it to
+   user_release. */
+static u32 user_take(struct kit *k, struct presence *p, const mps_identity *who) {
+    u64 mark = user_mark(p, who);
+    u32 at = user_find(p, who, mark);
+    if (!at) {
+        u64 handle = pool_take(&p->users);
+        if (!handle) {
+            metrics_count(&k->metrics, COUNTER_FULL_USERS);
+            return 0;
+        }
+        at = handle_index(handle) + 1;
+        struct user *user = user_at(p, at - 1);
+        copy_z(user->id, sizeof user->id, span_z(who->id));
+        user->id_is_number = who->id_is_number;
+        user->mark = mark;
+        user->sockets.link_at = offsetof(struct conn, socket.of_user);
+        user->seats.link_at = p->seat_link_at;
+        index_put(&p->by_id, (u32)mark, at - 1);
+    }
+    copy_z(user_at(p, at - 1)->name, sizeof user_at(p, at - 1)->name, span_z(who->name));
+    return at;
+}
+
+/* Forgets a user to whom nothing refers any more. */
+static void user_release(struct presence *p, u32 index) {
+    const struct user *user = user_at(p, index);
+    if (!user->sockets.count && !user->seats.count && !user->room) {
+        index_remove(&p->by_id, (u32)user->mark, index);
+        pool_give(&p->users, pool_handle(&p->users, index));
+    }
+}
+
+/* True when the user comes online by this. */
+static bool socket_sign_in(const struct conns *c, struct presence *p, struct conn *conn, u32 user) {
+    struct queue *sockets = &user_at(p, user - 1)->sockets;
+    MPS_ASSERT(!conn->socket.user);
+    conn->socket.user = user;
+    queue_push(sockets, &c->pool, conn_index(c, conn));
+    return sockets->count == 1;
+}
+
+/* The socket is over: out of every list. True when its user goes offline by this; the record is
+   still there then, and is released by the caller when that was told. */
+static bool socket_sign_out(const struct conns *c, struct presence *p, struct conn *conn) {
+    u32 index = conn_index(c, conn), user = conn->socket.user;
+    queue_remove(&p->listeners, &c->pool, index);
+    p->sweep = u32_min(p->sweep, p->listeners.count);
+    p->sockets--;
+    conn->socket.user = 0;
+    if (!user) {
+        return false;
+    }
+    queue_remove(&user_at(p, user - 1)->sockets, &c->pool, index);
+    return !user_at(p, user - 1)->sockets.count;
+}
+
+/* What must hold between two calls: every user is found by its id and has a reason to be there. */
+static bool presence_check(const struct presence *p) {
+    u32 users = 0;
+    for (u32 i = 0; i < p->users.capacity; i++) {
+        const struct user *user = user_at(p, i);
+        struct index_probe probe;
+        if (!pool_alive(&p->users, i)) {
+            continue;
+        }
+        u32 at = index_first(&p->by_id, (u32)user->mark, &probe);
+        while (at && at != i + 1) {
+            at = index_next(&p->by_id, &probe);
+        }
+        users++;
+        if (!at || (!user->sockets.count && !user->seats.count && !user->room)) {
+            return false;
+        }
+    }
+    return users == p->by_id.used && pool_check(&p->users) && p->sweep <= p->listeners.count &&
+           p->listeners.count <= p->sockets && p->news.head - p->news.tail <= p->news.capacity;
+}
+
+/* == 62 rooms ====================================================================================
+   Relay rooms: who sits where, who is host, who is barred, and the fan-out of a frame to all
+   members. A seat outlives its socket for a while, so that a player whose connection dropped comes
+   back as the same peer. What members are told, and in which words, stands in section 82.
+
+   Frames of events go to every member or close it. States (where somebody is now) are different:
+   only the newest counts. A member whose output does not drain is "behind": it gets no states, and
+   what it misses is kept in the sender's slots, one for each kind, newer over older. When it has
+   drained it is given the slots that it missed. So states cost a slow reader a bounded amount of
+   memory, and nobody else anything. */
+
+#define ROOM_ID_BYTES 36 /* a UUID */
+#define ROOM_MODE_MAX 64 /* bytes of gamemode, map and version */
+#define RESUME_TOKEN_BYTES 16
+#define RESUME_TOKEN_TEXT (2 * RESUME_TOKEN_BYTES)
+
+/* Lives from room_open until section 87 has told that it closed; while `closing` it is in no index
+   and has no members. */
+struct room {
+    char id[ROOM_ID_BYTES + 1];
+    char gamemode[ROOM_MODE_MAX + 1], map[ROOM_MODE_MAX + 1], version[ROOM_MODE_MAX + 1];
+    char created[DATE_TEXT_BYTES];
+    i64 created_ms;
+    bool is_public, closing;
+    bool confirmed; /* somebody has entered; until then it waits for its maker alone */
+    u32 max_players, next_peer, hash;
+    u32 maker;          /* user + 1, while the room counts as that user's; else 0 */
+    u32 host;           /* seat + 1; 0 until it is confirmed */
+    u32 behind;         /* members to whom states are owed */
+    u64 serial;         /* of the newest state that was kept in a slot */
+    struct queue seats; /* in the order of joining, which is also that of peer ids */
+    struct queue bans;
+};
+
+/* player_state and player_snapshot. */
+enum slot_kind { SLOT_STATE, SLOT_SNAPSHOT, SLOT_KINDS };
+
+struct seat {
+    u32 room, user; /* indexes */
+    u32 conn;       /* index + 1; 0: its socket dropped, and the seat is kept for a while */
+    u32 peer;       /* within the room; never given to another there */
+    u32 owed_next;  /* while behind: the seat + 1 whose slots are looked at next; 0: none is left */
+    u64 owed_from;  /* while behind: slots with this serial or a later one were missed */
+    u64 owed_pass;  /* the room's serial when this walk over the slots began */
+    bool owed_walks; /* such a walk is under way */
+    bool barred;     /* a ban of its address ends it as soon as its turn comes */
+    u8 token[RESUME_TOKEN_BYTES];
+    char name[MPS_NAME_BYTES_MAX + 1];
+    u64 slot_serial[SLOT_KINDS]; /* 0: empty */
+    u32 slot_bytes[SLOT_KINDS];
+    u32 hash; /* of room and peer, for index_remove */
+    struct link place, of_user;
+};
+
+/* One user or one address (its prefix, as in rate limits) barred from one room. */
+struct ban {
+    u64 user; /* mark; 0: the address counts */
+    u8 prefix[16];
+    struct link place;
+};
+
+/* What lists and searches look at, beside each other, so that looking at all rooms touches little
+   memory. Names are compared by keyed hash, never 0. */
+struct room_card {
+    u64 gamemode, map, version; /* gamemode 0: not public, or no room; version 0: none named */
+    u32 members, left; /* seats taken, seats free; no seat is free before it is confirmed */
+};
+
+struct rooms {
+    struct pool pool, seats, bans;
+    struct index by_id;
+    struct index by_peer; /* seats, by room and peer id */
+    u32 players_max, slot_bytes;
+    u64 seat_us, unconfirmed_us;
+    bool list_changed;      /* since rooms_changed was announced */
+    u64 quiet_until;        /* when it may be announced again */
+    ptrdiff_t cards, slots; /* distances from here, section 20 */
+};
+
+/* What the caller wants of a new room. */
+struct room_wish {
+    struct span gamemode, map, version;
+    u32 max_players;
+    bool is_public;
+};
+
+static struct room *room_at(const struct rooms *r, u32 index) {
+    return pool_at(&r->pool, index);
+}
+
+static struct seat *seat_at(const struct rooms *r, u32 index) {
+    return pool_at(&r->seats, index);
+}
+
+static u32 room_index(const struct rooms *r, const struct room *room) {
+    return (u32)((size_t)((const char *)room - (const char *)pool_at(&r->pool, 0)) /
+                 r->pool.item_bytes);
+}
+
+static u32 seat_index(const struct rooms *r, const struct seat *seat) {
+    return (u32)((size_t)((const char *)seat - (const char *)pool_at(&r->seats, 0)) /
+                 r->seats.item_bytes);
+}
+
+static struct room_card *room_card(const struct rooms *r, u32 index) {
+    return (struct room_card *)near_get(r, r->cards) + index;
+}
+
+static char *seat_slot(const struct rooms *r, u32 seat, enum slot_kind kind) {
+    return (char *)near_get(r, r->slots) + ((size_t)seat * SLOT_KINDS + kind) * r->slot_bytes;
+}
+
+static struct room *room_get(const struct rooms *r, u64 handle) {
+    struct room *room = pool_get(&r->pool, handle);
+    return room && !room->closing ? room : NULL;
+}
+
+/* By the id as text, which is all that anybody outside knows of a room; NULL when there is none. */
+static struct room *room_find(const struct rooms *r, struct span id) {
+    struct index_probe probe;
+    u32 hash = index_hash(&r->by_id, id.at, id.bytes);
+    for (u32 at = index_first(&r->by_id, hash, &probe); at; at = index_next(&r->by_id, &probe)) {
+        if (span_equal(id, span_z(room_at(r, at - 1)->id))) {
+            return room_at(r, at - 1);
+        }
+    }
+    return NULL;
+}
+
+static u64 room_name_hash(const struct rooms *r, struct span name) {
+    return siphash(&r->by_id.key, name.at, name.bytes) | 1;
+}
+
+/* Puts a public room on the list, or takes it off. */
+static void room_list(struct rooms *r, const struct room *room) {
+    struct room_card card = {0};
+    struct span version = span_z(room->version);
+    if (room->is_public && !room->closing) {
+        card.gamemode = room_name_hash(r, span_z(room->gamemode));
+        card.map = room_name_hash(r, span_z(room->map));
+        card.version = version.bytes ? room_name_hash(r, version) : 0;
+    }
+    *room_card(r, room_index(r, room)) = card;
+    r->list_changed |= room->is_public;
+}
+
+/* After every change of who is in a room. Rooms that are not public change no list. */
+static void room_changed(struct rooms *r, const struct room *room) {
+    struct room_card *card = room_card(r, room_index(r, room));
+    if (card->gamemode) {
+        card->members = room->seats.count;
+        card->left = room->confirmed ? room->max_players - room->seats.count : 0;
+        r->list_changed = true;
+    }
+}
+
+static void room_set_created(struct room *room, i64 unix_ms) {
+    struct text t = text_on(room->created, sizeof room->created);
+    room->created_ms = unix_ms;
+    date_put_iso(&t, unix_ms);
+}
+
+static bool rooms_full(struct kit *k, const struct rooms *r) {
+    if (r->pool.used < r->pool.capacity) {
+        return false;
+    }
+    metrics_count(&k->metrics, COUNTER_FULL_ROOMS);
+    return true;
+}
+
+/* rooms_full has said no in the same call. The texts are copied; `maker` is a user's index + 1, and
+   the room counts as that user's, if it has none yet. Nobody is in it, and it waits for
+   unconfirmed_us for somebody to come. */
+static struct room *room_open(struct kit *k, struct rooms *r, struct presence *p,
+                              const struct room_wish *wish, u32 maker) {
+    u64 handle = pool_take(&r->pool);
+    struct room *room = pool_get(&r->pool, handle);
+    MPS_ASSERT(room);
+    random_uuid(&k->random, room->id);
+    copy_z(room->gamemode, sizeof room->gamemode, wish->gamemode);
+    copy_z(room->map, sizeof room->map, wish->map);
+    copy_z(room->version, sizeof room->version, wish->version);
+    room->is_public = wish->is_public;
+    room->max_players = wish->max_players;
+    room->next_peer = 1;
+    if (!user_at(p, maker - 1)->room) {
+        room->maker = maker;
+        user_at(p, maker - 1)->room = handle;
+    }
+    room->seats.link_at = offsetof(struct seat, place);
+    room->bans.link_at = offsetof(struct ban, place);
+    room_set_created(room, kit_unix_ms(k));
+    room->hash = index_hash(&r->by_id, room->id, ROOM_ID_BYTES);
+    index_put(&r->by_id, room->hash, handle_index(handle));
+    timer_set(&k->timers, TIMER_ROOM, handle_index(handle), time_after(k->now, r->unconfirmed_us));
+    metrics_count(&k->metrics, COUNTER_ROOMS_OPENED);
+    outcomes_add(&k->outcomes, OUTCOME_ROOM_OPENED, handle, 0);
+    room_list(r, room);
+    return room;
+}
+
+/* The room is its maker's no longer. */
+static void room_disown(struct presence *p, struct room *room) {
+    u32 maker = room->maker;
+    room->maker = 0;
+    if (maker) {
+        user_at(p, maker - 1)->room = 0;
+        user_release(p, maker - 1);
+    }
+}
+
+/* -- members -- */
+
+/* The member's connection while it can be sent to, else NULL. */
+static struct conn *seat_conn(const struct conns *c, const struct seat *seat) {
+    struct conn *conn = seat->conn ? conn_at(c, seat->conn - 1) : NULL;
+    return conn && conn_is_socket(conn) ? conn : NULL;
+}
+
+/* No text, hence no siphash: ids are given out here, and nobody chooses them. */
+static u32 peer_hash(u32 room, u32 peer) {
+    u64 mixed = ((u64)room << 32 | peer) * 0x9E3779B97F4A7C15u;
+    return (u32)(mixed >> 32);
+}
+
+/* The member with this peer id. */
+static struct seat *room_peer(const struct rooms *r, const struct room *room, u32 peer) {
+    struct index_probe probe;
+    u32 index = room_index(r, room);
+    u32 at = index_first(&r->by_peer, peer_hash(index, peer), &probe);
+    while (at && (seat_at(r, at - 1)->room != index || seat_at(r, at - 1)->peer != peer)) {
+        at = index_next(&r->by_peer, &probe);
+    }
+    return at ? seat_at(r, at - 1) : NULL;
+}
+
+/* The seat of a user in this room, if it has one. A user has a seat for each socket at most. */
+static struct seat *room_seat_of(const struct rooms *r, const struct room *room,
+                                 const struct user *user) {
+    u32 at = user->seats.head;
+    while (at && room_at(r, seat_at(r, at - 1)->room) != room) {
+        at = seat_at(r, at - 1)->of_user.next;
+    }
+    return at ? seat_at(r, at - 1) : NULL;
+}
+
+/* It is owed nothing any more, because it has all or is gone. */
+static void seat_settled(const struct rooms *r, const struct seat *seat, struct conn *conn) {
+    if (conn->socket.behind) {
+        conn->socket.behind = false;
+        room_at(r, seat->room)->behind--;
+    }
+}
+
+/* Gives the seat to a socket, with a new token: the one before it has been used up. */
+static void seat_attach(struct kit *k, const struct rooms *r, const struct conns *c,
+                        struct seat *seat, struct conn *conn) {
+    MPS_ASSERT(!seat->conn && !conn->socket.seat);
+    seat->conn = conn_index(c, conn) + 1;
+    conn->socket.seat = seat_index(r, seat) + 1;
+    random_bytes(&k->random, seat->token, sizeof seat->token);
+    timer_clear(&k->timers, TIMER_SEAT, seat_index(r, seat));
+}
+
+/* The socket leaves the seat, which stays. */
+static void seat_detach(const struct rooms *r, struct seat *seat, struct conn *conn) {
+    seat_settled(r, seat, conn);
+    conn->socket.seat = 0;
+    seat->conn = 0;
+    seat->owed_walks = false;
+}
+
+/* Its socket dropped: the seat is kept for seat_us. */
+static void seat_drop(struct kit *k, const struct rooms *r, struct seat *seat, struct conn *conn) {
+    seat_detach(r, seat, conn);
+    timer_set(&k->timers, TIMER_SEAT, seat_index(r, seat), time_after(k->now, r->seat_us));
+}
+
+/* Could one more sit down? A full table of seats counts as a full room. */
+static mps_error room_seat_check(struct kit *k, const struct rooms *r, const struct room *room) {
+    if (room->seats.count >= room->max_players) {
+        return MPS_E_ROOM_FULL;
+    }
+    if (r->seats.used == r->seats.capacity) {
+        metrics_count(&k->metrics, COUNTER_FULL_SEATS);
+        return MPS_E_ROOM_FULL;
+    }
+    return MPS_OK;
+}
+
+/* room_seat_check has agreed in the same call. The first to sit down confirms the room and is its
+   host. */
+static struct seat *room_seat(struct kit *k, struct rooms *r, struct presence *p,
+                              const struct conns *c, struct room *room, struct conn *conn,
+                              struct span name) {
+    u64 handle = pool_take(&r->seats);
+    struct seat *seat = pool_get(&r->seats, handle);
+    MPS_ASSERT(seat && conn->socket.user);
+    seat->room = room_index(r, room);
+    seat->user = conn->socket.user - 1;
+    seat->peer = room->next_peer++;
+    seat->hash = peer_hash(seat->room, seat->peer);
+    copy_z(seat->name, sizeof seat->name, name);
+    index_put(&r->by_peer, seat->hash, handle_index(handle));
+    queue_push(&room->seats, &r->seats, handle_index(handle));
+    queue_push(&user_at(p, seat->user)->seats, &r->seats, handle_index(handle));
+    if (!room->confirmed) {
+        room->confirmed = true;
+        room->host = handle_index(handle) + 1;
+        timer_clear(&k->timers, TIMER_ROOM, seat->room);
+    }
+    seat_attach(k, r, c, seat, conn);
+    metrics_count(&k->metrics, COUNTER_PEERS_JOINED);
+    u64 subject = pool_handle(&r->pool, seat->room);
+    outcomes_add(&k->outcomes, OUTCOME_PEER_JOINED, subject, seat->peer);
+    room_changed(r, room);
+    return seat;
+}
+
+/* The longest-present member: of those whose sockets are open, if there is one. Index + 1. */
+static u32 room_successor(const struct rooms *r, const struct conns *c, const struct room *room) {
+    u32 at = room->seats.head;
+    while (at && !seat_conn(c, seat_at(r, at - 1))) {
+        at = seat_at(r, at - 1)->place.next;
+    }
+    return at ? at : room->seats.head;
+}
+
+/* Members that are just being given what they missed go on behind the seat that ends. */
+static void room_skip_owed(const struct rooms *r, const struct room *room, u32 ending) {
+    for (u32 at = room->behind ? room->seats.head : 0; at; at = seat_at(r, at - 1)->place.next) {
+        struct seat *seat = seat_at(r, at - 1);
+        if (seat->owed_walks && seat->owed_next == ending + 1) {
+            seat->owed_next = seat_at(r, ending)->place.next;
+        }
+    }
+}
+
+/* Ends a seat for good. True when the host is another one by this; with the last seat there is no
+   host. Who was there, and that the room is empty now, is the caller's to tell. */
+static bool seat_end(struct kit *k, struct rooms *r, struct presence *p, const struct conns *c,
+                     struct seat *seat) {
+    u32 index = seat_index(r, seat), user = seat->user;
+    struct room *room = room_at(r, seat->room);
+    bool was_host = room->host == index + 1;
+    if (!room->closing) {
+        room_skip_owed(r, room, index);
+    }
+    if (seat->conn) {
+        seat_detach(r, seat, conn_at(c, seat->conn - 1));
+    }
+    timer_clear(&k->timers, TIMER_SEAT, index);
+    index_remove(&r->by_peer, seat->hash, index);
+    queue_remove(&room->seats, &r->seats, index);
+    queue_remove(&user_at(p, user)->seats, &r->seats, index);
+    metrics_count(&k->metrics, COUNTER_PEERS_LEFT);
+    u64 subject = pool_handle(&r->pool, seat->room);
+    if (!room->closing) {
+        outcomes_add(&k->outcomes, OUTCOME_PEER_LEFT, subject, seat->peer);
+    }
+    pool_give(&r->seats, pool_handle(&r->seats, index));
+    if (room->maker == user + 1) {
+        room_disown(p, room);
+    } else {
+        user_release(p, user);
+    }
+    if (was_host && !room->closing) {
+        room->host = room_successor(r, c, room);
+    }
+    room_changed(r, room);
+    return was_host && room->host;
+}
+
+/* Every seat ends, and the room is out of sight at once; its record goes when section 87 has told
+   the game. */
+static void room_close(struct kit *k, struct rooms *r, struct presence *p, const struct conns *c,
+                       struct room *room) {
+    u32 index = room_index(r, room);
+    room->closing = true;
+    room_list(r, room);
+    for (u32 left = room->seats.count; left; left--) {
+        seat_end(k, r, p, c, seat_at(r, room->seats.head - 1));
+    }
+    for (u32 left = room->bans.count; left; left--) {
+        u32 ban = queue_pop(&room->bans, &r->bans) - 1;
+        pool_give(&r->bans, pool_handle(&r->bans, ban));
+    }
+    room_disown(p, room);
+    index_remove(&r->by_id, room->hash, index);
+    timer_clear(&k->timers, TIMER_ROOM, index);
+    outcomes_add(&k->outcomes, OUTCOME_ROOM_CLOSED, pool_handle(&r->pool, index), 0);
+}
+
+/* -- bans -- */
+
+static bool room_bars(const struct rooms *r, const struct room *room, u64 user,
+                      const mps_address *from) {
+    u8 prefix[16];
+    if (!room->bans.count) {
+        return false;
+    }
+    address_prefix(from, prefix);
+    for (u32 at = room->bans.head; at;) {
+        const struct ban *ban = pool_at(&r->bans, at - 1);
+        if (ban->user ? ban->user == user : memcmp(ban->prefix, prefix, sizeof prefix) == 0) {
+            return true;
+        }
+        at = ban->place.next;
+    }
+    return false;
+}
+
+/* `user` 0: the address. False when the table is full. */
+static bool room_bar(struct kit *k, struct rooms *r, struct room *room, u64 user,
+                     const mps_address *from) {
+    u64 handle = pool_take(&r->bans);
+    struct ban *ban = pool_get(&r->bans, handle);
+    if (!ban) {
+        metrics_count(&k->metrics, COUNTER_FULL_BANS);
+        return false;
+    }
+    ban->user = user;
+    address_prefix(from, ban->prefix);
+    queue_push(&room->bans, &r->bans, handle_index(handle));
+    return true;
+}
+
+/* -- fan-out -- */
+
+/* An event for one member: delivered, or its socket is closed. Who dropped misses it. */
+static void seat_send(struct kit *k, struct conns *c, const struct seat *seat, enum event event,
+                      struct span frame) {
+    struct conn *conn = seat_conn(c, seat);
+    k->work++;
+    if (conn && conn_frame(k, c, conn, frame)) {
+        k->metrics.messages_out[event]++;
+    }
+}
+
+/* An event for all members but `except`, which may be NULL. */
+static void room_send(struct kit *k, struct conns *c, const struct rooms *r,
+                      const struct room *room, const struct seat *except, enum event event,
+                      struct span frame) {
+    for (u32 at = room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
+        if (seat_at(r, at - 1) != except) {
+            seat_send(k, c, seat_at(r, at - 1), event, frame);
+        }
+    }
+}
+
+/* Is a state of so many bytes to be sent now? Not behind what has not drained, and not for the last
+   chunks, which are for events. A connection with nothing to send would never come back here. */
+static bool state_fits(const struct conns *c, const struct conn *conn, size_t bytes) {
+    return !conn->out_bytes ||
+           (conn->out_bytes <= c->output_states && output_lack(c, conn, bytes) <= chunks_free(c));
+}
+
+/* Is this member to be passed over with a state? One that was not so before is owed from this state
+   on, which will have the next serial. */
+static bool seat_falls_behind(const struct conns *c, struct room *room, struct seat *seat,
+                              struct conn *conn, size_t bytes) {
+    if (!conn->socket.behind && !state_fits(c, conn, bytes)) {
+        conn->socket.behind = true;
+        room->behind++;
+        seat->owed_from = room->serial + 1;
+        seat->owed_walks = false;
+    }
+    return conn->socket.behind;
+}
+
+/* A state of `sender` for all others. Those that are behind get the sender's newest one later. One
+   too long for a slot is sent as an event; what the slot has is older then, and void. */
+static void room_send_state(struct kit *k, struct conns *c, const struct rooms *r,
+                            struct seat *sender, enum slot_kind kind, struct span frame) {
+    struct room *room = room_at(r, sender->room);
+    enum event event = kind == SLOT_STATE ? EVENT_PLAYER_STATE : EVENT_PLAYER_SNAPSHOT;
+    u32 passed = 0;
+    if (frame.bytes > r->slot_bytes) {
+        sender->slot_serial[kind] = 0;
+        room_send(k, c, r, room, sender, event, frame);
+        return;
+    }
+    for (u32 at = room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
+        struct seat *seat = seat_at(r, at - 1);
+        struct conn *conn = seat == sender ? NULL : seat_conn(c, seat);
+        k->work++;
+        if (conn && seat_falls_behind(c, room, seat, conn, frame.bytes)) {
+            passed++;
+        } else if (conn && conn_frame(k, c, conn, frame)) {
+            k->metrics.messages_out[event]++;
+        }
+    }
+    if (passed) {
+        k->metrics.counters[COUNTER_STATES_HELD] += passed;
+        sender->slot_serial[kind] = ++room->serial;
+        sender->slot_bytes[kind] = (u32)frame.bytes;
+        memcpy(seat_slot(r, seat_index(r, sender), kind), frame.at, frame.bytes);
+    }
+}
+
+/* The slots of one member, those that `seat` missed. False when its socket was closed over it. */
+static bool seat_catch_up_with(struct kit *k, struct conns *c, const struct rooms *r,
+                               const struct seat *seat, u32 other, struct conn *conn) {
+    const struct seat *sender = seat_at(r, other);
+    for (u32 kind = 0; kind < SLOT_KINDS; kind++) {
+        if (sender == seat || sender->slot_serial[kind] < seat->owed_from) {
+            continue;
+        }
+        struct span frame =
+            span_of(seat_slot(r, other, (enum slot_kind)kind), sender->slot_bytes[kind]);
+        if (!conn_frame(k, c, conn, frame)) {
+            return false;
+        }
+        k->metrics.messages_out[kind == SLOT_STATE ? EVENT_PLAYER_STATE : EVENT_PLAYER_SNAPSHOT]++;
+    }
+    return true;
+}
+
+#define CATCH_UP_MAX 64 /* members whose slots are looked at in one go */
+
+/* Gives a member whose output has drained what it was passed over with: a walk over all members'
+   slots, a part at a time. What is stored while it walks is for a next walk, until one meets
+   nothing new: then it is behind no longer. True: there is more to do at once; else it is done, or
+   goes on when more has drained. */
+static bool seat_catch_up(struct kit *k, struct conns *c, const struct rooms *r, struct seat *seat,
+                          struct conn *conn) {
+    const struct room *room = room_at(r, seat->room);
+    if (!seat->owed_walks) {
+        seat->owed_walks = true;
+        seat->owed_next = room->seats.head;
+        seat->owed_pass = room->serial;
+    }
+    for (u32 i = 0; i < CATCH_UP_MAX && seat->owed_next; i++, k->work++) {
+        if (!state_fits(c, conn, SLOT_KINDS * (size_t)r->slot_bytes) ||
+            !seat_catch_up_with(k, c, r, seat, seat->owed_next - 1, conn)) {
+            return false;
+        }
+        seat->owed_next = seat_at(r, seat->owed_next - 1)->place.next;
+    }
+    if (seat->owed_next) {
+        return true;
+    }
+    seat->owed_walks = false;
+    if (room->serial == seat->owed_pass) {
+        seat_settled(r, seat, conn);
+        return false;
+    }
+    seat->owed_from = seat->owed_pass + 1;
+    return true;
+}
+
+/* What must hold between two calls: every seat has one room, every socket one seat, every room one
+   host among its members. */
+static bool room_check(const struct rooms *r, const struct room *room) {
+    u32 members = 0;
+    bool hosted = !room->seats.count;
+    for (u32 at = room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
+        const struct seat *seat = seat_at(r, at - 1);
+        members++;
+        hosted |= room->host == at;
+        if (room_at(r, seat->room) != room || room_peer(r, room, seat->peer) != seat) {
+            return false;
+        }
+    }
+    return hosted && members == room->seats.count && members <= room->max_players &&
+           (room->closing || room_find(r, span_z(room->id)) == room);
+}
+
+static bool rooms_check(const struct rooms *r) {
+    u32 seats = 0, bans = 0, indexed = 0;
+    for (u32 i = 0; i < r->pool.capacity; i++) {
+        const struct room *room = room_at(r, i);
+        if (!pool_alive(&r->pool, i)) {
+            continue;
+        }
+        seats += room->seats.count;
+        bans += room->bans.count;
+        indexed += !room->closing;
+        if (!room_check(r, room)) {
+            return false;
+        }
+    }
+    return seats == r->seats.used && seats == r->by_peer.used && bans == r->bans.used &&
+           indexed == r->by_id.used && pool_check(&r->pool) && pool_check(&r->seats) &&
+           pool_check(&r->bans);
 }
 
 /* == 64 lobbies ==================================================================================
@@ -6277,7 +7806,7 @@ static bool lobbies_check(const struct lobbies *l) {
    block. */
 
 /* The server's own deadlines, beside those of its records. */
-enum server_timer { SERVER_TIMER_DRAIN, SERVER_TIMERS };
+enum server_timer { SERVER_TIMER_DRAIN, SERVER_TIMER_ROOMS, SERVER_TIMERS };
 
 /* With the headers of IPv6 and UDP below 1280, what every link carries whole (RFC 8200, 5). */
 #define DATAGRAM_BYTES_MAX 1200
@@ -6302,6 +7831,8 @@ struct mps_server {
     struct auth auth;
     struct rates rates;
     struct ranges trusted_proxies, metrics_allow; /* halves of one table */
+    struct presence presence;
+    struct rooms rooms;
     struct lobbies lobbies;
     mps_config config; /* effective; its strings are the copies below */
     char name[SERVER_NAME_MAX + 1], public_host[PUBLIC_HOST_MAX + 1];
@@ -6363,6 +7894,8 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
     CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
                  "guest login, TEST lobby, no rate limits on loopback, open metrics"),
+    CONFIG_OTHER(presence_public, CONFIG_BOOL, FIXED, 0, 1,
+                 "user_online and user_offline go to anonymous sockets, too"),
     CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, "",
                   "connections served at once"),
     CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, "",
@@ -6370,6 +7903,13 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, "", "lobbies at once"),
     CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, "", "the most max_players may say"),
     CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, "", "players over all lobbies"),
+    CONFIG_NUMBER(users, FIXED, 1000, 16, 10000, 1, 1000000, "",
+                  "users with a socket, a seat or a room of their own"),
+    CONFIG_NUMBER(rooms, FIXED, 256, 4, 4096, 1, 100000, "", "relay rooms at once"),
+    CONFIG_NUMBER(room_players_max, FIXED, 64, 8, 1024, 1, 4096, "", "the most maxPlayers may say"),
+    CONFIG_NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, "", "members over all rooms"),
+    CONFIG_NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, "",
+                  "users and addresses barred, over all rooms"),
     CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
     CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
     CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
@@ -6379,14 +7919,20 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(chunks, FIXED, 1024, 24, 8192, 4, 1000000, "",
                   "chunks lent to connections that need more"),
     CONFIG_NUMBER(chunk_bytes, FIXED, 4096, 1024, 4096, 512, 65536, "B", "size of a lent chunk"),
-    CONFIG_NUMBER(output_bytes_max, FIXED, 65536, 8192, 65536, 4096, 16777216, "B",
-                  "unsent output of one connection; above half of it no input is read"),
+    CONFIG_NUMBER(output_bytes_max, FIXED, 131072, 8192, 327680, 4096, 16777216, "B",
+                  "unsent output of one connection; above a quarter of it no input is read"),
     CONFIG_NUMBER(large_inputs, FIXED, 8, 2, 64, 1, 10000, "", "buffers for large requests"),
     CONFIG_NUMBER(large_inputs_per_address, FIXED, 2, 2, 2, 1, 10000, "",
                   "large buffers that one address may hold"),
     CONFIG_NUMBER(head_bytes_max, FIXED, 8192, 2048, 8192, 512, 65536, "B", "request head"),
     CONFIG_NUMBER(target_bytes_max, FIXED, 2048, 1024, 2048, 64, 32768, "B", "request target"),
     CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, "B", "request body"),
+    CONFIG_NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, "B",
+                  "WebSocket message"),
+    CONFIG_NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, "B",
+                  "newest state of a member, two each; longer ones count as events"),
+    CONFIG_NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, 8192, 1073741824, "B",
+                  "announcements kept for sockets that have not heard them"),
     CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, "",
                   "pipelined requests answered before others have their turn"),
     CONFIG_NUMBER(settle_max, FIXED, 256, 64, 256, 16, 100000, "",
@@ -6409,6 +7955,16 @@ static const struct config_row config_keys[] = {
                   "a lobby player without a datagram"),
     CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
                   "a lobby without players"),
+    CONFIG_NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+                  "of silence until a socket is pinged"),
+    CONFIG_NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",
+                  "of silence until a socket is closed; more than ping_after_ms"),
+    CONFIG_NUMBER(message_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+                  "for a WebSocket message, from its first byte"),
+    CONFIG_NUMBER(seat_timeout_ms, LIVE, 30000, 30000, 30000, 10, 86400000, "ms",
+                  "that a seat is kept when its socket drops"),
+    CONFIG_NUMBER(room_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
+                  "that a new room waits for its maker"),
     CONFIG_NUMBER(drain_grace_ms, LIVE, 5000, 5000, 5000, 10, 3600000, "ms",
                   "between the announcement to shut down and the end"),
     CONFIG_NUMBER(connections_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
@@ -6416,6 +7972,13 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s", "requests of one address"),
     CONFIG_NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",
                   "datagrams of one address before a join"),
+    CONFIG_NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
+                  "player_state and player_snapshot of one player"),
+    CONFIG_NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, "/s", "chat of one player"),
+    CONFIG_NUMBER(messages_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
+                  "other messages of one player"),
+    CONFIG_NUMBER(refusals_max, LIVE, 20, 20, 20, 1, 255, "",
+                  "messages refused by rate in a row, then a socket is closed"),
     CONFIG_OTHER(guest_login, CONFIG_SWITCH, LIVE, 0, 2,
                  "auto (on with dev, or without jwt_secret), on, off"),
     CONFIG_OTHER(jwt_secret, CONFIG_SECRET, FIXED, 1, 1024, "key of the tokens (HS256)"),
@@ -6449,6 +8012,10 @@ static u32 *config_u32(const mps_config *c, const struct config_row *row) {
     return (u32 *)((char *)(uintptr_t)c + row->at);
 }
 
+static bool *config_bool(const mps_config *c, const struct config_row *row) {
+    return (bool *)((char *)(uintptr_t)c + row->at);
+}
+
 /* The same for a string, or for the first entry of a list. */
 static const char **config_string(const mps_config *c, const struct config_row *row) {
     return (const char **)((char *)(uintptr_t)c + row->at);
@@ -6465,7 +8032,7 @@ static u32 config_choice(const mps_config *c, const struct config_row *row) {
     case CONFIG_LEVEL:
         return (u32)c->log_level;
     case CONFIG_BOOL:
-        return c->dev;
+        return *config_bool(c, row);
     case CONFIG_U16:
         return row->at == offsetof(mps_config, http_port) ? c->http_port : c->udp_port;
     default:
@@ -6486,7 +8053,7 @@ static void config_choose(mps_config *c, const struct config_row *row, u32 value
         c->log_level = (mps_level)value;
         break;
     case CONFIG_BOOL:
-        c->dev = value != 0;
+        *config_bool(c, row) = value != 0;
         break;
     case CONFIG_U16:
         *(row->at == offsetof(mps_config, http_port) ? &c->http_port : &c->udp_port) = (u16)value;
@@ -6790,14 +8357,25 @@ static mps_config config_effective(const mps_config *given) {
 /* The longest other answers: a token of the longest claims with its id and name, a histogram. */
 #define ANSWER_BYTES_MIN 2304
 
-/* What the answer scratch holds: no answer, and no unit of a long one, is longer. */
+/* The same of a room with its members, and what stands around the values of a relayed message. */
+#define ROOM_TEXT_FIXED 1024
+#define ROOM_TEXT_MEMBER (6 * NAME_POINTS_MAX + 48)
+#define EVENT_TEXT_FIXED 1024
+/* An announcement of ANNOUNCE_POINTS_MAX code points, with its envelope and its entry's head. */
+#define NEWS_BYTES_MAX 3200
+
+/* What the answer scratch holds: no answer, no unit of a long one and no message is longer. */
 static u32 config_answer_bytes(const mps_config *c) {
-    return u32_max(ANSWER_BYTES_MIN, LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER);
+    u32 lobby = LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER;
+    u32 room = ROOM_TEXT_FIXED + c->room_players_max * ROOM_TEXT_MEMBER;
+    u32 message = EVENT_TEXT_FIXED + c->message_bytes_max;
+    return u32_max(u32_max(lobby, room), u32_max(message, ANSWER_BYTES_MIN));
 }
 
-/* A request that is allowed has to fit in one piece: the largest tier is the last. */
+/* A request or a message that is allowed has to fit in one piece: the largest tier is the last. The
+   rest is for a chunk line in the making, or for a frame between the parts of a message. */
 static u32 config_large_bytes(const mps_config *c) {
-    return c->head_bytes_max + c->body_bytes_max + 512; /* the last: a chunk line in the making */
+    return u32_max(c->head_bytes_max + c->body_bytes_max, c->message_bytes_max) + 512;
 }
 
 #define LOAD_BYTES_MIN 16384 /* of chunks, to load the longest lists in */
@@ -6808,13 +8386,14 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
     /* An answer is reserved whole, so one that passes the cap could never be sent. */
     if (c->output_bytes_max < answer) {
-        return config_fault(fault, "output_bytes_max", "must be at least ", answer,
-                            " to hold a lobby of lobby_players = ", c->lobby_players);
+        return config_fault(
+            fault, "output_bytes_max", "must be at least ", answer,
+            " to hold the longest message and a room of room_players_max = ", c->room_players_max);
     }
     /* With less, one answer that is not read would take the place of every other. */
     if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
-                            ", two answers of lobby_players = ", c->lobby_players);
+                            ", two messages or rooms of room_players_max = ", c->room_players_max);
     }
     /* The lists are built where the chunks will be, see server_load. */
     if ((c->trusted_proxies[0] || c->metrics_allow[0]) &&
@@ -6822,11 +8401,11 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", LOAD_BYTES_MIN,
                             " to load ranges, with chunk_bytes = ", c->chunk_bytes);
     }
-    /* Three more: for the rest of the division, for a first chunk that is partly sent, and for
-       input. */
-    if (c->output_bytes_max / c->chunk_bytes + 3 > CONN_HELD_MAX) {
+    /* Four more: for the rest of the division, for a first chunk that is partly sent, for a close
+       frame, and for input. */
+    if (c->output_bytes_max / c->chunk_bytes + 4 > CONN_HELD_MAX) {
         return config_fault(fault, "output_bytes_max", "must be at most ",
-                            (u64)(CONN_HELD_MAX - 3) * c->chunk_bytes,
+                            (u64)(CONN_HELD_MAX - 4) * c->chunk_bytes,
                             " with chunk_bytes = ", c->chunk_bytes);
     }
     /* Method, version and line ends stand in the head, too. */
@@ -6838,6 +8417,10 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     if (c->chunk_bytes > config_large_bytes(c)) {
         return config_fault(fault, "chunk_bytes", "must be at most ", config_large_bytes(c),
                             ", a large input of body_bytes_max = ", c->body_bytes_max);
+    }
+    if (c->silence_timeout_ms <= c->ping_after_ms) {
+        return config_fault(fault, "silence_timeout_ms", "must be more than ping_after_ms: from ",
+                            (u64)c->ping_after_ms + 1, " to ", 86400000);
     }
     if (c->input_bytes > c->chunk_bytes) {
         return config_fault(fault, "input_bytes", "must be at most chunk_bytes: from ", 64, " to ",
@@ -6928,9 +8511,10 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
 struct server_layout {
     struct layout layout;
     size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
-        large_data, lobby_slots, lobbies, lobby_index, player_slots, players, bucket_slots, buckets,
-        bucket_index, bucket_heap, bucket_order, timer_heap, timer_order, outcomes, log, ranges,
-        answer, work;
+        large_data, user_slots, users, user_index, room_slots, rooms, room_index, room_cards,
+        seat_slots, seats, seat_index, states, ban_slots, bans, news, lobby_slots, lobbies,
+        lobby_index, player_slots, players, bucket_slots, buckets, bucket_index, bucket_heap,
+        bucket_order, timer_heap, timer_order, outcomes, log, ranges, answer, work;
 };
 
 /* Places in the table: those served, and those that are only told why not. */
@@ -6938,9 +8522,9 @@ static u32 config_conns(const mps_config *c) {
     return c->connections + c->refusals;
 }
 
-/* One for every record that can have a deadline, in the order of timers.base. */
+/* One for every record that can have a deadline. */
 static u32 config_timers(const mps_config *c) {
-    return config_conns(c) + c->lobbies + c->players + SERVER_TIMERS;
+    return config_conns(c) + c->lobbies + c->players + c->rooms + c->seats + SERVER_TIMERS;
 }
 
 /* Requests are taken only while a whole lobby's worth of outcomes has room. */
@@ -6948,9 +8532,33 @@ static u32 config_outcomes(const mps_config *c) {
     return 2 * c->settle_max + c->lobby_players + 16;
 }
 
+/* Whole entries of the ring of announcements. */
+static u32 config_news_bytes(const mps_config *c) {
+    return c->announce_bytes / sizeof(struct news_entry) * sizeof(struct news_entry);
+}
+
 /* The longest that is decoded whole: a part of a token, or a path. */
 static u32 config_work_bytes(const mps_config *c) {
     return u32_max(AUTH_TOKEN_BYTES_MAX, c->target_bytes_max);
+}
+
+static void layout_rooms(const mps_config *c, struct server_layout *o) {
+    struct layout *l = &o->layout;
+    size_t users = index_slots(c->users), rooms = index_slots(c->rooms);
+    o->user_slots = layout_take(l, "user slots", c->users, sizeof(struct pool_slot));
+    o->users = layout_take(l, "users", c->users, sizeof(struct user));
+    o->user_index = layout_take(l, "user index", users, sizeof(struct index_slot));
+    o->room_slots = layout_take(l, "room slots", c->rooms, sizeof(struct pool_slot));
+    o->rooms = layout_take(l, "rooms", c->rooms, sizeof(struct room));
+    o->room_index = layout_take(l, "room index", rooms, sizeof(struct index_slot));
+    o->room_cards = layout_take(l, "room cards", c->rooms, sizeof(struct room_card));
+    o->seat_slots = layout_take(l, "seat slots", c->seats, sizeof(struct pool_slot));
+    o->seats = layout_take(l, "seats", c->seats, sizeof(struct seat));
+    o->seat_index = layout_take(l, "seat index", index_slots(c->seats), sizeof(struct index_slot));
+    o->states = layout_take(l, "states of seats", c->seats, (size_t)SLOT_KINDS * c->slot_bytes);
+    o->ban_slots = layout_take(l, "ban slots", c->bans, sizeof(struct pool_slot));
+    o->bans = layout_take(l, "bans", c->bans, sizeof(struct ban));
+    o->news = layout_take(l, "announcements", 1, config_news_bytes(c));
 }
 
 /* Sizes and places every table. Whoever adds a table adds it here and nowhere else;
@@ -6968,6 +8576,7 @@ static void server_layout(const mps_config *c, struct server_layout *o) {
     o->chunk_data = layout_take(l, "chunks", c->chunks, c->chunk_bytes);
     o->large_info = layout_take(l, "large input list", c->large_inputs, sizeof(struct large));
     o->large_data = layout_take(l, "large inputs", c->large_inputs, config_large_bytes(c));
+    layout_rooms(c, o);
     o->lobby_slots = layout_take(l, "lobby slots", c->lobbies, sizeof(struct pool_slot));
     o->lobbies = layout_take(l, "lobbies", c->lobbies, sizeof(struct lobby));
     o->lobby_index =
@@ -6989,6 +8598,10 @@ static void server_layout(const mps_config *c, struct server_layout *o) {
     o->work = layout_take(l, "input scratch", 1, config_work_bytes(c));
 }
 
+/* Enough for what a fast member is sent in one round, whatever the cap: with more, every member
+   that stalls would hold that much. */
+#define OUTPUT_STATES_MAX 16384
+
 /* The block may hold any bytes: what is read before it is written is zeroed here. */
 static void server_create_conns(struct mps_server *s, const struct server_layout *o, char *block) {
     const mps_config *c = &s->config;
@@ -7002,9 +8615,10 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     conns->large_bytes = config_large_bytes(c);
     conns->output_bytes_max = c->output_bytes_max;
     /* Up to high water there is room for the longest answer. */
-    conns->output_high = u32_min(c->output_bytes_max / 2,
+    conns->output_high = u32_min(c->output_bytes_max / 4,
                                  c->output_bytes_max - config_answer_bytes(c) - ANSWER_HEAD_MAX);
-    conns->output_low = conns->output_high / 2;
+    conns->output_states = u32_min(conns->output_high, OUTPUT_STATES_MAX);
+    conns->output_low = u32_min(conns->output_high / 2, conns->output_states);
     conns->chunks_count = c->chunks;
     conns->large_count = c->large_inputs;
     conns->large_per_address = c->large_inputs_per_address;
@@ -7024,6 +8638,7 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     conns->dirty.link_at = offsetof(struct conn, dirty);
     conns->work.link_at = offsetof(struct conn, work);
     conns->starving.link_at = offsetof(struct conn, starving);
+    conns->ended.link_at = offsetof(struct conn, socket.ended);
     for (u32 i = 0; i <= CONN_HELD_MAX; i++) {
         conns->holders[i].link_at = offsetof(struct conn, holding);
     }
@@ -7039,8 +8654,45 @@ static struct siphash_key server_key(struct mps_server *s) {
     return key;
 }
 
-/* The rest of the tables, with the same offsets that sized the block. Timer ids are dealt out here,
-   a run for each kind. */
+static void server_create_rooms(struct mps_server *s, const struct server_layout *o, char *block) {
+    const mps_config *c = &s->config;
+    struct presence *p = &s->presence;
+    struct rooms *r = &s->rooms;
+    pool_create(&p->users, c->users, sizeof(struct user), block + o->user_slots, block + o->users);
+    index_create(&p->by_id, index_slots(c->users), block + o->user_index, server_key(s));
+    p->listeners.link_at = offsetof(struct conn, socket.listening);
+    p->is_public = c->presence_public;
+    p->seat_link_at = offsetof(struct seat, of_user);
+    p->news.capacity = config_news_bytes(c);
+    p->news.ring = near_set(&p->news, block + o->news);
+    memset(block + o->news, 0, p->news.capacity);
+    pool_create(&r->pool, c->rooms, sizeof(struct room), block + o->room_slots, block + o->rooms);
+    index_create(&r->by_id, index_slots(c->rooms), block + o->room_index, server_key(s));
+    pool_create(&r->seats, c->seats, sizeof(struct seat), block + o->seat_slots, block + o->seats);
+    index_create(&r->by_peer, index_slots(c->seats), block + o->seat_index, server_key(s));
+    pool_create(&r->bans, c->bans, sizeof(struct ban), block + o->ban_slots, block + o->bans);
+    r->players_max = c->room_players_max;
+    r->slot_bytes = c->slot_bytes;
+    r->cards = near_set(r, block + o->room_cards);
+    r->slots = near_set(r, block + o->states);
+    memset(block + o->room_cards, 0, c->rooms * sizeof(struct room_card));
+    memset(block + o->states, 0, (size_t)c->seats * SLOT_KINDS * c->slot_bytes);
+}
+
+/* A run of ids for each kind; the connections' start at 0, which base[TIMER_CONN] is already. */
+static void server_create_timers(struct mps_server *s, const struct server_layout *o, char *block) {
+    const mps_config *c = &s->config;
+    struct timers *timers = &s->kit.timers;
+    const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies, c->players,
+                                     c->rooms,        c->seats,   SERVER_TIMERS};
+    heap_create(&timers->heap, config_timers(c), block + o->timer_heap, block + o->timer_order);
+    for (u32 kind = 0; kind < TIMER_KINDS; kind++) {
+        timers->base[kind + 1] = timers->base[kind] + counts[kind];
+    }
+    MPS_ASSERT(timers->base[TIMER_KINDS] == config_timers(c));
+}
+
+/* The rest of the tables, with the same offsets that sized the block. */
 static void server_create_tables(struct mps_server *s, const struct server_layout *o, char *block) {
     const mps_config *c = &s->config;
     pool_create(&s->lobbies.pool, c->lobbies, sizeof(struct lobby), block + o->lobby_slots,
@@ -7054,13 +8706,6 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
                 block + o->buckets);
     index_create(&s->rates.index, index_slots(c->buckets), block + o->bucket_index, server_key(s));
     heap_create(&s->rates.fullest, c->buckets, block + o->bucket_heap, block + o->bucket_order);
-    struct timers *timers = &s->kit.timers;
-    heap_create(&timers->heap, config_timers(c), block + o->timer_heap, block + o->timer_order);
-    /* The connections' ids start at 0, which base[TIMER_CONN] is already. */
-    timers->base[TIMER_LOBBY] = config_conns(c);
-    timers->base[TIMER_PLAYER] = timers->base[TIMER_LOBBY] + c->lobbies;
-    timers->base[TIMER_SERVER] = timers->base[TIMER_PLAYER] + c->players;
-    timers->base[TIMER_KINDS] = timers->base[TIMER_SERVER] + SERVER_TIMERS;
     s->kit.outcomes.capacity = config_outcomes(c);
     s->kit.outcomes.ring = near_set(&s->kit.outcomes, block + o->outcomes);
     memset(block + o->outcomes, 0, config_outcomes(c) * sizeof(struct outcome));
@@ -7071,6 +8716,19 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
     s->work = near_set(s, block + o->work);
     s->answer_bytes = config_answer_bytes(c);
     s->work_bytes = config_work_bytes(c);
+}
+
+static void server_apply_rates(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct rates *r = &s->rates;
+    const u32 rates[RATE_CLASSES] = {c->connections_per_s, c->requests_per_s, c->datagrams_per_s};
+    const u32 paces[PACE_CLASSES] = {c->states_per_s, c->chats_per_s, c->messages_per_s};
+    for (u32 i = 0; i < RATE_CLASSES; i++) {
+        rates_set(&r->cost_us[i], &r->burst_us[i], rates[i]);
+    }
+    for (u32 i = 0; i < PACE_CLASSES; i++) {
+        rates_set(&r->pace_cost_us[i], &r->pace_burst_us[i], paces[i]);
+    }
 }
 
 /* What may change while running. Deadlines that are set already stay; a connection's is reckoned
@@ -7084,11 +8742,14 @@ static void server_apply_live(struct mps_server *s) {
     s->conns.linger_us = c->linger_ms * MS_US;
     s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
     s->conns.auth_us = c->auth_timeout_ms * MS_US;
+    s->conns.ping_us = c->ping_after_ms * MS_US;
+    s->conns.silence_us = c->silence_timeout_ms * MS_US;
+    s->conns.message_us = c->message_timeout_ms * MS_US;
+    s->rooms.seat_us = c->seat_timeout_ms * MS_US;
+    s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
     s->lobbies.player_us = c->player_timeout_ms * MS_US;
     s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
-    rates_set(&s->rates, RATE_CONNECTIONS, c->connections_per_s);
-    rates_set(&s->rates, RATE_REQUESTS, c->requests_per_s);
-    rates_set(&s->rates, RATE_DATAGRAMS, c->datagrams_per_s);
+    server_apply_rates(s);
     s->log.level = c->log_level;
 }
 
@@ -7157,9 +8818,10 @@ static void *server_answer(struct mps_server *s) {
 
 /* For tests and for a port that suspects damage. Walks every table, so not for every call. */
 static bool server_check(const struct mps_server *s) {
-    return s->magic == SERVER_MAGIC && conns_check(&s->conns) && lobbies_check(&s->lobbies) &&
-           pool_check(&s->rates.pool) && heap_check(&s->rates.fullest) &&
-           heap_check(&s->kit.timers.heap) && s->kit.outcomes.count <= s->kit.outcomes.capacity;
+    return s->magic == SERVER_MAGIC && conns_check(&s->conns) && presence_check(&s->presence) &&
+           rooms_check(&s->rooms) && lobbies_check(&s->lobbies) && pool_check(&s->rates.pool) &&
+           heap_check(&s->rates.fullest) && heap_check(&s->kit.timers.heap) &&
+           s->kit.outcomes.count <= s->kit.outcomes.capacity;
 }
 
 /* == 81 answers ==================================================================================
@@ -7167,6 +8829,9 @@ static bool server_check(const struct mps_server *s) {
    one form of every error, and readers of bodies and queries that know which field was at fault. A
    body is written into the server's scratch and leaves with its head in one piece. Answers decide
    nothing about the game. */
+
+#define ROUTE_PARAM_MAX ROOM_ID_BYTES /* the longest that names anything in a path */
+_Static_assert(LOBBY_CODE_MAX <= ROUTE_PARAM_MAX, "a code is too long for a path");
 
 /* A request that is complete, while it is being answered. Everything in it is borrowed. It lives on
    the stack for one call. A request that has to wait for the game is not kept: it is made anew from
@@ -7183,31 +8848,39 @@ struct request {
     bool has_claims;
     bool waits;               /* the game answers for its token later */
     bool resumed;             /* it has answered: yes, when has_claims */
-    struct span param;        /* {code} of the path, decoded, in param_text */
+    struct span param;        /* {code} or {id} of the path, decoded, in param_text */
     const char *produce_type; /* set by a handler that leaves its answer to a producer */
     /* What helps to understand a refusal; NULL and 0 are left out. */
-    const char *error_field, *error_allow, *error_detail;
+    const char *error_field, *error_allow, *error_detail, *error_room;
     bool has_position;
     size_t error_position, error_limit;
     u32 retry_s;
     /* Up to here zeroed for every request. */
     char id[65];
     char extra[64]; /* a header line of the answer, its line end in front */
-    char param_text[LOBBY_CODE_MAX];
+    char param_text[ROUTE_PARAM_MAX];
     char allow[64];            /* the methods of the path, when error_allow points here */
     struct auth_claims claims; /* valid when has_claims */
 };
 
 /* OPEN: no token is looked at. USER: any valid one. ADMIN: one with that role. OPTIONAL: checked
-   when there is one, for what it may add. METRICS: dev, loopback, metrics_allow, or an admin. */
-enum route_auth { ROUTE_OPEN, ROUTE_USER, ROUTE_ADMIN, ROUTE_OPTIONAL, ROUTE_METRICS };
+   when there is one, for what it may add. METRICS: dev, loopback, metrics_allow, or an admin.
+   SOCKET: like OPTIONAL, and the token may stand in the query, as browsers can send no field. */
+enum route_auth {
+    ROUTE_OPEN,
+    ROUTE_USER,
+    ROUTE_ADMIN,
+    ROUTE_OPTIONAL,
+    ROUTE_METRICS,
+    ROUTE_SOCKET
+};
 /* JSON: an HTTP/1.0 request must tell its length; the handler reads one object. */
 enum route_body { BODY_IGNORED, BODY_JSON };
 
 struct route {
     enum http_method method;
     const char *path;          /* as documented and counted */
-    struct span before, after; /* around {code}, which is one segment; no {code}: just before */
+    struct span before, after; /* around {code}, which is one segment; without one: just before */
     enum route_auth auth;
     enum route_body body;
     bool new_work; /* refused while draining */
@@ -7365,6 +9038,10 @@ static void answer_put_error(const struct request *r, struct text *t, const stru
         JSON_KEY(t, "detail");
         json_put_string(t, span_z(r->error_detail));
     }
+    if (r->error_room) {
+        JSON_KEY(t, "existing_room_id");
+        json_put_string(t, span_z(r->error_room));
+    }
     if (r->has_position) {
         JSON_KEY(t, "position");
         json_put_u64(t, r->error_position);
@@ -7384,7 +9061,7 @@ static void answer_output_full(struct request *r) {
     struct text t = text_on(text, size_min(sizeof text, r->s->conns.output_bytes));
     const struct error_row *row = error_row(MPS_E_OUTPUT_FULL);
     struct text body = answer_text(r);
-    r->error_field = r->error_detail = NULL; /* of an error that could not be said */
+    r->error_field = r->error_detail = r->error_room = NULL; /* of an error not said */
     r->has_position = false;
     r->error_limit = 0;
     answer_put_error(r, &body, row);
@@ -7450,7 +9127,7 @@ static mps_error answer_ok(struct request *r, u32 status) {
 }
 
 /* Retry-After in seconds, never 0 (RFC 9110, 10.2.3); a 405 must name what is allowed (RFC 9110,
-   15.5.6). */
+   15.5.6), a 426 what is wanted. */
 static void answer_error(struct request *r, mps_error error) {
     const struct error_row *row = error_row(error);
     char extra[128];
@@ -7464,6 +9141,8 @@ static void answer_error(struct request *r, mps_error error) {
     } else if (row->http == 405) {
         TEXT_LITERAL(&e, "\r\nAllow: ");
         text_z(&e, r->error_allow);
+    } else if (row->http == 426) { /* RFC 9110, 15.5.22; RFC 6455, 4.4 */
+        TEXT_LITERAL(&e, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13");
     }
     struct answer a = {row->http, body.bytes, "application/json", text_span(&e)};
     answer_send(r, &a, text_span(&body));
@@ -7473,6 +9152,60 @@ static void answer_error(struct request *r, mps_error error) {
 static mps_error fail_field(struct request *r, mps_error error, const char *field) {
     r->error_field = field;
     return error;
+}
+
+/* -- who and how much -- */
+
+/* The token of a request or a handshake. Sets `waits` when the game answers later. A token that the
+   server's own key signed is judged here alone; any other is the game's matter, when it has the
+   hook. The ticket is serial << 32 | index + 1, so that a late answer does not meet another request
+   of the same connection. */
+static mps_error token_verify(struct mps_server *s, struct conn *conn, struct span token,
+                              struct auth_claims *claims, bool *waits) {
+    bool signed_here;
+    i64 uptime_s = (i64)((s->kit.now - s->kit.born) / S_US);
+    struct auth_clock clock = {kit_unix_ms(&s->kit) / 1000, uptime_s, s->kit.wall_known};
+    mps_error error = auth_verify(&s->auth, &clock, token, near_get(s, s->work), s->work_bytes,
+                                  claims, &signed_here);
+    if (signed_here || !s->config.hooks.authenticate) {
+        return error;
+    }
+    u64 ticket = ++s->auth_serial << 32 | (conn_index(&s->conns, conn) + 1);
+    memset(claims, 0, sizeof *claims);
+    switch (s->config.hooks.authenticate(s->config.hooks.user, token.at, token.bytes, ticket,
+                                         &claims->who)) {
+    case MPS_YES:
+        return identity_complete(&claims->who) ? MPS_OK : MPS_E_TOKEN_INVALID;
+    case MPS_LATER:
+        conn->auth_ticket = ticket;
+        *waits = true;
+        return MPS_OK;
+    case MPS_NO:
+        break;
+    }
+    return MPS_E_TOKEN_INVALID;
+}
+
+/* Room for what one request, message or timer may make: closing a full lobby makes most, and a 100
+   Continue may have closed slow readers before. */
+static bool server_outcomes_room(const struct mps_server *s) {
+    return outcomes_room(&s->kit.outcomes, s->lobbies.players_max + CONN_EVICTIONS_MAX + 4);
+}
+
+/* Output above high water stops input, so that a peer which does not read cannot make the server
+   keep more and more answers. Outcomes count as well: they are told only when the call ends. */
+static bool server_may_go_on(const struct mps_server *s, const struct conn *conn) {
+    return conn->out_bytes <= s->conns.output_high && server_outcomes_room(s);
+}
+
+/* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Loopback is
+   free of limits with dev. Rounded up: who comes back after Retry-After must find a token in the
+   bucket. */
+static u32 address_limit(struct mps_server *s, enum rate_class class, const mps_address *from) {
+    if (s->config.dev && address_is_loopback(from)) {
+        return 0;
+    }
+    return (u32)((rate_spend(&s->kit, &s->rates, class, from) + S_US - 1) / S_US);
 }
 
 /* -- reading what came -- */
@@ -7523,22 +9256,6 @@ static mps_error body_bool(struct request *r, struct json_value *v, const char *
     return MPS_OK;
 }
 
-/* False for anything but the full number of digits, and `token` then counts for nothing. The
-   comparison follows elsewhere, in constant time. */
-static bool udp_token_read(struct span hex, u8 *token) {
-    if (hex.bytes != UDP_TOKEN_TEXT) {
-        return false;
-    }
-    for (u32 i = 0; i < UDP_TOKEN_BYTES; i++) {
-        int high = hex_value((u8)hex.at[2 * i]), low = hex_value((u8)hex.at[2 * i + 1]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        token[i] = (u8)(high << 4 | low);
-    }
-    return true;
-}
-
 /* A query parameter as text into `out`; absent is no error and 0 bytes. */
 static mps_error query_text(struct request *r, const char *name, char *out, size_t capacity,
                             struct span *value, bool *found) {
@@ -7580,6 +9297,1092 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
     bool no = span_equal(value, SPAN("false")) || span_equal(value, SPAN("0"));
     *out = found && yes;
     return error ? error : found && !yes && !no ? fail_field(r, MPS_E_BAD_QUERY, name) : MPS_OK;
+}
+
+/* == 82 websocket handlers =======================================================================
+   What messages do. The row of messages[] says what is checked before its handler runs; handlers
+   hold only the work, and give an error or have answered. A message is one text frame,
+   {"type","data"}; values that are relayed stay raw tokens, and leave as they came.
+
+   Every frame is put together in the answer scratch and copied from there to whoever gets it. So a
+   handler has read all it needs of its message when it sends: memory that ends up short may take
+   even the sender's input away. */
+
+/* A message that is being handled. Everything in it is borrowed, and lives for one call. */
+#define MESSAGE_KEYS_MAX 5
+struct message {
+    struct mps_server *s;
+    struct conn *conn;
+    struct user *user;                     /* NULL: anonymous */
+    struct seat *seat;                     /* NULL: in no room */
+    struct room *room;                     /* that of the seat */
+    struct json_value v[MESSAGE_KEYS_MAX]; /* by the keys of its row */
+    const char *error_field;               /* what helps to understand a refusal; NULL: nothing */
+    bool has_position;
+    size_t error_position;
+};
+
+/* NO_SEAT: a user who is in no room through this socket. */
+enum message_needs { NEEDS_NOTHING, NEEDS_NO_SEAT, NEEDS_SEAT, NEEDS_HOST };
+
+struct message_row {
+    struct span type;
+    enum message_needs needs;
+    enum pace_class pace;
+    bool new_work; /* refused while draining */
+    struct span keys[MESSAGE_KEYS_MAX];
+    mps_error (*handler)(struct message *m);
+    const char *doc;
+};
+
+/* -- frames -- */
+
+/* {"type":"...","data":{ and then the members. */
+static struct text event_begin(struct mps_server *s, enum event event) {
+    struct text t = text_on(server_answer(s), s->answer_bytes);
+    TEXT_LITERAL(&t, "{\"type\":\"");
+    text_z(&t, event_types[event]);
+    TEXT_LITERAL(&t, "\",\"data\":{");
+    return t;
+}
+
+/* The frame, with its head in front of the text: the scratch has room there. */
+static struct span event_end(struct mps_server *s, struct text *t) {
+    u8 head[WS_HEAD_MAX];
+    TEXT_LITERAL(t, "}}");
+    MPS_ASSERT(!t->cut && t->at == server_answer(s));
+    size_t bytes = ws_put_head(head, WS_TEXT, t->bytes);
+    memcpy(t->at - bytes, head, bytes);
+    return span_of(t->at - bytes, bytes + t->bytes);
+}
+
+/* To one socket; it may be closed by this. */
+static void socket_send(struct mps_server *s, struct conn *conn, enum event event, struct text *t) {
+    if (conn_is_socket(conn) && conn_frame(&s->kit, &s->conns, conn, event_end(s, t))) {
+        s->kit.metrics.messages_out[event]++;
+    }
+}
+
+static void room_tell(struct mps_server *s, const struct room *room, const struct seat *except,
+                      enum event event, struct text *t) {
+    room_send(&s->kit, &s->conns, &s->rooms, room, except, event, event_end(s, t));
+}
+
+/* The members of an id keep the JSON type that the user's token gave it. */
+static void put_user_id(struct text *t, const char *id, bool is_number) {
+    if (is_number) {
+        json_put_raw(t, span_z(id));
+    } else {
+        json_put_string(t, span_z(id));
+    }
+}
+
+/* "user_id" and "username", as every list and event has them. */
+static void put_user(struct text *t, const struct user *user) {
+    JSON_KEY(t, "user_id");
+    put_user_id(t, user->id, user->id_is_number);
+    JSON_KEY(t, "username");
+    json_put_string(t, span_z(user->name));
+}
+
+/* A refusal, which leaves the socket open. */
+static void message_refuse(struct message *m, mps_error error) {
+    const struct error_row *row = error_row(error);
+    struct text t = event_begin(m->s, EVENT_ERROR);
+    JSON_KEY(&t, "reason");
+    json_put_string(&t, span_z(row->code));
+    JSON_KEY(&t, "message");
+    json_put_string(&t, span_z(row->text));
+    if (m->error_field) {
+        JSON_KEY(&t, "field");
+        json_put_string(&t, span_z(m->error_field));
+    }
+    if (m->has_position) {
+        JSON_KEY(&t, "position");
+        json_put_u64(&t, m->error_position);
+    }
+    socket_send(m->s, m->conn, EVENT_ERROR, &t);
+}
+
+static mps_error message_fault(struct message *m, mps_error error, const char *field) {
+    m->error_field = field;
+    return error;
+}
+
+/* Tells a socket why, if `say`, and closes it with the error's close code. */
+static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error, bool say) {
+    struct message m = {.s = s, .conn = conn};
+    const struct error_row *row = error_row(error);
+    if (say) {
+        message_refuse(&m, error);
+    }
+    if (conn_is_socket(conn)) {
+        conn_close_socket(&s->kit, &s->conns, conn, row->ws, span_z(row->code));
+    }
+}
+
+/* -- announcements -- */
+
+static void announce_user(struct mps_server *s, enum event event, const struct user *user) {
+    struct text t = event_begin(s, event);
+    put_user(&t, user);
+    presence_announce(&s->presence, HEAR_USERS, event, event_end(s, &t));
+}
+
+/* To everybody; gives how many sockets will hear it. */
+static u32 announce_text(struct mps_server *s, struct span said) {
+    struct text t = event_begin(s, EVENT_NOTIFICATION);
+    JSON_KEY(&t, "text");
+    json_put_string(&t, said);
+    presence_announce(&s->presence, HEAR_ALL, EVENT_NOTIFICATION, event_end(s, &t));
+    return s->presence.listeners.count;
+}
+
+#define ROOMS_CHANGED_US ((u64)100000) /* at most so often, and always after the last change */
+
+/* Says that the public list reads differently, now or when its time has come. */
+static void announce_rooms(struct mps_server *s) {
+    struct rooms *r = &s->rooms;
+    if (!r->list_changed) {
+        return;
+    }
+    if (s->kit.now < r->quiet_until) {
+        timer_set(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_ROOMS, r->quiet_until);
+        return;
+    }
+    struct text t = event_begin(s, EVENT_ROOMS_CHANGED);
+    presence_announce(&s->presence, HEAR_ALL, EVENT_ROOMS_CHANGED, event_end(s, &t));
+    r->list_changed = false;
+    r->quiet_until = time_after(s->kit.now, ROOMS_CHANGED_US);
+}
+
+/* -- users and sockets -- */
+
+/* The socket speaks for `who` from now on. It may say so again, but not for another. */
+static mps_error socket_identify(struct mps_server *s, struct conn *conn, const mps_identity *who) {
+    struct presence *p = &s->presence;
+    u32 user = user_take(&s->kit, p, who);
+    if (!user) {
+        return MPS_E_USERS_FULL;
+    }
+    if (conn->socket.user && conn->socket.user != user) {
+        user_release(p, user - 1);
+        return MPS_E_INVALID_HANDSHAKE;
+    }
+    if (!conn->socket.user && socket_sign_in(&s->conns, p, conn, user)) {
+        announce_user(s, EVENT_USER_ONLINE, user_at(p, user - 1));
+    }
+    return MPS_OK;
+}
+
+/* The upgrade is answered: frames from here on. `who` NULL: anonymous, so far; else there is room
+   for it. */
+static void socket_open(struct mps_server *s, struct conn *conn, const mps_identity *who) {
+    struct presence *p = &s->presence;
+    conn->upgraded = true;
+    memset(&conn->socket, 0, sizeof conn->socket);
+    conn_enter(&s->kit, &s->conns, conn, CONN_SOCKET);
+    p->sockets++;
+    p->sockets_high = u32_max(p->sockets_high, p->sockets);
+    metrics_count(&s->kit.metrics, COUNTER_SOCKETS_OPENED);
+    if (who) {
+        mps_error error = socket_identify(s, conn, who);
+        MPS_ASSERT(!error);
+        (void)error;
+    }
+}
+
+/* The connection has ended, or is about to. Its seat is kept for a while, its user is perhaps still
+   here through another socket. */
+static void socket_over(struct mps_server *s, struct conn *conn) {
+    struct presence *p = &s->presence;
+    u32 user = conn->socket.user, seat = conn->socket.seat;
+    if (seat) {
+        seat_drop(&s->kit, &s->rooms, seat_at(&s->rooms, seat - 1), conn);
+    }
+    if (socket_sign_out(&s->conns, p, conn)) {
+        announce_user(s, EVENT_USER_OFFLINE, user_at(p, user - 1));
+    }
+    if (user) {
+        user_release(p, user - 1);
+    }
+    metrics_count(&s->kit.metrics, COUNTER_SOCKETS_CLOSED);
+}
+
+/* -- rooms -- */
+
+static void tell_peer_left(struct mps_server *s, const struct room *room, u32 peer) {
+    struct text t = event_begin(s, EVENT_PEER_LEFT);
+    JSON_KEY(&t, "peerId");
+    json_put_u64(&t, peer);
+    room_tell(s, room, NULL, EVENT_PEER_LEFT, &t);
+}
+
+static void tell_host_changed(struct mps_server *s, const struct room *room) {
+    const struct seat *host = seat_at(&s->rooms, room->host - 1);
+    struct text t = event_begin(s, EVENT_HOST_CHANGED);
+    JSON_KEY(&t, "newHostPeerId");
+    json_put_u64(&t, host->peer);
+    JSON_KEY(&t, "newHostName");
+    json_put_string(&t, span_z(host->name));
+    room_tell(s, room, NULL, EVENT_HOST_CHANGED, &t);
+}
+
+/* Ends a seat and tells the others; the room goes with its last seat. */
+static void room_part(struct mps_server *s, struct seat *seat) {
+    struct room *room = room_at(&s->rooms, seat->room);
+    u32 peer = seat->peer;
+    bool moved = seat_end(&s->kit, &s->rooms, &s->presence, &s->conns, seat);
+    if (!room->seats.count) {
+        room_close(&s->kit, &s->rooms, &s->presence, &s->conns, room);
+        return;
+    }
+    tell_peer_left(s, room, peer);
+    if (moved) {
+        tell_host_changed(s, room);
+    }
+}
+
+/* Why somebody is out of a room without having left it. */
+static struct text kicked_begin(struct mps_server *s, const char *reason) {
+    struct text t = event_begin(s, EVENT_KICKED);
+    JSON_KEY(&t, "reason");
+    json_put_string(&t, span_z(reason));
+    return t;
+}
+
+static void room_remove(struct mps_server *s, struct seat *seat, const char *reason) {
+    struct text t = kicked_begin(s, reason);
+    seat_send(&s->kit, &s->conns, seat, EVENT_KICKED, event_end(s, &t));
+    room_part(s, seat);
+}
+
+/* Closes a room from outside; everybody in it hears why. */
+static void room_dissolve(struct mps_server *s, struct room *room) {
+    struct text t = kicked_begin(s, "room_closed");
+    room_tell(s, room, NULL, EVENT_KICKED, &t);
+    room_close(&s->kit, &s->rooms, &s->presence, &s->conns, room);
+}
+
+/* A full room has the longest message there is; the scratch was sized for it. */
+static void send_room_joined(struct message *m, const struct seat *seat) {
+    const struct rooms *r = &m->s->rooms;
+    const struct room *room = room_at(r, seat->room);
+    char token[RESUME_TOKEN_TEXT];
+    struct text hex = text_on(token, sizeof token);
+    struct text t = event_begin(m->s, EVENT_ROOM_JOINED);
+    text_hex(&hex, seat->token, sizeof seat->token);
+    JSON_KEY(&t, "roomId");
+    json_put_string(&t, span_z(room->id));
+    JSON_KEY(&t, "peerId");
+    json_put_u64(&t, seat->peer);
+    TEXT_LITERAL(&t, ",\"members\":[");
+    for (u32 at = room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
+        const struct seat *member = seat_at(r, at - 1);
+        json_put_open(&t, '{');
+        TEXT_LITERAL(&t, "\"peerId\":");
+        text_u64(&t, member->peer);
+        TEXT_LITERAL(&t, ",\"name\":");
+        json_put_string(&t, span_z(member->name));
+        JSON_KEY(&t, "isHost");
+        json_put_bool(&t, room->host == at);
+        json_put_close(&t, '}');
+        m->s->kit.work++;
+    }
+    json_put_close(&t, ']');
+    JSON_KEY(&t, "gamemode");
+    json_put_string(&t, span_z(room->gamemode));
+    JSON_KEY(&t, "mapName");
+    json_put_string(&t, span_z(room->map));
+    JSON_KEY(&t, "resumeToken");
+    json_put_string(&t, text_span(&hex));
+    socket_send(m->s, m->conn, EVENT_ROOM_JOINED, &t);
+}
+
+/* Sits down; room_seat_check has agreed. The newcomer hears first who is there, the others of
+   it. */
+static void room_enter(struct message *m, struct room *room, struct span name) {
+    struct mps_server *s = m->s;
+    char kept[MPS_NAME_BYTES_MAX + 1];
+    copy_z(kept, sizeof kept, name); /* it stands in the message, and what follows may take that */
+    struct seat *seat =
+        room_seat(&s->kit, &s->rooms, &s->presence, &s->conns, room, m->conn, span_z(kept));
+    send_room_joined(m, seat);
+    struct text t = event_begin(s, EVENT_PEER_JOINED);
+    JSON_KEY(&t, "peerId");
+    json_put_u64(&t, seat->peer);
+    JSON_KEY(&t, "name");
+    json_put_string(&t, span_z(kept));
+    room_tell(s, room, seat, EVENT_PEER_JOINED, &t);
+}
+
+/* Takes a seat back, from a socket that dropped or from one that is still open. Nobody else hears
+   of it. */
+static mps_error room_resume(struct message *m, struct seat *seat) {
+    struct mps_server *s = m->s;
+    struct conn *old = seat->conn ? conn_at(&s->conns, seat->conn - 1) : NULL;
+    if (old) {
+        seat_detach(&s->rooms, seat, old);
+        if (conn_is_socket(old)) {
+            conn_close_socket(&s->kit, &s->conns, old, 4001, SPAN("resumed_elsewhere"));
+        }
+    }
+    seat_attach(&s->kit, &s->rooms, &s->conns, seat, m->conn);
+    send_room_joined(m, seat);
+    return MPS_OK;
+}
+
+/* -- reading messages -- */
+
+#define ROOM_PLAYERS_DEFAULT 8 /* less where room_players_max is smaller */
+
+/* A string of at most `most` bytes, and at least one when it is required. */
+static bool value_text(struct json_value *v, size_t least, size_t most, struct span *out) {
+    *out = SPAN("");
+    if (v->type == JSON_ABSENT || v->type == JSON_NULL) {
+        return least == 0;
+    }
+    return json_string(v, out) && out->bytes >= least && out->bytes <= most && !span_has(*out, 0);
+}
+
+static bool value_name(struct json_value *v, struct span *out) {
+    return json_string(v, out) && out->bytes <= MPS_NAME_BYTES_MAX &&
+           name_valid(*out, NAME_POINTS_MAX);
+}
+
+/* "peerId":N, "from":N and the like. */
+static void put_peer(struct text *t, const char *literal_key, const struct seat *seat) {
+    text_z(t, literal_key);
+    text_u64(t, seat->peer);
+}
+
+/* A key and the raw token that came for it; null when none did. */
+static void put_value(struct text *t, const char *literal_key, const struct json_value *v) {
+    text_z(t, literal_key);
+    text_add(t, v->type == JSON_ABSENT ? SPAN("null") : span_of(v->at, v->bytes));
+}
+
+/* -- handlers: presence -- */
+
+static mps_error message_ping(struct message *m) {
+    struct text t = event_begin(m->s, EVENT_PONG);
+    JSON_KEY(&t, "ts");
+    json_put_i64(&t, kit_unix_ms(&m->s->kit));
+    socket_send(m->s, m->conn, EVENT_PONG, &t);
+    return MPS_OK;
+}
+
+/* Whose socket it is has been settled; from now on announcements are for it. `name` is what an
+   anonymous one calls itself. */
+static void socket_accept(struct mps_server *s, struct conn *conn, struct span name) {
+    const struct user *user =
+        conn->socket.user ? user_at(&s->presence, conn->socket.user - 1) : NULL;
+    struct text t = event_begin(s, EVENT_HANDSHAKE_ACCEPTED);
+    JSON_KEY(&t, "peer_id");
+    json_put_u64(&t, 0);
+    if (user) {
+        put_user(&t, user);
+    } else {
+        JSON_KEY(&t, "user_id");
+        json_put_null(&t);
+        JSON_KEY(&t, "username");
+        json_put_string(&t, name);
+    }
+    socket_listen(&s->conns, &s->presence, conn);
+    socket_send(s, conn, EVENT_HANDSHAKE_ACCEPTED, &t);
+}
+
+/* The game has answered for the token of a handshake; an identity without an id is a no. */
+static void socket_granted(struct mps_server *s, struct conn *conn, const mps_identity *who) {
+    struct message m = {.s = s, .conn = conn};
+    conn_enter(&s->kit, &s->conns, conn, CONN_SOCKET);
+    mps_error error = who->id[0] ? socket_identify(s, conn, who) : MPS_E_TOKEN_INVALID;
+    if (error) {
+        message_refuse(&m, error);
+    } else {
+        socket_accept(s, conn, SPAN(""));
+    }
+}
+
+/* {version, name, token?} */
+static mps_error message_handshake(struct message *m) {
+    struct mps_server *s = m->s;
+    struct auth_claims claims;
+    struct span version, name, token;
+    bool waits = false;
+    if (!value_text(&m->v[0], 1, ROOM_MODE_MAX, &version)) {
+        return message_fault(m, MPS_E_INVALID_HANDSHAKE, "version");
+    }
+    if (!value_name(&m->v[1], &name)) {
+        return message_fault(m, MPS_E_INVALID_HANDSHAKE, "name");
+    }
+    if (!value_text(&m->v[2], 0, AUTH_TOKEN_BYTES_MAX, &token)) {
+        return message_fault(m, MPS_E_INVALID_HANDSHAKE, "token");
+    }
+    mps_error error = token.bytes ? token_verify(s, m->conn, token, &claims, &waits) : MPS_OK;
+    if (!error && waits) {
+        conn_enter(&s->kit, &s->conns, m->conn, CONN_SOCKET_AUTH);
+        return MPS_OK;
+    }
+    if (!error && token.bytes) {
+        error = socket_identify(s, m->conn, &claims.who);
+    }
+    if (!error) {
+        socket_accept(s, m->conn, name);
+    }
+    return error;
+}
+
+/* -- handlers: rooms -- */
+
+/* {}: the maker enters the room that it made over HTTP. */
+static mps_error message_create_room(struct message *m) {
+    struct mps_server *s = m->s;
+    struct room *room = room_get(&s->rooms, m->user->room);
+    if (!room || room->confirmed) {
+        return MPS_E_NO_ROOM_FOUND;
+    }
+    mps_error error = room_seat_check(&s->kit, &s->rooms, room);
+    if (error) {
+        return error;
+    }
+    const struct seat *seat = room_seat(&s->kit, &s->rooms, &s->presence, &s->conns, room, m->conn,
+                                        span_z(m->user->name));
+    struct text t = event_begin(s, EVENT_ROOM_CREATED);
+    JSON_KEY(&t, "roomId");
+    json_put_string(&t, span_z(room->id));
+    JSON_KEY(&t, "peerId");
+    json_put_u64(&t, seat->peer);
+    JSON_KEY(&t, "gamemode");
+    json_put_string(&t, span_z(room->gamemode));
+    JSON_KEY(&t, "mapName");
+    json_put_string(&t, span_z(room->map));
+    socket_send(s, m->conn, EVENT_ROOM_CREATED, &t);
+    return MPS_OK;
+}
+
+/* Two versions that are both named and differ do not go together. */
+static bool version_fits(struct span version, const struct room *room) {
+    return !version.bytes || !room->version[0] || span_equal(version, span_z(room->version));
+}
+
+/* The seat that a resumeToken names, of this user in this room; compared in constant time. */
+static mps_error room_resume_by(struct message *m, const struct room *room, struct span hex) {
+    u8 token[RESUME_TOKEN_BYTES];
+    struct seat *seat = room_seat_of(&m->s->rooms, room, m->user);
+    if (!seat || !hex_read(hex, token, sizeof token) ||
+        !crypto_equal(seat->token, token, sizeof token)) {
+        return MPS_E_RESUME_INVALID;
+    }
+    return room_resume(m, seat);
+}
+
+/* {roomId, version, name, resumeToken?}. A user who lost the token, too, still is the same user:
+   the seat that its dropped socket left is taken back by joining again. */
+static mps_error message_join_room(struct message *m) {
+    struct mps_server *s = m->s;
+    struct span id, version, name, token;
+    if (!value_text(&m->v[0], 1, ROOM_ID_BYTES, &id)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "roomId");
+    }
+    if (!value_text(&m->v[1], 0, ROOM_MODE_MAX, &version)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "version");
+    }
+    if (!value_name(&m->v[2], &name)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "name");
+    }
+    if (!value_text(&m->v[3], 0, SIZE_MAX, &token)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "resumeToken");
+    }
+    struct room *room = room_find(&s->rooms, id);
+    if (!room || (!room->confirmed && room->maker != m->conn->socket.user)) {
+        return room ? MPS_E_ROOM_UNCONFIRMED : MPS_E_ROOM_NOT_FOUND;
+    }
+    if (room_bars(&s->rooms, room, m->user->mark, &m->conn->peer)) {
+        return MPS_E_BANNED;
+    }
+    if (!version_fits(version, room)) {
+        return MPS_E_VERSION_MISMATCH;
+    }
+    if (token.bytes) {
+        return room_resume_by(m, room, token);
+    }
+    struct seat *mine = room_seat_of(&s->rooms, room, m->user);
+    if (mine) {
+        return seat_conn(&s->conns, mine) ? MPS_E_ALREADY_IN_ROOM : room_resume(m, mine);
+    }
+    mps_error error =
+        s->drain == DRAIN_NO ? room_seat_check(&s->kit, &s->rooms, room) : MPS_E_DRAINING;
+    if (!error) {
+        room_enter(m, room, name);
+    }
+    return error;
+}
+
+/* The open public room that fits and has most members; NULL when there is none. A bar or a seat of
+   one's own is looked for only in rooms that would be better than the best so far. */
+static struct room *room_quick_find(struct message *m, const struct room_wish *wish) {
+    struct rooms *r = &m->s->rooms;
+    u64 gamemode = room_name_hash(r, wish->gamemode), map = room_name_hash(r, wish->map);
+    u64 version = wish->version.bytes ? room_name_hash(r, wish->version) : 0;
+    struct room *best = NULL;
+    u32 most = 0;
+    for (u32 i = 0; i < r->pool.capacity; i++) {
+        const struct room_card *card = room_card(r, i);
+        if (card->gamemode != gamemode || !card->left || card->members <= most ||
+            (wish->map.bytes && card->map != map) ||
+            (version && card->version && card->version != version)) {
+            continue;
+        }
+        struct room *room = room_at(r, i);
+        if (!room_bars(r, room, m->user->mark, &m->conn->peer) && !room_seat_of(r, room, m->user)) {
+            best = room;
+            most = card->members;
+        }
+    }
+    return best;
+}
+
+/* The wish of {gamemode, mapName?, maxPlayers?=8, version, name}. */
+static mps_error quick_read(struct message *m, struct room_wish *wish, struct span *name) {
+    i64 players = u32_min(ROOM_PLAYERS_DEFAULT, m->s->rooms.players_max);
+    *wish = (struct room_wish){.is_public = true};
+    if (!value_text(&m->v[0], 1, ROOM_MODE_MAX, &wish->gamemode)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "gamemode");
+    }
+    if (!value_text(&m->v[1], 0, ROOM_MODE_MAX, &wish->map)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "mapName");
+    }
+    if (value_given(&m->v[2]) && !json_i64(m->v[2], 1, m->s->rooms.players_max, &players)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "maxPlayers");
+    }
+    if (!value_text(&m->v[3], 0, ROOM_MODE_MAX, &wish->version)) {
+        return message_fault(m, MPS_E_INVALID_JOIN_ROOM, "version");
+    }
+    wish->max_players = (u32)players;
+    return value_name(&m->v[4], name) ? MPS_OK : message_fault(m, MPS_E_INVALID_JOIN_ROOM, "name");
+}
+
+/* A new room counts as the user's own, unless one that it made over HTTP still does. */
+static mps_error message_quick_join(struct message *m) {
+    struct mps_server *s = m->s;
+    struct rooms *r = &s->rooms;
+    struct room_wish wish;
+    struct span name;
+    mps_error error = quick_read(m, &wish, &name);
+    if (error) {
+        return error;
+    }
+    struct room *room = room_quick_find(m, &wish);
+    if (!room && rooms_full(&s->kit, r)) {
+        return MPS_E_ROOMS_FULL;
+    }
+    if (r->seats.used == r->seats.capacity) {
+        metrics_count(&s->kit.metrics, COUNTER_FULL_SEATS);
+        return MPS_E_ROOM_FULL;
+    }
+    if (!room) {
+        room = room_open(&s->kit, r, &s->presence, &wish, m->conn->socket.user);
+    }
+    room_enter(m, room, name);
+    return MPS_OK;
+}
+
+static mps_error message_leave_room(struct message *m) {
+    room_part(m->s, m->seat);
+    return MPS_OK;
+}
+
+/* {peerId}: the seat of another member. */
+static mps_error message_victim(struct message *m, struct json_value v, struct seat **victim) {
+    i64 peer;
+    if (!json_i64(v, 0, UINT32_MAX, &peer)) {
+        return message_fault(m, MPS_E_INVALID_FIELD, "peerId");
+    }
+    *victim = room_peer(&m->s->rooms, m->room, (u32)peer);
+    return *victim && *victim != m->seat ? MPS_OK : MPS_E_INVALID_TARGET;
+}
+
+static mps_error message_kick(struct message *m) {
+    struct seat *victim;
+    mps_error error = message_victim(m, m->v[0], &victim);
+    if (!error) {
+        room_remove(m->s, victim, "host_kick");
+    }
+    return error;
+}
+
+/* Whoever is there from this address goes, a few at a time: their timers are due at once, and what
+   they are told then is said by the ban. The host itself stays. */
+static mps_error ban_address(struct message *m) {
+    struct mps_server *s = m->s;
+    struct rooms *r = &s->rooms;
+    struct span text;
+    mps_address address;
+    u8 prefix[16], other[16];
+    if (!value_text(&m->v[1], 1, ADDRESS_TEXT_MAX, &text) || !address_parse(text, &address)) {
+        return message_fault(m, MPS_E_INVALID_FIELD, "ip");
+    }
+    if (!room_bar(&s->kit, r, m->room, 0, &address)) {
+        return MPS_E_BANS_FULL;
+    }
+    address_prefix(&address, prefix);
+    for (u32 at = m->room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
+        struct seat *seat = seat_at(r, at - 1);
+        const struct conn *conn = seat == m->seat ? NULL : seat_conn(&s->conns, seat);
+        if (conn) {
+            address_prefix(&conn->peer, other);
+        }
+        if (conn && memcmp(prefix, other, sizeof prefix) == 0) {
+            seat->barred = true;
+            timer_set(&s->kit.timers, TIMER_SEAT, at - 1, s->kit.now);
+        }
+    }
+    return MPS_OK;
+}
+
+/* {peerId} bars the user, {ip} the address. */
+static mps_error message_ban(struct message *m) {
+    struct mps_server *s = m->s;
+    struct seat *victim;
+    if (!value_given(&m->v[0]) && value_given(&m->v[1])) {
+        return ban_address(m);
+    }
+    mps_error error = message_victim(m, m->v[0], &victim);
+    if (error) {
+        return error;
+    }
+    if (!room_bar(&s->kit, &s->rooms, m->room, user_at(&s->presence, victim->user)->mark,
+                  &m->conn->peer)) {
+        return MPS_E_BANS_FULL;
+    }
+    room_remove(s, victim, "host_ban");
+    return MPS_OK;
+}
+
+/* -- handlers: relay -- */
+
+#define CHAT_POINTS_MAX 500
+
+/* As many code points as are allowed; hardly ever need they be counted. */
+static bool chat_is_short(const struct json_value *v) {
+    struct json_bytes b = json_bytes_of(v->at, v->bytes);
+    u32 points = 0;
+    if (v->bytes <= CHAT_POINTS_MAX) {
+        return true;
+    }
+    for (int byte = json_byte(&b); byte >= 0 && points <= CHAT_POINTS_MAX; byte = json_byte(&b)) {
+        points += (byte & 0xC0) != 0x80;
+    }
+    return points <= CHAT_POINTS_MAX;
+}
+
+/* A text that is not too long goes on as it came, escapes and all. */
+static mps_error message_chat(struct message *m) {
+    struct span raw = span_of(m->v[0].at, m->v[0].bytes), text;
+    struct text t = event_begin(m->s, EVENT_CHAT);
+    if (m->v[0].type != JSON_STRING) {
+        return message_fault(m, MPS_E_INVALID_FIELD, "text");
+    }
+    put_peer(&t, "\"from\":", m->seat);
+    JSON_KEY(&t, "fromName");
+    json_put_string(&t, span_z(m->seat->name));
+    JSON_KEY(&t, "text");
+    if (chat_is_short(&m->v[0])) {
+        text_add(&t, raw);
+    } else {
+        json_string(&m->v[0], &text);
+        json_put_string(&t, utf8_cut(text, CHAT_POINTS_MAX));
+    }
+    room_tell(m->s, m->room, m->seat, EVENT_CHAT, &t);
+    return MPS_OK;
+}
+
+static mps_error message_player_state(struct message *m) {
+    struct text t = event_begin(m->s, EVENT_PLAYER_STATE);
+    put_peer(&t, "\"peerId\":", m->seat);
+    put_value(&t, ",\"position\":", &m->v[0]);
+    put_value(&t, ",\"rotation\":", &m->v[1]);
+    put_value(&t, ",\"velocity\":", &m->v[2]);
+    room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_STATE,
+                    event_end(m->s, &t));
+    return MPS_OK;
+}
+
+static mps_error message_player_snapshot(struct message *m) {
+    struct text t = event_begin(m->s, EVENT_PLAYER_SNAPSHOT);
+    put_peer(&t, "\"from\":", m->seat);
+    put_value(&t, ",\"payload\":", &m->v[0]);
+    room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_SNAPSHOT,
+                    event_end(m->s, &t));
+    return MPS_OK;
+}
+
+/* Is the raw token a string of 1 to ROOM_MODE_MAX bytes? It is looked at decoded only when it is
+   longer than that as it stands. */
+static bool value_is_method(const struct json_value *v) {
+    if (v->type != JSON_STRING || v->bytes <= 2) {
+        return false;
+    }
+    size_t bytes = v->bytes - 2;
+    if (bytes > ROOM_MODE_MAX) {
+        struct json_bytes b = json_bytes_of(v->at, v->bytes);
+        for (bytes = 0; bytes <= ROOM_MODE_MAX && json_byte(&b) >= 0;) {
+            bytes++;
+        }
+    }
+    return bytes <= ROOM_MODE_MAX;
+}
+
+/* {targetPeer, method, args}. */
+static mps_error message_rpc_call(struct message *m) {
+    struct mps_server *s = m->s;
+    i64 peer = 0;
+    if (value_given(&m->v[0]) && !json_i64(m->v[0], 0, UINT32_MAX, &peer)) {
+        return message_fault(m, MPS_E_INVALID_FIELD, "targetPeer");
+    }
+    if (!value_is_method(&m->v[1])) {
+        return message_fault(m, MPS_E_INVALID_FIELD, "method");
+    }
+    const struct seat *target = peer == m->seat->peer ? m->seat
+                                : peer                ? room_peer(&s->rooms, m->room, (u32)peer)
+                                                      : NULL;
+    if (peer && !target) {
+        return MPS_E_INVALID_TARGET;
+    }
+    struct text t = event_begin(s, EVENT_RPC_CALL);
+    put_peer(&t, "\"fromPeer\":", m->seat);
+    put_value(&t, ",\"method\":", &m->v[1]);
+    put_value(&t, ",\"args\":", &m->v[2]);
+    if (target) {
+        seat_send(&s->kit, &s->conns, target, EVENT_RPC_CALL, event_end(s, &t));
+    } else {
+        room_tell(s, m->room, m->seat, EVENT_RPC_CALL, &t);
+    }
+    return MPS_OK;
+}
+
+/* -- messages -- */
+
+#define K(literal) \
+    { (literal), sizeof(literal) - 1 }
+
+/* Those that come most often stand first. Keys that are shorter than MESSAGE_KEYS_MAX end with an
+   empty one. */
+static const struct message_row messages[] = {
+    {K("player_state"),
+     NEEDS_SEAT,
+     PACE_STATES,
+     false,
+     {K("position"), K("rotation"), K("velocity")},
+     message_player_state,
+     "{position, rotation, velocity}: to the other members; the newest counts"},
+    {K("player_snapshot"),
+     NEEDS_SEAT,
+     PACE_STATES,
+     false,
+     {K("payload")},
+     message_player_snapshot,
+     "{payload}: the same"},
+    {K("rpc_call"),
+     NEEDS_SEAT,
+     PACE_MESSAGES,
+     false,
+     {K("targetPeer"), K("method"), K("args")},
+     message_rpc_call,
+     "{targetPeer, method, args}: to the others (0) or one peer"},
+    {K("chat"), NEEDS_SEAT, PACE_CHATS, false, {K("text")}, message_chat, "{text}: to the others"},
+    {K("ping"), NEEDS_NOTHING, PACE_MESSAGES, false, {K("")}, message_ping, "{}: pong"},
+    {K("handshake"),
+     NEEDS_NOTHING,
+     PACE_MESSAGES,
+     false,
+     {K("version"), K("name"), K("token")},
+     message_handshake,
+     "{version, name, token?}: who speaks"},
+    {K("create_room"),
+     NEEDS_NO_SEAT,
+     PACE_MESSAGES,
+     true,
+     {K("")},
+     message_create_room,
+     "{}: enter the room made by POST /api/rooms"},
+    {K("join_room"),
+     NEEDS_NO_SEAT,
+     PACE_MESSAGES,
+     false,
+     {K("roomId"), K("version"), K("name"), K("resumeToken")},
+     message_join_room,
+     "{roomId, version, name, resumeToken?}: take a seat, or take it back"},
+    {K("quick_join"),
+     NEEDS_NO_SEAT,
+     PACE_MESSAGES,
+     true,
+     {K("gamemode"), K("mapName"), K("maxPlayers"), K("version"), K("name")},
+     message_quick_join,
+     "{gamemode, mapName?, maxPlayers?, version, name}: any room that fits"},
+    {K("leave_room"),
+     NEEDS_SEAT,
+     PACE_MESSAGES,
+     false,
+     {K("")},
+     message_leave_room,
+     "{}: give the seat up"},
+    {K("kick"),
+     NEEDS_HOST,
+     PACE_MESSAGES,
+     false,
+     {K("peerId")},
+     message_kick,
+     "{peerId}: remove a member"},
+    {K("ban"),
+     NEEDS_HOST,
+     PACE_MESSAGES,
+     false,
+     {K("peerId"), K("ip")},
+     message_ban,
+     "{peerId} or {ip}: remove and keep out"},
+};
+#undef K
+
+#define MESSAGE_NONE ((u32)COUNT_OF(messages))
+_Static_assert(COUNT_OF(messages) < METRIC_MESSAGES_MAX, "raise METRIC_MESSAGES_MAX");
+
+/* MESSAGE_NONE for a type that there is not. */
+static u32 message_find(const struct json_value *type) {
+    u32 i = 0;
+    while (i < MESSAGE_NONE && !json_is(type, messages[i].type)) {
+        i++;
+    }
+    return i;
+}
+
+/* Spends what the message costs. Users pay from what all their sockets share. */
+static bool message_paid(struct message *m, u32 row) {
+    struct mps_server *s = m->s;
+    struct socket *socket = &m->conn->socket;
+    struct paces *paces = m->user ? &m->user->paces : &socket->paces;
+    enum pace_class class = row == MESSAGE_NONE ? PACE_MESSAGES : messages[row].pace;
+    if ((s->config.dev && address_is_loopback(&m->conn->peer)) ||
+        pace_spend(&s->kit, &s->rates, paces, class)) {
+        return true;
+    }
+    bool goes_on = socket->refusals && s->kit.now - socket->refused_at <= S_US;
+    socket->refusals = (u8)(goes_on ? u32_min(socket->refusals + 1u, 255) : 1);
+    socket->refused_at = s->kit.now;
+    metrics_count(&s->kit.metrics, COUNTER_RATE_LIMITED);
+    return false;
+}
+
+/* What the row asks of the sender. */
+static mps_error message_admit(const struct message *m, const struct message_row *row) {
+    if (row->needs != NEEDS_NOTHING && !m->user) {
+        return MPS_E_AUTH_REQUIRED;
+    }
+    if (row->needs >= NEEDS_SEAT && !m->seat) {
+        return MPS_E_NOT_IN_ROOM;
+    }
+    if (row->needs == NEEDS_HOST && m->room->host != m->conn->socket.seat) {
+        return MPS_E_NOT_HOST;
+    }
+    if (row->needs == NEEDS_NO_SEAT && m->seat) {
+        return MPS_E_ALREADY_IN_ROOM;
+    }
+    return row->new_work && m->s->drain != DRAIN_NO ? MPS_E_DRAINING : MPS_OK;
+}
+
+/* The members that the row wants, of `data`; that may be left out when it is empty. */
+static mps_error message_read(struct message *m, const struct message_row *row,
+                              struct json_value data, const char *text) {
+    u32 count = 0;
+    while (count < MESSAGE_KEYS_MAX && row->keys[count].bytes) {
+        count++;
+    }
+    if (data.type == JSON_OBJECT) {
+        json_members(data, row->keys, count, m->v);
+        return MPS_OK;
+    }
+    memset(m->v, 0, sizeof m->v);
+    if (data.type == JSON_ABSENT || data.type == JSON_NULL) {
+        return MPS_OK;
+    }
+    m->has_position = true;
+    m->error_position = (size_t)(data.at - text);
+    return MPS_E_BAD_JSON;
+}
+
+/* Finds the row and lets its handler work. */
+static mps_error message_run(struct message *m, struct span text, u32 *row) {
+    static const char *const keys[] = {"type", "data"};
+    struct json_value v[2];
+    struct json_fault fault;
+    *row = MESSAGE_NONE;
+    if (!json_object((char *)(uintptr_t)text.at, text.bytes, keys, 2, v, &fault)) {
+        m->has_position = true;
+        m->error_position = fault.position;
+        return message_paid(m, *row) ? MPS_E_BAD_JSON : MPS_E_RATE_LIMITED;
+    }
+    *row = message_find(&v[0]);
+    if (!message_paid(m, *row)) {
+        return MPS_E_RATE_LIMITED;
+    }
+    if (*row == MESSAGE_NONE) {
+        return MPS_E_UNKNOWN_TYPE;
+    }
+    mps_error error = message_admit(m, &messages[*row]);
+    error = error ? error : message_read(m, &messages[*row], v[1], text.at);
+    return error ? error : messages[*row].handler(m);
+}
+
+/* One message of a socket. */
+static void socket_message(struct mps_server *s, struct conn *conn, struct span text) {
+    struct message m = {.s = s, .conn = conn};
+    const struct socket *socket = &conn->socket;
+    u32 row;
+    m.user = socket->user ? user_at(&s->presence, socket->user - 1) : NULL;
+    m.seat = socket->seat ? seat_at(&s->rooms, socket->seat - 1) : NULL;
+    m.room = m.seat ? room_at(&s->rooms, m.seat->room) : NULL;
+    mps_error error = message_run(&m, text, &row);
+    s->kit.metrics.messages_in[row]++;
+    if (!error) {
+        return;
+    }
+    m.has_position &= error == MPS_E_BAD_JSON;
+    message_refuse(&m, error);
+    if (error == MPS_E_RATE_LIMITED && socket->refusals > s->config.refusals_max) {
+        socket_fail(s, conn, error, false);
+    }
+}
+
+/* -- frames in -- */
+
+/* A ping is answered with its own payload (RFC 6455, 5.5.3). */
+static void socket_pong(struct mps_server *s, struct conn *conn, struct span payload) {
+    u8 frame[WS_HEAD_MAX + WS_CONTROL_BYTES_MAX];
+    size_t head = ws_put_head(frame, WS_PONG, payload.bytes);
+    if (payload.bytes) {
+        memcpy(frame + head, payload.at, payload.bytes);
+    }
+    conn_frame(&s->kit, &s->conns, conn, span_of((const char *)frame, head + payload.bytes));
+}
+
+/* The other side closes: its code goes back to it, and nothing more is read (RFC 6455, 5.5.1). */
+static void socket_closing(struct mps_server *s, struct conn *conn, struct span payload) {
+    u32 code;
+    mps_error error = ws_close_code(payload, &code);
+    if (error) {
+        socket_fail(s, conn, error, false);
+    } else {
+        conn_close_socket(&s->kit, &s->conns, conn, code, SPAN(""));
+    }
+}
+
+static void socket_event(struct mps_server *s, struct conn *conn, const struct ws_event *event) {
+    switch ((enum ws_opcode)event->opcode) {
+    case WS_TEXT:
+        conn->socket.begun = 0;
+        socket_message(s, conn, event->payload);
+        break;
+    case WS_PING:
+        socket_pong(s, conn, event->payload);
+        break;
+    case WS_CLOSE:
+        socket_closing(s, conn, event->payload);
+        break;
+    default:
+        break; /* a pong has been heard, which is all it is for */
+    }
+}
+
+/* Reads frames from `at` of the view on, as many as this call may do; gives how far it came.
+   What is left whole makes the connection `ready`: it is read on before more comes in. */
+static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_view *view,
+                          size_t at) {
+    struct socket *socket = &conn->socket;
+    u32 work = s->kit.work + s->config.settle_max;
+    int step = 1;
+    conn->ready = false;
+    while (step > 0 && conn->state == CONN_SOCKET && at < view->bytes) {
+        struct ws_event event;
+        size_t bytes = view->bytes - at, used = 0;
+        if (s->kit.work >= work || !server_may_go_on(s, conn)) {
+            conn->ready = true;
+            break;
+        }
+        step = ws_read(&socket->reader, view->at + at, &bytes, &used, s->config.message_bytes_max,
+                       &event);
+        view->bytes = at + bytes;
+        at += used;
+        s->kit.work++;
+        if (step > 0) {
+            socket_event(s, conn, &event);
+        }
+    }
+    if (step < 0) {
+        socket_fail(s, conn, (mps_error)step, step == MPS_E_MESSAGE_TOO_LARGE);
+    }
+    conn->ready |= conn->state == CONN_SOCKET_AUTH && at < view->bytes;
+    if (conn->state == CONN_SOCKET) {
+        bool half = at < view->bytes || !ws_reader_idle(&socket->reader);
+        bool begins = half && !socket->begun;
+        socket->begun = !half ? 0 : begins ? s->kit.now : socket->begun;
+        if (begins) {
+            conn_wait(&s->kit, &s->conns, conn);
+        }
+    }
+    return at;
+}
+
+/* Something came in: whoever is heard is not silent. A ping that was out is answered by
+   anything. */
+static void socket_heard(struct mps_server *s, struct conn *conn) {
+    conn->since = s->kit.now;
+    if (conn->socket.pinged) {
+        conn->socket.pinged = false;
+        conn_wait(&s->kit, &s->conns, conn);
+    }
+}
+
+/* What waited for output to drain: announcements, then states. Puts itself back while there is more
+   to do at once. */
+static void socket_drained(struct mps_server *s, struct conn *conn) {
+    struct kit *k = &s->kit;
+    if (conn->socket.late) {
+        socket_hear(k, &s->conns, &s->presence, conn);
+    }
+    if (conn_is_socket(conn) && conn->socket.behind &&
+        seat_catch_up(k, &s->conns, &s->rooms, seat_at(&s->rooms, conn->socket.seat - 1), conn)) {
+        queue_push_once(&s->conns.work, &s->conns.pool, conn_index(&s->conns, conn));
+    }
+}
+
+/* Patience is at its end: with memory, with the game, with a message, or with silence. */
+static void socket_timed_out(struct mps_server *s, struct conn *conn) {
+    struct kit *k = &s->kit;
+    struct socket *socket = &conn->socket;
+    struct message m = {.s = s, .conn = conn};
+    if (conn->starved) {
+        metrics_count(&k->metrics, COUNTER_CLOSED_NO_ROOM);
+        socket_fail(s, conn, MPS_E_INPUTS_FULL, true);
+    } else if (conn->state == CONN_SOCKET_AUTH) {
+        conn->auth_ticket = 0;
+        conn_enter(k, &s->conns, conn, CONN_SOCKET);
+        message_refuse(&m, MPS_E_AUTH_TIMEOUT);
+        conn_want_work(&s->conns, conn);
+    } else if (socket->begun && time_after(socket->begun, s->conns.message_us) <= k->now) {
+        metrics_count(&k->metrics, COUNTER_CLOSED_TIMEOUT);
+        socket_fail(s, conn, MPS_E_MESSAGE_TIMEOUT, true);
+    } else if (socket->pinged) {
+        metrics_count(&k->metrics, COUNTER_CLOSED_IDLE);
+        conn_close_socket(k, &s->conns, conn, 1001, SPAN("silent"));
+    } else {
+        u8 ping[WS_HEAD_MAX];
+        struct span frame = span_of((const char *)ping, ws_put_head(ping, WS_PING, 0));
+        socket->pinged = true;
+        if (conn_frame(k, &s->conns, conn, frame)) {
+            conn_wait(k, &s->conns, conn);
+        }
+    }
 }
 
 /* == 84 http handlers ============================================================================
@@ -7633,10 +10436,57 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
     TEXT_LITERAL(t, "\"}");
 }
 
+/* -- rooms as text -- */
+
+/* A room as lists and answers have it. The date and the id need no escaping. */
+static void room_put(struct text *t, const struct mps_server *s, const struct room *room) {
+    const struct rooms *r = &s->rooms;
+    u32 host = room->host ? seat_at(r, room->host - 1)->user + 1 : room->maker;
+    json_put_open(t, '{');
+    JSON_KEY(t, "id");
+    json_put_string(t, span_z(room->id));
+    JSON_KEY(t, "host_username");
+    json_put_string(t, span_z(host ? user_at(&s->presence, host - 1)->name : ""));
+    JSON_KEY(t, "gamemode");
+    json_put_string(t, span_z(room->gamemode));
+    JSON_KEY(t, "map_name");
+    json_put_string(t, span_z(room->map));
+    JSON_KEY(t, "current_players");
+    json_put_u64(t, room->seats.count);
+    JSON_KEY(t, "max_players");
+    json_put_u64(t, room->max_players);
+    JSON_KEY(t, "created_at");
+    json_put_string(t, span_of(room->created, sizeof room->created));
+    JSON_KEY(t, "is_full");
+    json_put_bool(t, room->seats.count >= room->max_players);
+    JSON_KEY(t, "is_public");
+    json_put_bool(t, room->is_public);
+    json_put_close(t, '}');
+}
+
+static void put_capacity(struct text *t, const struct rooms *r) {
+    JSON_KEY(t, "server_capacity");
+    json_put_open(t, '{');
+    JSON_KEY(t, "current_rooms");
+    json_put_u64(t, r->pool.used);
+    JSON_KEY(t, "max_rooms");
+    json_put_u64(t, r->pool.capacity);
+    JSON_KEY(t, "can_create_room");
+    json_put_bool(t, r->pool.used < r->pool.capacity);
+    json_put_close(t, '}');
+}
+
 /* -- what /metrics and /api/status tell -- */
 
 /* NOTHING is 0: a connection whose producer was cleared has no long answer. */
-enum producer_kind { PRODUCE_NOTHING, PRODUCE_LOBBIES, PRODUCE_METRICS, PRODUCE_LOG };
+enum producer_kind {
+    PRODUCE_NOTHING,
+    PRODUCE_METRICS,
+    PRODUCE_LOG,
+    PRODUCE_LOBBIES, /* from here on lists, see struct list_row */
+    PRODUCE_ROOMS,
+    PRODUCE_USERS
+};
 
 /* What /metrics and /api/status tell of a table. */
 struct table_row {
@@ -7644,27 +10494,29 @@ struct table_row {
     u64 used, high, limit;
 };
 
-#define TABLE_ROWS 6
+#define TABLE_ROWS 10
 
 /* `high` never falls, which tells an operator how much of a limit was ever needed; `limit` is fixed
    for the life of the server. */
 static struct table_row table_row(const struct mps_server *s, u32 i) {
     const struct conns *c = &s->conns;
-    const struct pool *l = &s->lobbies.pool, *p = &s->lobbies.players, *b = &s->rates.pool;
+    const struct pool *const pools[] = {&s->lobbies.pool,   &s->lobbies.players, &s->rates.pool,
+                                        &s->presence.users, &s->rooms.pool,      &s->rooms.seats,
+                                        &s->rooms.bans};
+    static const char *const names[] = {"lobbies", "players", "buckets", "users",
+                                        "rooms",   "seats",   "bans"};
     switch (i) {
     case 0:
         return (struct table_row){"connections", c->live, c->live_high, c->live_max};
     case 1:
-        return (struct table_row){"lobbies", l->used, l->high, l->capacity};
-    case 2:
-        return (struct table_row){"players", p->used, p->high, p->capacity};
-    case 3:
         return (struct table_row){"large_inputs", c->large_used, c->large_high, c->large_count};
-    case 4:
+    case 2:
         return (struct table_row){"chunks", c->chunks_used, c->chunks_high, c->chunks_count};
     default:
-        return (struct table_row){"buckets", b->used, b->high, b->capacity};
+        break;
     }
+    const struct pool *p = pools[i - 3];
+    return (struct table_row){names[i - 3], p->used, p->high, p->capacity};
 }
 
 /* A gauge goes up and down and has no labels here. gauge_value knows the rows by their place. */
@@ -7674,6 +10526,9 @@ struct gauge_row {
 
 static const struct gauge_row gauges[] = {
     {"connections", "Connections open now."},
+    {"sockets", "WebSockets open now."},
+    {"rooms", "Relay rooms open now."},
+    {"room_members", "Seats taken in relay rooms now."},
     {"lobbies", "Lobbies open now."},
     {"players", "Players in lobbies now."},
     {"uptime_seconds", "Seconds since the start."},
@@ -7687,16 +10542,89 @@ static u64 gauge_value(const struct mps_server *s, u32 i) {
     case 0:
         return s->conns.live;
     case 1:
-        return s->lobbies.pool.used;
+        return s->presence.sockets;
     case 2:
-        return s->lobbies.players.used;
+        return s->rooms.pool.used;
     case 3:
-        return (s->kit.now - s->kit.born) / S_US;
+        return s->rooms.seats.used;
     case 4:
+        return s->lobbies.pool.used;
+    case 5:
+        return s->lobbies.players.used;
+    case 6:
+        return (s->kit.now - s->kit.born) / S_US;
+    case 7:
         return s->memory_bytes;
     default:
         return s->drain != DRAIN_NO;
     }
+}
+
+/* -- lists -- */
+
+/* What a listing asks for; names are compared by their keyed hash. `name` 0 takes every one: no
+   name has that hash. */
+struct list_filter {
+    u64 name;
+    bool open;
+};
+
+static u32 list_capacity(const struct mps_server *s, enum producer_kind kind) {
+    return kind == PRODUCE_LOBBIES ? s->lobbies.pool.capacity
+           : kind == PRODUCE_ROOMS ? s->rooms.pool.capacity
+                                   : s->presence.users.capacity;
+}
+
+/* A lobby or room that is not public can be had by its code or id alone and is in no list. */
+static bool list_has(const struct mps_server *s, enum producer_kind kind, u32 index,
+                     const struct list_filter *f) {
+    if (kind == PRODUCE_ROOMS) {
+        u64 gamemode = room_card(&s->rooms, index)->gamemode;
+        return gamemode && (!f->name || gamemode == f->name);
+    }
+    if (kind == PRODUCE_USERS) {
+        return pool_alive(&s->presence.users, index) &&
+               user_at(&s->presence, index)->sockets.count > 0;
+    }
+    const struct lobby *lobby = pool_at(&s->lobbies.pool, index);
+    return pool_alive(&s->lobbies.pool, index) && !lobby->closing && lobby->is_public &&
+           (!f->name || lobby->scene_hash == f->name) &&
+           (!f->open || lobby->players.count < lobby->max_players);
+}
+
+/* Entries of a page, and the most that may be asked for. */
+#define LIST_LIMIT_DEFAULT 50
+#define LIST_LIMIT_MAX 200
+
+/* Pages go by table slot: what is there all the while is listed exactly once, whatever comes and
+   goes. The cursor is the slot to go on from. The end is found before the first entry is written,
+   because X-Next-Cursor stands in the head. What comes or goes while the page is written makes it
+   longer or shorter than `limit`, and no other page. */
+static mps_error list_answer(struct request *r, enum producer_kind kind,
+                             struct list_filter filter) {
+    u64 limit, cursor, end;
+    mps_error error = query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
+    error = error ? error : query_u64(r, "cursor", 0, &cursor);
+    error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
+    if (error) {
+        return error;
+    }
+    /* More than the most is no error: a client that wants all gets what there is, page by page. */
+    limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
+    for (end = cursor; end < list_capacity(r->s, kind); end++) {
+        /* The first one past the page is where the next page begins. */
+        if (list_has(r->s, kind, (u32)end, &filter) && !limit--) {
+            struct text t = text_on(r->extra, sizeof r->extra - 1);
+            TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
+            text_u64(&t, end);
+            r->extra[t.bytes] = 0;
+            break;
+        }
+    }
+    r->conn->producer = (struct producer){
+        .kind = (u8)kind, .cursor = cursor, .end = end, .filter = filter.name, .open = filter.open};
+    r->produce_type = "application/json";
+    return MPS_OK;
 }
 
 /* -- handlers: operations -- */
@@ -7784,6 +10712,7 @@ static void server_drain(struct mps_server *s, u32 grace_ms) {
     s->drain_due = due;
     s->drain_sweep = 0;
     timer_set(&s->kit.timers, TIMER_SERVER, SERVER_TIMER_DRAIN, due);
+    announce_text(s, SPAN("The server is shutting down."));
     if (server_log_begin(s, LOG_ITEM_DRAIN_BEGUN, &record)) {
         log_number(&record, "grace_ms", grace_ms);
         log_emit(&s->log, &record);
@@ -7806,10 +10735,10 @@ static mps_error handle_drain(struct request *r) {
     return answer_ok(r, 202);
 }
 
-/* Code points: a few lines on a screen. */
+/* Code points: a few lines on a screen. Escaped, they fit NEWS_BYTES_MAX. */
 #define ANNOUNCE_POINTS_MAX 500
 
-/* Tells every socket; there are no sockets in a server of lobbies alone, and the answer says so. */
+/* Tells every socket that has shaken hands, and says how many those are. */
 static mps_error handle_announce(struct request *r) {
     static const char *const keys[] = {"text"};
     struct json_value v[1];
@@ -7827,8 +10756,11 @@ static mps_error handle_announce(struct request *r) {
         log_text(&record, "by", span_z(r->claims.who.id));
         log_emit(&r->s->log, &record);
     }
+    u32 sockets = announce_text(r->s, said);
     struct text t = answer_text(r);
-    TEXT_LITERAL(&t, "{\"status\":\"ok\",\"sockets\":0}");
+    TEXT_LITERAL(&t, "{\"status\":\"ok\",\"sockets\":");
+    text_u64(&t, sockets);
+    text_char(&t, '}');
     return answer_json(r, 202, &t);
 }
 
@@ -7901,11 +10833,7 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     JSON_KEY(&t, "token");
     json_put_string(&t, text_span(&token));
     JSON_KEY(&t, "user_id");
-    if (who->id_is_number) {
-        json_put_raw(&t, span_z(who->id));
-    } else {
-        json_put_string(&t, span_z(who->id));
-    }
+    put_user_id(&t, who->id, who->id_is_number);
     JSON_KEY(&t, "username");
     json_put_string(&t, span_z(who->name));
     JSON_KEY(&t, "expires_at");
@@ -8035,64 +10963,15 @@ static mps_error handle_lobby_create(struct request *r) {
     return answer_lobby(r, lobby_open(&s->kit, &s->lobbies, &wish, &r->client));
 }
 
-/* What a listing asks for; a scene is compared by its hash. `scene` 0 takes every scene: no scene
-   has that hash. */
-struct lobby_filter {
-    u64 scene;
-    bool open;
-};
-
-/* A lobby that is not public can be had by its code alone and is in no list. */
-static bool lobby_listed(const struct lobbies *l, u32 index, const struct lobby_filter *f) {
-    const struct lobby *lobby = pool_at(&l->pool, index);
-    return pool_alive(&l->pool, index) && !lobby->closing && lobby->is_public &&
-           (!f->scene || lobby->scene_hash == f->scene) &&
-           (!f->open || lobby->players.count < lobby->max_players);
-}
-
-/* Lobbies of a page, and the most that may be asked for. */
-#define LIST_LIMIT_DEFAULT 50
-#define LIST_LIMIT_MAX 200
-
-/* Pages go by table slot: a lobby that is there all the while is listed exactly once, whatever
-   comes and goes. The cursor is the slot to go on from. The end is found before the first lobby is
-   written, because X-Next-Cursor stands in the head. What opens or closes while the page is written
-   makes it longer or shorter than `limit`, and no other page. */
 static mps_error handle_lobby_list(struct request *r) {
-    const struct lobbies *l = &r->s->lobbies;
     char scene[LOBBY_SCENE_MAX];
     struct span wanted;
     bool found;
-    struct lobby_filter filter = {0};
-    u64 limit, cursor, end;
+    struct list_filter filter = {0};
     mps_error error = query_text(r, "scene", scene, sizeof scene, &wanted, &found);
     error = error ? error : query_bool(r, "open", &filter.open);
-    error = error ? error : query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
-    error = error ? error : query_u64(r, "cursor", 0, &cursor);
-    error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
-    if (error) {
-        return error;
-    }
-    /* More than the most is no error: a client that wants all gets what there is, page by page. */
-    limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
-    filter.scene = found ? lobby_scene_hash(l, wanted) : 0;
-    for (end = cursor; end < l->pool.capacity; end++) {
-        /* The first one past the page is where the next page begins. */
-        if (lobby_listed(l, (u32)end, &filter) && !limit--) {
-            struct text t = text_on(r->extra, sizeof r->extra - 1);
-            TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
-            text_u64(&t, end);
-            r->extra[t.bytes] = 0;
-            break;
-        }
-    }
-    r->conn->producer = (struct producer){.kind = PRODUCE_LOBBIES,
-                                          .cursor = cursor,
-                                          .end = end,
-                                          .filter = filter.scene,
-                                          .open = filter.open};
-    r->produce_type = "application/json";
-    return MPS_OK;
+    filter.name = found && !error ? lobby_scene_hash(&r->s->lobbies, wanted) : 0;
+    return error ? error : list_answer(r, PRODUCE_LOBBIES, filter);
 }
 
 /* By its code anyone may look at a lobby, also at one that is not public. */
@@ -8158,7 +11037,7 @@ static mps_error handle_lobby_leave(struct request *r) {
     u64 handle = request_lobby(r);
     mps_error error = body_read(r, keys, 2, v);
     error = error ? error : body_u32(r, &v[0], "player_id", 1, UINT32_MAX, &id);
-    if (!error && (!json_string(&v[1], &hex) || !udp_token_read(hex, token))) {
+    if (!error && (!json_string(&v[1], &hex) || !hex_read(hex, token, sizeof token))) {
         error = fail_field(r, MPS_E_INVALID_FIELD, "udp_token");
     }
     if (error) {
@@ -8203,7 +11082,8 @@ static bool lobby_may_delete(const struct request *r, const struct lobby *lobby,
                              struct span token_hex) {
     u8 token[UDP_TOKEN_BYTES];
     return admin || address_same_ip(&lobby->creator, &r->client) ||
-           (udp_token_read(token_hex, token) && lobby_has_token(&r->s->lobbies, lobby, token));
+           (hex_read(token_hex, token, sizeof token) &&
+            lobby_has_token(&r->s->lobbies, lobby, token));
 }
 
 /* A lobby with people in it goes only when an admin insists: neither its creator nor a member may
@@ -8238,17 +11118,197 @@ static mps_error handle_lobby_delete(struct request *r) {
     return answer_ok(r, 200);
 }
 
+/* -- handlers: rooms -- */
+
+static mps_error room_read_wish(struct request *r, struct room_wish *wish) {
+    static const char *const keys[] = {"gamemode", "mapName", "maxPlayers", "isPublic", "version"};
+    struct json_value v[5];
+    u32 most = r->s->rooms.players_max;
+    *wish =
+        (struct room_wish){.is_public = true, .max_players = u32_min(ROOM_PLAYERS_DEFAULT, most)};
+    mps_error error = body_read(r, keys, 5, v);
+    if (!error && !value_text(&v[0], 1, ROOM_MODE_MAX, &wish->gamemode)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "gamemode");
+    }
+    if (!error && !value_text(&v[1], 0, ROOM_MODE_MAX, &wish->map)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "mapName");
+    }
+    if (!error && value_given(&v[2])) {
+        error = body_u32(r, &v[2], "maxPlayers", 1, most, &wish->max_players);
+        r->error_limit = error ? most : 0;
+    }
+    if (!error && value_given(&v[3])) {
+        error = body_bool(r, &v[3], "isPublic", &wish->is_public);
+    }
+    if (!error && !value_text(&v[4], 0, ROOM_MODE_MAX, &wish->version)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "version");
+    }
+    return error;
+}
+
+/* The user need have no socket yet: its record is there from here on because of the room. */
+static mps_error handle_room_create(struct request *r) {
+    struct mps_server *s = r->s;
+    struct room_wish wish;
+    mps_error error = room_read_wish(r, &wish);
+    u32 user = error ? 0 : user_take(&s->kit, &s->presence, &r->claims.who);
+    if (!user) {
+        return error ? error : MPS_E_USERS_FULL;
+    }
+    const struct room *own = room_get(&s->rooms, user_at(&s->presence, user - 1)->room);
+    if (own) {
+        r->error_room = own->id;
+        return MPS_E_ROOM_EXISTS;
+    }
+    if (rooms_full(&s->kit, &s->rooms)) {
+        user_release(&s->presence, user - 1);
+        return MPS_E_ROOMS_FULL;
+    }
+    const struct room *room = room_open(&s->kit, &s->rooms, &s->presence, &wish, user);
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"success\":true,\"room\":");
+    room_put(&t, s, room);
+    put_capacity(&t, &s->rooms);
+    text_char(&t, '}');
+    return answer_json(r, 201, &t);
+}
+
+/* A relay room is of no dungeon, so that a search for one finds none of them. */
+static mps_error handle_room_list(struct request *r) {
+    char gamemode[ROOM_MODE_MAX], dungeon[ROOM_MODE_MAX];
+    struct span wanted, dungeon_id;
+    bool found, of_dungeon;
+    struct list_filter filter = {0};
+    mps_error error = query_text(r, "gamemode", gamemode, sizeof gamemode, &wanted, &found);
+    error = error ? error
+                  : query_text(r, "dungeon_id", dungeon, sizeof dungeon, &dungeon_id, &of_dungeon);
+    if (error) {
+        return error;
+    }
+    filter.name = found ? room_name_hash(&r->s->rooms, wanted) : 0;
+    error = list_answer(r, PRODUCE_ROOMS, filter);
+    if (!error && of_dungeon) {
+        r->conn->producer.end = 0;
+        r->extra[0] = 0;
+    }
+    return error;
+}
+
+static mps_error handle_room_get(struct request *r) {
+    const struct room *room = room_find(&r->s->rooms, r->param);
+    if (!room) {
+        return MPS_E_ROOM_NOT_FOUND;
+    }
+    struct text t = answer_text(r);
+    room_put(&t, r->s, room);
+    return answer_json(r, 200, &t);
+}
+
+/* By its host; while nobody has entered it, by its maker; always by an admin. */
+static mps_error handle_room_delete(struct request *r) {
+    struct mps_server *s = r->s;
+    const mps_identity *who = &r->claims.who;
+    struct room *room = room_find(&s->rooms, r->param);
+    if (!room) {
+        return MPS_E_ROOM_NOT_FOUND;
+    }
+    u32 user = user_find(&s->presence, who, user_mark(&s->presence, who));
+    u32 host = room->host ? seat_at(&s->rooms, room->host - 1)->user + 1 : room->maker;
+    if (who->role != MPS_ROLE_ADMIN && (!user || user != host)) {
+        return MPS_E_NOT_HOST;
+    }
+    room_dissolve(s, room);
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"success\":true}");
+    return answer_json(r, 200, &t);
+}
+
+static mps_error handle_presence(struct request *r) {
+    return list_answer(r, PRODUCE_USERS, (struct list_filter){0});
+}
+
+/* -- handlers: the socket -- */
+
+static bool list_names(struct span list, struct span name) {
+    struct span element;
+    while (http_list_next(&list, &element)) {
+        if (span_equal_fold(element, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* RFC 6455, 4.2.1: is this the opening handshake of version 13? */
+static mps_error upgrade_check(const struct request *r) {
+    const struct http_head *head = r->head;
+    if (!head->connection_upgrade || !list_names(head->fields[HTTP_UPGRADE], SPAN("websocket"))) {
+        return r->route->path[1] ? MPS_E_UPGRADE_REQUIRED : MPS_E_NOT_FOUND;
+    }
+    if (!span_equal(head->fields[HTTP_SEC_WEBSOCKET_VERSION], SPAN("13"))) {
+        return MPS_E_WS_VERSION;
+    }
+    bool good = head->method == HTTP_GET && head->minor > 0 && !r->body_bytes && !head->chunked &&
+                ws_key_valid(head->fields[HTTP_SEC_WEBSOCKET_KEY]);
+    return good ? MPS_OK : MPS_E_BAD_UPGRADE;
+}
+
+/* 101 and what it must say (RFC 6455, 4.2.2). Extensions that were offered are declined by saying
+   nothing; the one subprotocol is named when it was offered. */
+static void upgrade_put(const struct request *r, struct text *t) {
+    char accept[WS_ACCEPT_BYTES];
+    ws_accept(r->head->fields[HTTP_SEC_WEBSOCKET_KEY], accept);
+    answer_put_status(t, 101);
+    TEXT_LITERAL(t, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+    text_add(t, span_of(accept, sizeof accept));
+    if (list_names(r->head->fields[HTTP_SEC_WEBSOCKET_PROTOCOL], SPAN("mpserver.v1"))) {
+        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: mpserver.v1");
+    }
+    TEXT_LITERAL(t, "\r\nX-Request-Id: ");
+    text_z(t, r->id);
+    TEXT_LITERAL(t, "\r\n\r\n");
+}
+
+/* The connection speaks frames from here on. Behind a trusted proxy its peer is the client: limits
+   and bans go by that. */
+static mps_error handle_socket(struct request *r) {
+    struct mps_server *s = r->s;
+    char head[384];
+    struct text t = text_on(head, sizeof head);
+    mps_error error = upgrade_check(r);
+    if (error) {
+        return error;
+    }
+    u32 user = r->has_claims ? user_take(&s->kit, &s->presence, &r->claims.who) : 0;
+    if (r->has_claims && !user) {
+        return MPS_E_USERS_FULL;
+    }
+    upgrade_put(r, &t);
+    MPS_ASSERT(!t.cut);
+    if (conns_output_reserve(&s->kit, &s->conns, r->conn, t.bytes)) {
+        if (user) {
+            user_release(&s->presence, user - 1);
+        }
+        return MPS_E_OUTPUT_FULL;
+    }
+    conn_output(&s->kit, &s->conns, r->conn, text_span(&t));
+    answer_note(r, 101, 0);
+    r->conn->peer = r->client;
+    socket_open(s, r->conn, r->has_claims ? &r->claims.who : NULL);
+    return MPS_OK;
+}
+
 /* -- routes -- */
 
 /* Each fills three members of a row: the path as documented, and what stands before and after the
-   code. `after.at` NULL tells that there is none; PATH_CODE gives "" at least. */
+   code. `after.at` NULL tells that there is none; PATH_WITH gives "" at least. */
 #define PATH(before)                        \
     before, {before, sizeof(before) - 1}, { \
         NULL, 0                             \
     }
-#define PATH_CODE(before, after)                           \
-    before "{code}" after, {before, sizeof(before) - 1}, { \
-        after, sizeof(after) - 1                           \
+#define PATH_WITH(before, param, after)                 \
+    before param after, {before, sizeof(before) - 1}, { \
+        after, sizeof(after) - 1                        \
     }
 
 /* The row of a path and method is unique, so their order decides nothing. Leaving and closing are
@@ -8280,14 +11340,28 @@ static const struct route routes[] = {
      "{code?, scene?, max_players?, is_public?}: open a lobby"},
     {HTTP_GET, PATH("/lobbies"), ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_list,
      "?scene= ?open=true ?limit= ?cursor=: public lobbies"},
-    {HTTP_GET, PATH_CODE("/lobbies/", ""), ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_get,
-     "one lobby"},
-    {HTTP_POST, PATH_CODE("/lobbies/", "/join"), ROUTE_OPEN, BODY_JSON, true, handle_lobby_join,
-     "{player_name}: take a seat"},
-    {HTTP_POST, PATH_CODE("/lobbies/", "/leave"), ROUTE_OPEN, BODY_JSON, false, handle_lobby_leave,
-     "{player_id, udp_token}: give it up"},
-    {HTTP_DELETE, PATH_CODE("/lobbies/", ""), ROUTE_OPTIONAL, BODY_IGNORED, false,
+    {HTTP_GET, PATH_WITH("/lobbies/", "{code}", ""), ROUTE_OPEN, BODY_IGNORED, false,
+     handle_lobby_get, "one lobby"},
+    {HTTP_POST, PATH_WITH("/lobbies/", "{code}", "/join"), ROUTE_OPEN, BODY_JSON, true,
+     handle_lobby_join, "{player_name}: take a seat"},
+    {HTTP_POST, PATH_WITH("/lobbies/", "{code}", "/leave"), ROUTE_OPEN, BODY_JSON, false,
+     handle_lobby_leave, "{player_id, udp_token}: give it up"},
+    {HTTP_DELETE, PATH_WITH("/lobbies/", "{code}", ""), ROUTE_OPTIONAL, BODY_IGNORED, false,
      handle_lobby_delete, "{udp_token}? or ?udp_token=, ?force=true: close a lobby"},
+    {HTTP_GET, PATH("/"), ROUTE_SOCKET, BODY_IGNORED, true, handle_socket,
+     "Upgrade: websocket, ?token=: a socket"},
+    {HTTP_GET, PATH("/ws"), ROUTE_SOCKET, BODY_IGNORED, true, handle_socket,
+     "Upgrade: websocket, ?token=: a socket"},
+    {HTTP_GET, PATH("/api/presence"), ROUTE_USER, BODY_IGNORED, false, handle_presence,
+     "?limit= ?cursor=: who is online"},
+    {HTTP_POST, PATH("/api/rooms"), ROUTE_USER, BODY_JSON, true, handle_room_create,
+     "{gamemode, mapName?, maxPlayers?, isPublic?, version?}: make a room"},
+    {HTTP_GET, PATH("/api/rooms"), ROUTE_OPEN, BODY_IGNORED, false, handle_room_list,
+     "?gamemode= ?dungeon_id= ?limit= ?cursor=: public rooms"},
+    {HTTP_GET, PATH_WITH("/api/rooms/", "{id}", ""), ROUTE_OPEN, BODY_IGNORED, false,
+     handle_room_get, "one room"},
+    {HTTP_DELETE, PATH_WITH("/api/rooms/", "{id}", ""), ROUTE_USER, BODY_IGNORED, false,
+     handle_room_delete, "close a room, by its host"},
 };
 
 /* What matches no row is counted behind the last. */
@@ -8407,9 +11481,26 @@ static void metrics_put_requests(struct text *t, const struct metrics *m, u32 ro
     text_char(t, '\n');
 }
 
-/* Row by row: counters, gauges, tables, requests, histograms. False behind the last. `row` is the
-   producer's whole memory of where it is, so each part takes its rows off and leaves the rest to
-   the next. Rows that print nothing count too. */
+/* What came in by type, then what went out. A type that there is not is "other": what a stranger
+   invents must not become a series. */
+#define MESSAGE_METRICS (MESSAGE_NONE + 1 + EVENT_COUNT)
+
+static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
+    bool in = i <= MESSAGE_NONE;
+    u32 event = in ? 0 : i - MESSAGE_NONE - 1;
+    if (i == 0) {
+        metrics_put_head(t, "websocket_messages_total", "counter", "Messages by type and way.");
+    }
+    TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
+    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type.at : "other");
+    text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
+    text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
+    text_char(t, '\n');
+}
+
+/* Row by row: counters, gauges, tables, messages, requests, histograms. False behind the last.
+   `row` is the producer's whole memory of where it is, so each part takes its rows off and
+   leaves the rest to the next. Rows that print nothing count too. */
 static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row) {
     const struct metrics *m = &s->kit.metrics;
     u32 i = (u32)row;
@@ -8429,6 +11520,11 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
         return true;
     }
     i -= 3 * TABLE_ROWS;
+    if (i < MESSAGE_METRICS) {
+        metrics_put_messages(t, m, i);
+        return true;
+    }
+    i -= MESSAGE_METRICS;
     if (i < (ROUTE_NONE + 1) * METRIC_STATUSES) {
         /* Here and not at the first line: which line that is depends on what was asked. */
         if (i == 0) {
@@ -8449,29 +11545,59 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     return i < 2;
 }
 
-/* A unit adds to the text and moves the producer on; false when nothing is left to add. The filter
-   is asked again here: the lobby that was counted may be gone, or another have its slot. `begun`
-   tells whether a comma is due. */
-static bool produce_lobby(struct mps_server *s, const struct conn *conn, struct producer *p,
-                          struct text *t) {
-    const struct lobbies *l = &s->lobbies;
-    struct lobby_filter filter = {p->filter, p->open};
-    if (!p->begun) {
-        text_char(t, '[');
+static void list_put_entry(struct text *t, const struct mps_server *s, const struct conn *conn,
+                           enum producer_kind kind, u32 index) {
+    if (kind == PRODUCE_LOBBIES) {
+        lobby_put(t, s, pool_at(&s->lobbies.pool, index), &conn->local);
+    } else if (kind == PRODUCE_ROOMS) {
+        room_put(t, s, room_at(&s->rooms, index));
+    } else {
+        json_put_open(t, '{');
+        put_user(t, user_at(&s->presence, index));
+        json_put_close(t, '}');
     }
-    /* At most the table's size of steps, and only those up to the next lobby that is wanted. */
-    while (p->cursor < p->end && !lobby_listed(l, (u32)p->cursor, &filter)) {
+}
+
+/* Lobbies are a bare array, as shipped clients know it; the others are counted. */
+static void list_put_end(struct text *t, const struct mps_server *s, enum producer_kind kind,
+                         u32 count) {
+    text_char(t, ']');
+    if (kind == PRODUCE_LOBBIES) {
+        return;
+    }
+    JSON_KEY(t, "count");
+    json_put_u64(t, count);
+    if (kind == PRODUCE_ROOMS) {
+        put_capacity(t, &s->rooms);
+    }
+    text_char(t, '}');
+}
+
+/* A unit adds to the text and moves the producer on; false when nothing is left to add. The filter
+   is asked again here: what was counted may be gone, or another have its slot. `count` tells
+   whether a comma is due. */
+static bool produce_list(struct mps_server *s, const struct conn *conn, struct producer *p,
+                         struct text *t) {
+    enum producer_kind kind = (enum producer_kind)p->kind;
+    struct list_filter filter = {p->filter, p->open};
+    if (!p->begun) {
+        text_z(t, kind == PRODUCE_LOBBIES ? "["
+                  : kind == PRODUCE_ROOMS ? "{\"rooms\":["
+                                          : "{\"users\":[");
+    }
+    p->begun = true;
+    /* At most the table's size of steps, and only those up to the next entry that is wanted. */
+    while (p->cursor < p->end && !list_has(s, kind, (u32)p->cursor, &filter)) {
         p->cursor++;
     }
     if (p->cursor >= p->end) {
-        text_char(t, ']');
+        list_put_end(t, s, kind, p->count);
         return false;
     }
-    if (p->begun) {
+    if (p->count++) {
         text_char(t, ',');
     }
-    p->begun = true;
-    lobby_put(t, s, pool_at(&l->pool, (u32)p->cursor++), &conn->local);
+    list_put_entry(t, s, conn, kind, (u32)p->cursor++);
     return true;
 }
 
@@ -8505,7 +11631,9 @@ static bool produce_unit(struct mps_server *s, const struct conn *conn, struct p
                          struct text *t) {
     switch ((enum producer_kind)p->kind) {
     case PRODUCE_LOBBIES:
-        return produce_lobby(s, conn, p, t);
+    case PRODUCE_ROOMS:
+    case PRODUCE_USERS:
+        return produce_list(s, conn, p, t);
     case PRODUCE_METRICS:
         return metrics_put_row(t, s, p->cursor++);
     case PRODUCE_LOG:
@@ -8767,53 +11895,51 @@ static void answer_options(struct request *r) {
     answer_send(r, &a, SPAN(""));
 }
 
-/* The token of the request. Sets `waits` when the game answers later. A token that the server's own
-   key signed is judged here alone; any other is the game's matter, when it has the hook. The ticket
-   is serial << 32 | index + 1, so that a late answer does not meet another request of the same
-   connection. */
-static mps_error request_authenticate(struct request *r) {
-    struct mps_server *s = r->s;
+/* The token of a request: from its field, or, where a browser cannot send one, from the query.
+   It is decoded into the scratch for answers, since reading a token takes the other. */
+static mps_error request_token(struct request *r, struct span *token) {
     struct span field = r->head->fields[HTTP_AUTHORIZATION];
     struct span scheme = span_of(field.at, size_min(field.bytes, 7));
-    bool signed_here;
+    bool found = false;
+    mps_error error = MPS_OK;
+    if (!field.at && r->route->auth == ROUTE_SOCKET) {
+        error = query_text(r, "token", server_answer(r->s), r->s->answer_bytes, token, &found);
+    } else if (span_equal_fold(scheme, SPAN("Bearer "))) {
+        *token = span_trim(span_of(field.at + 7, field.bytes - 7));
+        found = true;
+    }
+    return error || found ? error : MPS_E_AUTH_REQUIRED;
+}
+
+/* Sets `waits` when the game answers later. */
+static mps_error request_authenticate(struct request *r) {
+    struct span token = {0};
     if (r->resumed) {
         return r->has_claims ? MPS_OK : MPS_E_TOKEN_INVALID;
     }
-    if (!span_equal_fold(scheme, SPAN("Bearer "))) {
-        return MPS_E_AUTH_REQUIRED;
+    mps_error error = request_token(r, &token);
+    if (!error) {
+        error = token_verify(r->s, r->conn, token, &r->claims, &r->waits);
+        r->has_claims = !error && !r->waits;
     }
-    struct span token = span_trim(span_of(field.at + 7, field.bytes - 7));
-    i64 uptime_s = (i64)((s->kit.now - s->kit.born) / S_US);
-    struct auth_clock clock = {kit_unix_ms(&s->kit) / 1000, uptime_s, s->kit.wall_known};
-    mps_error error = auth_verify(&s->auth, &clock, token, near_get(s, s->work), s->work_bytes,
-                                  &r->claims, &signed_here);
-    if (signed_here || !s->config.hooks.authenticate) {
-        r->has_claims = !error;
-        return error;
-    }
-    u64 ticket = ++s->auth_serial << 32 | (conn_index(&s->conns, r->conn) + 1);
-    memset(&r->claims, 0, sizeof r->claims);
-    switch (s->config.hooks.authenticate(s->config.hooks.user, token.at, token.bytes, ticket,
-                                         &r->claims.who)) {
-    case MPS_YES:
-        r->has_claims = identity_complete(&r->claims.who);
-        return r->has_claims ? MPS_OK : MPS_E_TOKEN_INVALID;
-    case MPS_LATER:
-        r->conn->auth_ticket = ticket;
-        r->waits = true;
-        return MPS_OK;
-    case MPS_NO:
-        break;
-    }
-    return MPS_E_TOKEN_INVALID;
+    return error;
+}
+
+static bool query_has(const struct request *r, const char *name) {
+    char none;
+    bool found;
+    http_query_find(r->head->query, name, &none, 0, &found);
+    return found;
 }
 
 /* What the row of the route asks of the caller. A METRICS route says 403 also to a valid token that
    is not an admin's: it is the address that was wrong, too. */
 static mps_error request_authorize(struct request *r) {
-    bool offered = r->head->fields[HTTP_AUTHORIZATION].at != NULL;
     enum route_auth auth = r->route->auth;
-    if (auth == ROUTE_OPEN || (auth == ROUTE_OPTIONAL && !offered)) {
+    bool optional = auth == ROUTE_OPTIONAL || auth == ROUTE_SOCKET;
+    bool offered = r->head->fields[HTTP_AUTHORIZATION].at != NULL ||
+                   (auth == ROUTE_SOCKET && query_has(r, "token"));
+    if (auth == ROUTE_OPEN || (optional && !offered)) {
         return MPS_OK;
     }
     if (auth == ROUTE_METRICS && (r->s->config.dev || address_is_loopback(&r->client) ||
@@ -8824,22 +11950,12 @@ static mps_error request_authorize(struct request *r) {
         return MPS_E_METRICS_FORBIDDEN;
     }
     mps_error error = request_authenticate(r);
-    if (error || r->waits || auth == ROUTE_USER || auth == ROUTE_OPTIONAL) {
+    if (error || r->waits || auth == ROUTE_USER || optional) {
         return error;
     }
     return r->claims.who.role == MPS_ROLE_ADMIN ? MPS_OK
            : auth == ROUTE_METRICS              ? MPS_E_METRICS_FORBIDDEN
                                                 : MPS_E_FORBIDDEN;
-}
-
-/* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Loopback is
-   free of limits with dev. Rounded up: who comes back after Retry-After must find a token in the
-   bucket. */
-static u32 address_limit(struct mps_server *s, enum rate_class class, const mps_address *from) {
-    if (s->config.dev && address_is_loopback(from)) {
-        return 0;
-    }
-    return (u32)((rate_spend(&s->kit, &s->rates, class, from) + S_US - 1) / S_US);
 }
 
 static mps_error request_limit(struct request *r) {
@@ -8884,10 +12000,10 @@ static bool request_dispatch(struct request *r) {
     }
     if (error) {
         answer_error(r, error);
-    } else if (r->conn->producer.kind) {
+    } else if (!r->conn->upgraded && r->conn->producer.kind) {
         answer_produce(r);
     }
-    if (r->conn->state != CONN_ANSWER) {
+    if (r->conn->state != CONN_ANSWER && !r->conn->upgraded) {
         request_end(r->s, r->conn);
     }
     return true;
@@ -9037,39 +12153,43 @@ static enum step request_step(struct mps_server *s, struct conn *conn, char *at,
     return STEP_DONE;
 }
 
-/* Room for what one request or timer may make: closing a full lobby makes most, and a 100 Continue
-   may have closed slow readers before. */
-static bool server_outcomes_room(const struct mps_server *s) {
-    return outcomes_room(&s->kit.outcomes, s->lobbies.players_max + CONN_EVICTIONS_MAX + 4);
-}
-
-/* Output above high water stops input, so that a peer which does not read cannot make the server
-   keep more and more answers. Outcomes count as well: they are told only when the call ends. */
-static bool requests_may_go_on(const struct mps_server *s, const struct conn *conn) {
-    return conn->out_bytes <= s->conns.output_high && server_outcomes_room(s);
-}
-
-/* Answers the requests in `view`, at most requests_per_call, and keeps the rest. `granted` is for
-   the first request in `view`. A verdict of the game is carried out whatever the output: it comes
-   only once. `ready` says that whole requests may be among the rest, and then nobody reads on
-   before they are answered. */
-static void requests_run(struct mps_server *s, struct conn *conn, struct input_view view,
-                         const mps_identity *granted) {
+/* Answers the requests in `view`, at most requests_per_call, and gives how far it came.
+   `granted` is for the first of them. A verdict of the game is carried out whatever the output:
+   it comes only once. `ready` says that whole requests may be among the rest, and then nobody
+   reads on before they are answered. */
+static size_t requests_answer(struct mps_server *s, struct conn *conn, struct input_view *view,
+                              const mps_identity *granted) {
     size_t at = 0, used;
     bool more = true;
     conn->ready = false;
-    for (u32 i = 0; at < view.bytes && more; i++) {
-        if (i == s->config.requests_per_call || (!granted && !requests_may_go_on(s, conn))) {
+    for (u32 i = 0; at < view->bytes && more; i++) {
+        if (i == s->config.requests_per_call || (!granted && !server_may_go_on(s, conn))) {
             conn->ready = true;
             break;
         }
-        size_t bytes = view.bytes - at;
-        enum step step = request_step(s, conn, view.at + at, &bytes, &used, granted);
-        view.bytes = at + bytes;
+        size_t bytes = view->bytes - at;
+        enum step step = request_step(s, conn, view->at + at, &bytes, &used, granted);
+        view->bytes = at + bytes;
         at += step == STEP_DONE ? used : 0;
         granted = NULL;
         more = step == STEP_DONE && conn->state == CONN_HEAD;
-        conn->ready = step == STEP_DONE && conn->state == CONN_ANSWER && at < view.bytes;
+        conn->ready = step == STEP_DONE && conn->state == CONN_ANSWER && at < view->bytes;
+    }
+    return at;
+}
+
+/* Whether the connection has yet to say something before it may end: its peer has said all. */
+static bool conn_owes(const struct conn *conn) {
+    return conn->state == CONN_AUTH || conn->state == CONN_ANSWER ||
+           conn->state == CONN_SOCKET_AUTH || conn->ready;
+}
+
+/* Requests, then the frames behind one that was an upgrade; keeps what is left of the view. */
+static void conn_run(struct mps_server *s, struct conn *conn, struct input_view view,
+                     const mps_identity *granted) {
+    size_t at = conn->upgraded ? 0 : requests_answer(s, conn, &view, granted);
+    if (conn->state == CONN_SOCKET) {
+        at = socket_read(s, conn, &view, at);
     }
     if (conn->state >= CONN_FINISH) {
         return; /* what is left is discarded */
@@ -9081,8 +12201,10 @@ static void requests_run(struct mps_server *s, struct conn *conn, struct input_v
     }
     conn_check_starved(&s->kit, &s->conns, conn);
     conn_want_work(&s->conns, conn);
-    conn_wait(&s->kit, &s->conns, conn);
-    if (conn->ended && conn->state != CONN_AUTH && conn->state != CONN_ANSWER && !conn->ready) {
+    if (!conn->upgraded || conn->starved) { /* sockets put their time off when it comes up */
+        conn_wait(&s->kit, &s->conns, conn);
+    }
+    if (conn->ended && !conn_owes(conn)) {
         conn_finish(&s->kit, &s->conns, conn);
     }
 }
@@ -9098,8 +12220,14 @@ static void conn_work(struct mps_server *s, struct conn *conn) {
             return;
         }
     }
+    if (conn->state == CONN_SOCKET) {
+        socket_drained(s, conn);
+        if (!conn->ready || conn->state != CONN_SOCKET) {
+            return;
+        }
+    }
     conn_input_begin(&s->conns, conn, NULL, 0, &view);
-    requests_run(s, conn, view, NULL);
+    conn_run(s, conn, view, NULL);
     conn_mark(&s->conns, conn); /* room may have come back */
 }
 
@@ -9115,7 +12243,10 @@ static void conn_input(struct mps_server *s, struct conn *conn, char *bytes, siz
         conn_abort(&s->kit, &s->conns, conn);
         return;
     }
-    requests_run(s, conn, view, NULL);
+    if (conn->upgraded) {
+        socket_heard(s, conn);
+    }
+    conn_run(s, conn, view, NULL);
 }
 
 /* The peer has said all: answer what is complete, then close. Half of a request will never be whole
@@ -9125,6 +12256,7 @@ static void conn_eof(struct mps_server *s, struct conn *conn) {
     switch ((enum conn_state)conn->state) {
     case CONN_HEAD:
     case CONN_BODY:
+    case CONN_SOCKET:
         if (!conn->ready) {
             conn_finish(&s->kit, &s->conns, conn);
         }
@@ -9150,10 +12282,12 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
         conn_abort(k, &s->conns, conn);
         return;
     }
+    if (conn_is_socket(conn)) {
+        socket_timed_out(s, conn);
+        return;
+    }
     if (stuck && !conn->starved) {
-        metrics_count(&k->metrics, COUNTER_CLOSED_SLOW);
-        outcomes_add(&k->outcomes, OUTCOME_SLOW_READER,
-                     pool_handle(&s->conns.pool, conn_index(&s->conns, conn)), 0);
+        conn_note_slow(k, &s->conns, conn);
         conn_abort(k, &s->conns, conn);
         return;
     }
@@ -9224,6 +12358,10 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
         conn_abort(&s->kit, &s->conns, conn);
     }
     queue_remove(&s->conns.dirty, &s->conns.pool, handle_index(handle));
+    if (conn->upgraded && queue_has(&s->conns.ended, &s->conns.pool, handle_index(handle))) {
+        queue_remove(&s->conns.ended, &s->conns.pool, handle_index(handle));
+        socket_over(s, conn);
+    }
     s->conns.live -= !conn->refused;
     pool_give(&s->conns.pool, handle);
 }
@@ -9291,6 +12429,43 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
     }
 }
 
+/* A closed room keeps its record until here, as a lobby does. */
+static void settle_room(struct mps_server *s, const struct outcome *o) {
+    const struct room *room = pool_get(&s->rooms.pool, o->subject);
+    bool opened = o->kind == OUTCOME_ROOM_OPENED;
+    mps_log_record record;
+    MPS_ASSERT(room);
+    if (server_log_begin(s, opened ? LOG_ITEM_ROOM_OPENED : LOG_ITEM_ROOM_CLOSED, &record)) {
+        log_text(&record, "room_id", span_z(room->id));
+        log_text(&record, "gamemode", span_z(room->gamemode));
+        log_number(&record, "max_players", room->max_players);
+        log_emit(&s->log, &record);
+    }
+    if (!opened) {
+        pool_give(&s->rooms.pool, o->subject);
+    }
+}
+
+/* Who was the last to leave is told before the room closes, so the record is there. */
+static void settle_peer(struct mps_server *s, const struct outcome *o) {
+    const struct room *room = pool_get(&s->rooms.pool, o->subject);
+    bool joined = o->kind == OUTCOME_PEER_JOINED;
+    mps_log_record record;
+    MPS_ASSERT(room);
+    if (server_log_begin(s, joined ? LOG_ITEM_PEER_JOINED : LOG_ITEM_PEER_LEFT, &record)) {
+        log_text(&record, "room_id", span_z(room->id));
+        log_number(&record, "peer_id", o->cause);
+        log_emit(&s->log, &record);
+    }
+}
+
+/* Sockets that are over leave their seats and users, at most as many as outcomes. */
+static void settle_ended(struct mps_server *s) {
+    for (u32 i = 0; i < s->config.settle_max && s->conns.ended.count; i++) {
+        socket_over(s, conn_at(&s->conns, queue_pop(&s->conns.ended, &s->conns.pool) - 1));
+    }
+}
+
 /* The socket may be closed and its slot given away by now: then there is nobody to name. */
 static void settle_slow_reader(struct mps_server *s, const struct outcome *o) {
     const struct conn *conn = pool_get(&s->conns.pool, o->subject);
@@ -9313,11 +12488,21 @@ static void settle(struct mps_server *s) {
         case OUTCOME_PLAYER_LEFT:
             settle_player(s, &o);
             break;
+        case OUTCOME_ROOM_OPENED:
+        case OUTCOME_ROOM_CLOSED:
+            settle_room(s, &o);
+            break;
+        case OUTCOME_PEER_JOINED:
+        case OUTCOME_PEER_LEFT:
+            settle_peer(s, &o);
+            break;
         case OUTCOME_SLOW_READER:
             settle_slow_reader(s, &o);
             break;
         }
     }
+    settle_ended(s);
+    announce_rooms(s);
 }
 
 /* == 88 advance ==================================================================================
@@ -9344,9 +12529,28 @@ static void timer_player(struct mps_server *s, u32 index) {
     player_leave(&s->kit, &s->lobbies, index, LEAVE_SILENT);
 }
 
-/* The grace period is over. The walk over the connections begins anew, since the first one spared
-   those that were busy. */
+/* A room has this timer only while nobody has entered it. */
+static void timer_room(struct mps_server *s, u32 index) {
+    room_dissolve(s, room_at(&s->rooms, index));
+}
+
+/* Its socket did not come back; or its address was barred. */
+static void timer_seat(struct mps_server *s, u32 index) {
+    struct seat *seat = seat_at(&s->rooms, index);
+    if (seat->barred) {
+        room_remove(s, seat, "host_ban");
+    } else {
+        room_part(s, seat);
+    }
+}
+
+/* The time to say again that rooms have changed; or the end of the grace period. Then the walk over
+   the connections begins anew, since the first one spared those that were busy. */
 static void timer_server(struct mps_server *s, u32 index) {
+    if (index == SERVER_TIMER_ROOMS) {
+        announce_rooms(s);
+        return;
+    }
     MPS_ASSERT(index == SERVER_TIMER_DRAIN && s->drain == DRAIN_GRACE);
     s->drain = DRAIN_CLOSING;
     s->conns.closing = true;
@@ -9355,18 +12559,16 @@ static void timer_server(struct mps_server *s, u32 index) {
 
 /* Timers are data, a kind and an index; which code a kind runs stands here alone. */
 static void (*const timers[TIMER_KINDS])(struct mps_server *s, u32 index) = {
-    [TIMER_CONN] = timer_conn,
-    [TIMER_LOBBY] = timer_lobby,
-    [TIMER_PLAYER] = timer_player,
-    [TIMER_SERVER] = timer_server,
+    [TIMER_CONN] = timer_conn, [TIMER_LOBBY] = timer_lobby, [TIMER_PLAYER] = timer_player,
+    [TIMER_ROOM] = timer_room, [TIMER_SEAT] = timer_seat,   [TIMER_SERVER] = timer_server,
 };
 
 /* Room for the outcomes is asked before a timer is taken out: one that was taken and could not be
    carried out would be lost. */
 static void advance_timers(struct mps_server *s) {
     enum timer_kind kind;
-    u32 index;
-    for (u32 i = 0; i < s->config.settle_max; i++) {
+    u32 index, work = s->kit.work + s->config.settle_max;
+    for (; s->kit.work < work; s->kit.work++) {
         if (!server_outcomes_room(s) || !timer_take(&s->kit.timers, s->kit.now, &kind, &index)) {
             return;
         }
@@ -9377,10 +12579,10 @@ static void advance_timers(struct mps_server *s) {
 /* As many as waited at the start: who is put back waits for the next call, with all others before
    it. */
 static void advance_work(struct mps_server *s) {
-    u32 left = u32_min(s->conns.work.count, s->config.settle_max);
-    for (; left; left--) {
+    u32 left = s->conns.work.count, work = s->kit.work + s->config.settle_max;
+    for (; left && s->kit.work < work; left--, s->kit.work++) {
         u32 first = queue_pop(&s->conns.work, &s->conns.pool);
-        if (first && requests_may_go_on(s, conn_at(&s->conns, first - 1))) {
+        if (first && server_may_go_on(s, conn_at(&s->conns, first - 1))) {
             conn_work(s, conn_at(&s->conns, first - 1));
         } else if (first) {
             conn_want_work(&s->conns, conn_at(&s->conns, first - 1));
@@ -9412,7 +12614,9 @@ static void advance_drain(struct mps_server *s) {
             continue;
         }
         conn->keep_alive = false; /* the answer under way is the last */
-        if (last_call || (conn->state < CONN_FINISH && drain_idle(conn))) {
+        if (last_call && conn_is_socket(conn)) {
+            conn_close_socket(&s->kit, c, conn, 1001, SPAN("draining"));
+        } else if (last_call || (conn->state < CONN_FINISH && drain_idle(conn))) {
             conn_finish(&s->kit, c, conn);
         }
     }
@@ -9428,7 +12632,8 @@ static void advance_drain(struct mps_server *s) {
 
 /* 0 whenever something is left that needs no event to go on, or the port would sleep on it. */
 static u64 server_deadline(const struct mps_server *s) {
-    bool now = s->kit.outcomes.count || s->conns.work.count || drain_sweeping(s) || drain_over(s);
+    bool now = s->kit.outcomes.count || s->conns.work.count || s->conns.ended.count ||
+               s->presence.sweep || drain_sweeping(s) || drain_over(s);
     return now ? 0 : timer_next(&s->kit.timers);
 }
 
@@ -9444,6 +12649,7 @@ static bool call_begin(mps_server *s, u64 now) {
         return false;
     }
     s->in_call = true;
+    s->kit.work = 0;
     kit_tick(&s->kit, now);
     return true;
 }
@@ -9615,6 +12821,8 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     }
     server_create_conns(s, &o, memory);
     server_create_tables(s, &o, memory);
+    server_create_rooms(s, &o, memory);
+    server_create_timers(s, &o, memory);
     server_create_auth(s, &effective);
     /* Asked of what the caller gave: the effective configuration always has an issuer. */
     s->auth.issuer_required = config->jwt_issuer != NULL;
@@ -9726,6 +12934,12 @@ static void clock_set(mps_server *s, i64 shift_ms) {
             lobby_set_created(lobby, lobby->created_ms + shift_ms);
         }
     }
+    for (u32 i = 0; i < s->rooms.pool.capacity; i++) {
+        if (pool_alive(&s->rooms.pool, i)) {
+            struct room *room = room_at(&s->rooms, i);
+            room_set_created(room, room->created_ms + shift_ms);
+        }
+    }
     if (server_log_begin(s, LOG_ITEM_CLOCK_SET, &record)) {
         log_emit(&s->log, &record);
     }
@@ -9759,6 +12973,7 @@ uint64_t mps_advance(mps_server *s, uint64_t now) {
     settle(s);
     advance_timers(s);
     advance_work(s);
+    presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
     advance_drain(s);
     call_end(s);
     return server_deadline(s);
@@ -9904,7 +13119,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
             conn_sent_all(&s->kit, &s->conns, conn);
         }
     }
-    if (conn->state != CONN_ABORT) {
+    if (conn->state != CONN_ABORT && conn->state != CONN_SOCKET) {
         conn_wait(&s->kit, &s->conns, conn);
     }
     /* Input was held back for this output; the port must be told that there is room again. */
@@ -9948,9 +13163,12 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
         copy = *who;
         copy.id[0] = identity_complete(&copy) ? copy.id[0] : 0; /* an empty id: refused */
     }
-    /* The request itself: it was kept whole while the game thought. */
+    if (conn->state == CONN_SOCKET_AUTH) {
+        socket_granted(s, conn, &copy);
+    }
+    /* The request itself, which was kept whole while the game thought; or what came since. */
     conn_input_begin(&s->conns, conn, NULL, 0, &view);
-    requests_run(s, conn, view, &copy);
+    conn_run(s, conn, view, &copy);
     conn_mark(&s->conns, conn);
     call_end(s);
     return MPS_OK;
@@ -10066,8 +13284,12 @@ static void doc_config(struct text *t, const struct config_row *row) {
 
 /* In the order of enum route_auth. */
 static void doc_route(struct text *t, const struct route *route) {
-    static const char *const auths[] = {"open", "Bearer", "admin", "Bearer optional",
-                                        "loopback, metrics_allow or admin"};
+    static const char *const auths[] = {"open",
+                                        "Bearer",
+                                        "admin",
+                                        "Bearer optional",
+                                        "loopback, metrics_allow or admin",
+                                        "Bearer or ?token= optional"};
     text_z(t, http_method_names[route->method]);
     text_char(t, ' ');
     text_z(t, route->path);
@@ -10075,6 +13297,17 @@ static void doc_route(struct text *t, const struct route *route) {
     text_z(t, auths[route->auth]);
     TEXT_LITERAL(t, "): ");
     text_z(t, route->doc);
+}
+
+/* In the order of enum message_needs. */
+static void doc_message(struct text *t, const struct message_row *row) {
+    static const char *const needs[] = {"anybody", "signed in, in no room", "in a room", "host"};
+    TEXT_LITERAL(t, "message ");
+    text_z(t, row->type.at);
+    TEXT_LITERAL(t, " (");
+    text_z(t, needs[row->needs]);
+    TEXT_LITERAL(t, "): ");
+    text_z(t, row->doc);
 }
 
 static void doc_error(struct text *t, const struct error_row *row) {
@@ -10101,7 +13334,7 @@ static void doc_counter(struct text *t, const struct counter_row *row) {
 /* The same rows that the server runs on, so the help cannot say something else. */
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
     const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes), COUNT_OF(errors),
-                           COUNT_OF(counters)};
+                           COUNT_OF(counters), COUNT_OF(messages)};
     struct text t = text_on(line, capacity);
     if ((u32)table >= COUNT_OF(rows) || row >= rows[table]) {
         return 0;
@@ -10118,6 +13351,9 @@ size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
         break;
     case MPS_DOC_METRICS:
         doc_counter(&t, &counters[row]);
+        break;
+    case MPS_DOC_MESSAGES:
+        doc_message(&t, &messages[row]);
         break;
     }
     return t.bytes;

@@ -102,6 +102,23 @@ extern "C" {
       "The request did not arrive in time; send it in one go.")                                    \
     X(LENGTH_REQUIRED, -214, "length_required", 411, 0,                                            \
       "Send Content-Length with the body, or speak HTTP/1.1.")                                     \
+    X(WS_PROTOCOL, -215, "protocol_error", 400, 1002,                                              \
+      "The bytes are no WebSocket frames of a client; see RFC 6455.")                              \
+    X(WS_BINARY, -216, "binary_unsupported", 400, 1003, "Send messages as text frames.")           \
+    X(WS_UTF8, -217, "invalid_utf8", 400, 1007, "Text messages and close reasons are UTF-8.")      \
+    X(BAD_UPGRADE, -220, "bad_upgrade", 400, 0,                                                    \
+      "Upgrade with HTTP/1.1, no body, and a Sec-WebSocket-Key of 16 bytes in base64.")            \
+    X(UPGRADE_REQUIRED, -221, "upgrade_required", 426, 0,                                          \
+      "This path is a WebSocket; send Upgrade: websocket and Connection: Upgrade.")                \
+    X(WS_VERSION, -222, "websocket_version", 426, 0, "Speak WebSocket version 13 (RFC 6455).")     \
+    X(INVALID_HANDSHAKE, -223, "invalid_handshake", 400, 0,                                        \
+      "A handshake takes a version, a name of 1 to 32 characters and a token of its own user.")    \
+    X(INVALID_JOIN_ROOM, -224, "invalid_join_room", 400, 0,                                        \
+      "A member is missing, of the wrong type or out of range; see `field`.")                      \
+    X(UNKNOWN_TYPE, -225, "unknown_type", 400, 0,                                                  \
+      "No message has this `type`; --help-routes lists them.")                                     \
+    X(MESSAGE_TIMEOUT, -226, "message_timeout", 408, 1008,                                         \
+      "The message did not arrive in time; send it in one go.")                                    \
     X(ARGUMENT, -300, "argument", 500, 1011, "An argument of the call is not valid.")              \
     X(HANDLE, -301, "stale_handle", 500, 1011, "The handle is stale or of another server.")        \
     X(MEMORY_SIZE, -302, "memory_too_small", 500, 1011,                                            \
@@ -115,7 +132,7 @@ extern "C" {
     X(TARGET_TOO_LONG, -400, "target_too_long", 414, 0, "Shorten the request target.")             \
     X(HEAD_TOO_LARGE, -401, "head_too_large", 431, 0, "Send fewer or shorter header fields.")      \
     X(BODY_TOO_LARGE, -402, "body_too_large", 413, 1009, "Send a smaller body; see `limit`.")      \
-    X(RATE_LIMITED, -403, "rate_limited", 429, 1008, "Slow down; see Retry-After.")                \
+    X(RATE_LIMITED, -403, "rate_limited", 429, 1008, "Slow down; over HTTP see Retry-After.")      \
     X(CONNECTIONS_FULL, -404, "connections_full", 503, 1013,                                       \
       "Every connection is in use; try again (operator: raise `connections`).")                    \
     X(INPUTS_FULL, -405, "large_inputs_full", 503, 1013,                                           \
@@ -127,10 +144,19 @@ extern "C" {
     X(PLAYERS_FULL, -408, "players_full", 503, 0,                                                  \
       "Every player record is in use; try again (operator: raise `players`).")                     \
     X(LOBBY_FULL, -409, "lobby_full", 409, 0, "The lobby is full; join another one.")              \
+    X(MESSAGE_TOO_LARGE, -410, "message_too_large", 413, 1009,                                     \
+      "Send shorter messages (operator: raise `message_bytes_max`).")                              \
+    X(USERS_FULL, -411, "users_full", 503, 0,                                                      \
+      "Every user record is in use; try again (operator: raise `users`).")                         \
+    X(ROOMS_FULL, -412, "room_capacity_reached", 409, 0,                                           \
+      "Every room is in use; join one, or try again (operator: raise `rooms`).")                   \
+    X(ROOM_FULL, -413, "room_full", 409, 0, "The room is full; join another one.")                 \
+    X(BANS_FULL, -414, "bans_full", 503, 0,                                                        \
+      "Every ban is in use; kick instead (operator: raise `bans`).")                               \
     X(NOT_FOUND, -500, "not_found", 404, 0,                                                        \
       "Nothing is served at this path; --help-routes lists what is.")                              \
     X(AUTH_REQUIRED, -501, "authentication_required", 401, 0,                                      \
-      "Send Authorization: Bearer with a token, e.g. from POST /auth/guest.")                      \
+      "Sign in: Authorization: Bearer or a handshake with a token, e.g. of POST /auth/guest.")     \
     X(TOKEN_INVALID, -502, "invalid_token", 401, 0, "The token is not valid here; sign in again.") \
     X(TOKEN_EXPIRED, -503, "token_expired", 401, 0, "The token has expired; sign in again.")       \
     X(TOKEN_EARLY, -504, "token_not_yet_valid", 401, 0,                                            \
@@ -161,7 +187,26 @@ extern "C" {
     X(RELOAD_UNAVAILABLE, -518, "reload_unavailable", 501, 0,                                      \
       "This server has nothing to reload: its host set no `reload` hook.")                         \
     X(RECORD_UNAVAILABLE, -519, "record_unavailable", 501, 0,                                      \
-      "This server has no recorder: its host set no `record` hook.")
+      "This server has no recorder: its host set no `record` hook.")                               \
+    X(ROOM_NOT_FOUND, -520, "room_not_found", 404, 0,                                              \
+      "No room has this id; list them with GET /api/rooms.")                                       \
+    X(ROOM_UNCONFIRMED, -521, "room_not_found", 404, 0,                                            \
+      "The room's maker has not entered it yet; try again.")                                       \
+    X(NO_ROOM_FOUND, -522, "no_room_found", 404, 0,                                                \
+      "You have no room that waits for you; make one with POST /api/rooms.")                       \
+    X(ROOM_EXISTS, -523, "room_exists", 400, 0,                                                    \
+      "You have a room already, `existing_room_id`; use it or leave it first.")                    \
+    X(ALREADY_IN_ROOM, -524, "already_in_room", 409, 0,                                            \
+      "You are in a room already; send leave_room first, or resume with resumeToken.")             \
+    X(BANNED, -525, "banned", 403, 0, "You are banned from this room; join another one.")          \
+    X(VERSION_MISMATCH, -526, "version_mismatch", 409, 0,                                          \
+      "The room runs another version of the game; update, or join another room.")                  \
+    X(RESUME_INVALID, -527, "invalid_token", 401, 0,                                               \
+      "This resumeToken is used, expired or another user's; join without it.")                     \
+    X(NOT_IN_ROOM, -528, "not_in_room", 409, 0, "Join a room first.")                              \
+    X(NOT_HOST, -529, "not_host", 403, 0, "Only the host of the room may do this.")                \
+    X(INVALID_TARGET, -530, "invalid_target", 422, 0,                                              \
+      "No other member has this peer id; see the members of room_joined.")
 
 typedef enum mps_error {
     MPS_OK = 0,
@@ -300,11 +345,17 @@ typedef enum mps_switch { MPS_AUTO, MPS_ON, MPS_OFF } mps_switch;
 /* Every limit. Zero means the preset's default; --help-config prints them all with their ranges. */
 typedef struct mps_config {
     mps_preset preset;
-    bool dev; /* guest login, TEST lobby, no rate limit on loopback, open metrics */
+    bool dev;             /* guest login, TEST lobby, no rate limit on loopback, open metrics */
+    bool presence_public; /* user_online and user_offline go to anonymous sockets, too */
 
     /* tables */
     uint32_t connections;
-    uint32_t refusals; /* further connections that are only told 503 or 429 */
+    uint32_t refusals;         /* further connections that are only told 503 or 429 */
+    uint32_t users;            /* with a socket, a seat or a room of their own */
+    uint32_t rooms;            /* relay rooms */
+    uint32_t room_players_max; /* the most that a room's maxPlayers may say */
+    uint32_t seats;            /* members over all rooms */
+    uint32_t bans;             /* over all rooms */
     uint32_t lobbies;
     uint32_t lobby_players; /* the most that a lobby's max_players may say */
     uint32_t players;       /* over all lobbies */
@@ -317,9 +368,11 @@ typedef struct mps_config {
     uint32_t chunks;       /* lent to connections that need more of either */
     uint32_t chunk_bytes;
     uint32_t output_bytes_max; /* unsent output of one connection */
-    uint32_t large_inputs;     /* buffers for one whole request (head and body) each */
+    uint32_t large_inputs;     /* buffers for one whole request (head and body) or message each */
     uint32_t large_inputs_per_address;
-    uint32_t head_bytes_max, target_bytes_max, body_bytes_max;
+    uint32_t head_bytes_max, target_bytes_max, body_bytes_max, message_bytes_max;
+    uint32_t slot_bytes;     /* of a member's newest state, two each */
+    uint32_t announce_bytes; /* announcements kept for sockets that have not heard them */
 
     /* work per call */
     uint32_t requests_per_call; /* of one connection */
@@ -328,10 +381,15 @@ typedef struct mps_config {
     /* time-outs, milliseconds */
     uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, send_timeout_ms, linger_ms;
     uint32_t buffer_wait_ms, auth_timeout_ms;
+    uint32_t ping_after_ms, silence_timeout_ms, message_timeout_ms; /* of sockets */
+    uint32_t seat_timeout_ms, room_timeout_ms;
     uint32_t player_timeout_ms, lobby_timeout_ms, drain_grace_ms;
 
     /* rates per second and address (IPv6: per /64); bursts are twice that */
     uint32_t connections_per_s, requests_per_s, datagrams_per_s;
+    /* the same per player */
+    uint32_t states_per_s, chats_per_s, messages_per_s;
+    uint32_t refusals_max; /* messages refused by rate in a row, then a socket is closed */
 
     /* who is calling */
     mps_switch guest_login;   /* AUTO: on with dev, or when there is no jwt_secret */
@@ -367,7 +425,13 @@ size_t mps_config_print(const mps_config *config, char *json, size_t capacity);
 
 /* The tables that the server runs on, as text for --help-*: writes row `row` (from 0) as one line
    and gives its bytes, 0 behind the last row. */
-typedef enum mps_doc { MPS_DOC_CONFIG, MPS_DOC_ROUTES, MPS_DOC_ERRORS, MPS_DOC_METRICS } mps_doc;
+typedef enum mps_doc {
+    MPS_DOC_CONFIG,
+    MPS_DOC_ROUTES,
+    MPS_DOC_ERRORS,
+    MPS_DOC_METRICS,
+    MPS_DOC_MESSAGES
+} mps_doc;
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity);
 
 /* == life ====================================================================================== */

@@ -16,6 +16,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_crypto.c"
 #include "test_addresses.c"
 #include "test_http.c"
+#include "test_ws.c"
 #include "test_json.c"
 #include "test_pools.c"
 #include "test_log.c"
@@ -34,6 +35,7 @@ static const struct check_suite {
     {"crypto", crypto_tests, COUNT_OF(crypto_tests)},
     {"addresses", addresses_tests, COUNT_OF(addresses_tests)},
     {"http", http_tests, COUNT_OF(http_tests)},
+    {"ws", ws_tests, COUNT_OF(ws_tests)},
     {"json", json_tests, COUNT_OF(json_tests)},
     {"pools", pools_tests, COUNT_OF(pools_tests)},
     {"log", log_tests, COUNT_OF(log_tests)},

@@ -122,7 +122,10 @@ static void config_fits(void) {
         {{.chunk_bytes = 512}, "output_bytes_max"},
         {{.head_bytes_max = 2000}, "target_bytes_max"},
         {{.input_bytes = 8192}, "input_bytes"},
-        {{.chunk_bytes = 65536, .body_bytes_max = 256}, "chunk_bytes"},
+        {{.chunk_bytes = 65536, .body_bytes_max = 256, .message_bytes_max = 1024}, "chunk_bytes"},
+        {{.room_players_max = 1024}, "output_bytes_max"},
+        {{.message_bytes_max = 200000}, "output_bytes_max"},
+        {{.ping_after_ms = 1000, .silence_timeout_ms = 1000}, "silence_timeout_ms"},
         {{.name = "My LAN box"}, NULL},
         {{.name = "\xff"}, "name"},
         {{.cors_origin = "a\r\nb"}, "cors_origin"},
@@ -180,6 +183,8 @@ static void config_ranges_least(void) {
     static const u8 entropy[32] = {7};
     mps_config c = {.preset = MPS_PRESET_TINY,
                     .lobby_players = 1,
+                    .room_players_max = 1,
+                    .message_bytes_max = 1024,
                     .output_bytes_max = 4096,
                     .chunk_bytes = 512};
     char texts[MPS_RANGES_MAX][16];
@@ -209,7 +214,11 @@ static void config_ranges_least(void) {
 /* The longest answers fit the smallest scratch: a histogram, all that one row can say. */
 static void config_metrics_fit(void) {
     static const u8 entropy[32] = {7};
-    mps_config c = {.preset = MPS_PRESET_TINY, .lobby_players = 1, .output_bytes_max = 4096};
+    mps_config c = {.preset = MPS_PRESET_TINY,
+                    .lobby_players = 1,
+                    .room_players_max = 1,
+                    .message_bytes_max = 1024,
+                    .output_bytes_max = 4096};
     size_t needed = mps_memory_needed(&c);
     char *raw = malloc(needed + SERVER_ALIGN);
     char *block = raw + (SERVER_ALIGN - (uintptr_t)raw % SERVER_ALIGN) % SERVER_ALIGN;
@@ -232,7 +241,7 @@ static void config_metrics_fit(void) {
 static void config_docs(void) {
     char line[512];
     static const u32 rows[] = {COUNT_OF(config_keys), COUNT_OF(routes), COUNT_OF(errors),
-                               COUNT_OF(counters)};
+                               COUNT_OF(counters), COUNT_OF(messages)};
     for (u32 table = 0; table < COUNT_OF(rows); table++) {
         for (u32 i = 0; i < rows[table]; i++) {
             size_t bytes = mps_doc_row((mps_doc)table, i, line, sizeof line);
@@ -241,7 +250,7 @@ static void config_docs(void) {
         }
         CHECK_INT(mps_doc_row((mps_doc)table, rows[table], line, sizeof line), 0);
     }
-    CHECK_INT(mps_doc_row((mps_doc)4, 0, line, sizeof line), 0);
+    CHECK_INT(mps_doc_row((mps_doc)5, 0, line, sizeof line), 0);
 }
 
 static const struct check_test config_tests[] = {

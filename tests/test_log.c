@@ -28,7 +28,7 @@ static void log_errors(void) {
     for (size_t i = 0; i < COUNT_OF(errors); i++) {
         CHECK(mps_error_text(errors[i].error)[0] != 0);
         for (size_t k = 0; k < i; k++) {
-            CHECK(errors[k].error != errors[i].error && strcmp(errors[k].code, errors[i].code));
+            CHECK(errors[k].error != errors[i].error);
         }
     }
 }

@@ -265,7 +265,7 @@ struct heap_test {
 static void heap_test_create(struct heap_test *t) {
     memset(t, 0xAA, sizeof *t);
     heap_create(&t->timers.heap, HEAP_TEST_ITEMS, t->entries, t->order);
-    const u32 bases[] = {0, 90, 95, 99, 100};
+    const u32 bases[TIMER_KINDS + 1] = {0, 90, 95, 97, 98, 99, 100};
     memcpy(t->timers.base, bases, sizeof bases);
 }
 
@@ -276,13 +276,13 @@ static void heap_kinds(void) {
     heap_test_create(&t);
     CHECK(timer_next(&t.timers) == NEVER);
     timer_set(&t.timers, TIMER_SERVER, 0, 40);
-    timer_set(&t.timers, TIMER_PLAYER, 3, 30);
+    timer_set(&t.timers, TIMER_PLAYER, 1, 30);
     timer_set(&t.timers, TIMER_LOBBY, 0, 20);
     timer_set(&t.timers, TIMER_CONN, 89, 10);
     static const struct {
         enum timer_kind kind;
         u32 index;
-    } want[] = {{TIMER_CONN, 89}, {TIMER_LOBBY, 0}, {TIMER_PLAYER, 3}, {TIMER_SERVER, 0}};
+    } want[] = {{TIMER_CONN, 89}, {TIMER_LOBBY, 0}, {TIMER_PLAYER, 1}, {TIMER_SERVER, 0}};
     for (u32 i = 0; i < COUNT_OF(want); i++) {
         CHECK_INT(timer_next(&t.timers), 10 * (i + 1));
         CHECK(!timer_take(&t.timers, 10 * (i + 1) - 1, &kind, &index));

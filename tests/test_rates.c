@@ -19,9 +19,9 @@ static void rates_test_start(struct rates_test *t, u32 per_s) {
     pool_create(&r->pool, RATES_TEST_BUCKETS, sizeof(struct bucket), t->slots, t->buckets);
     index_create(&r->index, 2 * RATES_TEST_BUCKETS, t->index, (struct siphash_key){1, 2});
     heap_create(&r->fullest, RATES_TEST_BUCKETS, t->entries, t->order);
-    rates_set(r, RATE_CONNECTIONS, per_s);
-    rates_set(r, RATE_REQUESTS, per_s);
-    rates_set(r, RATE_DATAGRAMS, per_s);
+    for (u32 i = 0; i < RATE_CLASSES; i++) {
+        rates_set(&r->cost_us[i], &r->burst_us[i], per_s);
+    }
 }
 
 static mps_address rates_address(const char *text) {

@@ -606,6 +606,7 @@ static void server_output_full(void) {
     struct link_test l[9], more;
     char head[512];
     c.chunks = 9;
+    c.message_bytes_max = 1024;
     c.cors_origin = "https://a-long-origin.example.org:12345/of/sixty-four-characters";
     drive_start(&d, &c);
     links_open(&d, l, 9, "198.51.100.1");
