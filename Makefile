@@ -49,10 +49,12 @@ format: ## clang-format over every C file
 size: ## text, data and bss of the core at -Os
 	@tests/size.sh
 
-bench: ## HTTP requests beside a bare baseline: server CPU per request
+bench: ## HTTP and rooms beside bare baselines and peers; WORKLOADS=W1,W3: only these of the rooms
 	@tests/need.sh bench
-	@$(MAKE) --no-print-directory build/mpserver build/bare-http
+	@$(MAKE) --no-print-directory build/mpserver build/bare-http build/bare build/load \
+	    build/peer-lws
 	@node tests/bench/http.mjs
+	@node tests/bench/rooms.mjs
 
 dist: build/mpserver-$(VERSION).tar.gz ## the source as one reproducible tarball
 
@@ -82,8 +84,11 @@ build/unit-sanitized: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 build/noalloc.so: tests/noalloc/noalloc.c Makefile | build
 	$(CC) $(C11) -O2 -g -shared -fPIC -o $@ $<
 
-build/bare-http: tests/bench/bare-http.c Makefile | build
+build/bare-http build/bare build/load: build/%: tests/bench/%.c tests/bench/net.h Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<
+
+build/peer-lws: tests/bench/peer-lws.c Makefile | build
+	$(CC) $(C11) -O2 -g -o $@ $< -lwebsockets
 
 build/mpserver-$(VERSION).tar.gz: FORCE | build stb
 	@tests/dist.sh $@
