@@ -6,10 +6,10 @@
      ws      signs in, joins rooms and speaks the protocol's JSON in masked frames
      raw     the same number of bytes both ways, for the baselines of bare.c
      sizes   prints how many bytes on the wire a message takes to the server and from it
-   Keys:  port; pid, of the server, for its CPU; clients; group, members of a room, 1: each client
-   calls itself; senders, in each room (0: all); bytes; ms, measured; tokens, a file with one a line;
-   and outstanding, messages of a client that wait for delivery to all others (closed loop), or
-   rate, messages per second and sender (open loop), or neither: idle connections, whose memory
+   Keys:  port; pid, of the server, for its CPU; clients; group, members of a room (1: each client
+   calls itself); senders, in each room (0: all); bytes; ms, measured; tokens, a file with one a
+   line; and outstanding, messages of a client that wait for delivery to all others (closed loop),
+   or rate, messages per second and sender (open loop), or neither: idle connections, whose memory
    is measured.
 
    The text that tells messages apart is eight letters from A to P, four for the sender's index and

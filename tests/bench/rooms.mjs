@@ -172,7 +172,7 @@ function printTable(workload, { rows, failed }) {
       (behind ? `  saturated in ${behind} of ${mine.length}` : ''));
     waited ||= of(mine, 'wait') > WAIT_MAX;
   }
-  if (waited) console.log('  wait: others had the cores meanwhile; trust CPU, not rates and delays');
+  if (waited) console.log('  wait: others had the cores too; trust CPU, not rates and delays');
 }
 
 /* All bytes that the server takes at start with these settings. */
@@ -223,8 +223,8 @@ try {
   const context = await prepare();
   const results = {};
   const bars = [];
-  console.log(`${BINARY}: ${BYTES} bytes of JSON a message, ${context.sizes.join(' and ')} on the ` +
-    `wire in and out; ${ROTATIONS} rotations of ${SECONDS} s, ${PEER_ROTATIONS} for peers`);
+  console.log(`${BINARY}: messages of ${BYTES} bytes of JSON, ${context.sizes.join(' and ')} on ` +
+    `the wire in and out; ${ROTATIONS} rotations of ${SECONDS} s, ${PEER_ROTATIONS} for peers`);
   for (const workload of workloads.filter(({ id }) => wanted(id))) {
     const result = await measureAll(workload, context);
     results[workload.id] = result;
