@@ -118,6 +118,40 @@ static u64 load_le64(const u8 *at) {
     return value;
 }
 
+/* Eight bytes at a time, the first of them lowest. A mark is the top bit of a byte; only the lowest
+   mark of a word is exact, since a borrow may run on from it into the bytes above. */
+#define WORD_BYTES 8
+#define WORD_EACH(byte) ((u64)(byte)*UINT64_C(0x0101010101010101))
+
+/* Spelled byte by byte, which is one load where the machine has that order. */
+static inline u64 word_load(const void *at) {
+    const u8 *b = at;
+    return (u64)b[0] | (u64)b[1] << 8 | (u64)b[2] << 16 | (u64)b[3] << 24 | (u64)b[4] << 32 |
+           (u64)b[5] << 40 | (u64)b[6] << 48 | (u64)b[7] << 56;
+}
+
+/* Marks bytes below `bound`, which is at most 0x80. */
+static inline u64 word_marks_below(u64 word, u8 bound) {
+    return (word - WORD_EACH(bound)) & ~word & WORD_EACH(0x80);
+}
+
+static inline u64 word_marks_of(u64 word, char c) {
+    return word_marks_below(word ^ WORD_EACH((u8)c), 1);
+}
+
+/* Which byte the lowest mark is in. */
+static inline size_t word_marked(u64 marks) {
+#ifdef __GNUC__
+    return (size_t)__builtin_ctzll(marks) / 8;
+#else
+    size_t at = 0;
+    for (; !(marks & 0x80); marks >>= 8) {
+        at++;
+    }
+    return at;
+#endif
+}
+
 /* Borrowed bytes. `at` may be NULL when there are none. */
 struct span {
     const char *at;
@@ -1814,20 +1848,9 @@ static void kit_tick(struct kit *k, u64 now) {
 
 #define UTF8_BYTES_MAX 4
 
-#define WORD_BYTES sizeof(u64)
-#define WORD_ONES UINT64_C(0x0101010101010101)
-#define WORD_TOPS UINT64_C(0x8080808080808080)
-
-/* A word of the text in whatever byte order: it is only asked whether some byte is special. */
-static u64 word_load(const u8 *at) {
-    u64 word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
 /* Behind the bytes below 0x80 that `at` begins with. */
 static const u8 *utf8_skip_ascii(const u8 *at, const u8 *end) {
-    while ((size_t)(end - at) >= WORD_BYTES && !(word_load(at) & WORD_TOPS)) {
+    while (end - at >= WORD_BYTES && !(word_load(at) & WORD_EACH(0x80))) {
         at += WORD_BYTES;
     }
     while (at < end && *at < 0x80) {
@@ -1970,6 +1993,16 @@ struct json_walk {
     char *at, *end;
 };
 
+#define JSON_INNER_MAX 8
+
+/* The members of the object that is the value `of` of json_object's values, noted on the way. More
+   than JSON_INNER_MAX are not: `count` is one more then, and the object has to be walked. */
+struct json_inner {
+    const struct json_value *of;
+    u32 count;
+    struct json_value keys[JSON_INNER_MAX], values[JSON_INNER_MAX];
+};
+
 /* What json_check and json_object have in hand. `keys` to `wanted_at` serve json_object alone:
    `wanted` is the entry of `values` that the member being read goes to, NULL when nobody asked, and
    `wanted_at` where its value begins. `fault_*` are set by json_fail and hold the first fault,
@@ -1983,6 +2016,9 @@ struct json_reader {
     struct json_value *values, *wanted;
     const u8 *wanted_at, *fault_at;
     const char *fault_text;
+    struct json_inner *inner; /* NULL: nobody asked for those */
+    bool inner_due;           /* a name was noted, and its value is being read from `inner_at` on */
+    const u8 *inner_at;
 };
 
 /* -- Tokens. Each reader stands on the first byte of its token and steps behind it. */
@@ -2013,16 +2049,14 @@ static const u8 *json_skip_space(const u8 *at, const u8 *end) {
 }
 
 /* Behind the bytes that stand for themselves in a string: at a quote, a backslash, a control
-   character, the first byte of a longer character, or the end. "x - 1 with the top bit newly set"
-   finds zero bytes; it may also mark bytes above a true hit, but never one without a hit. */
-static const u8 *json_skip_plain(const u8 *at, const u8 *end) {
-    for (; end - at >= (ptrdiff_t)WORD_BYTES; at += WORD_BYTES) {
+   character, the first byte of a longer character, or the end. */
+static inline const u8 *json_skip_plain(const u8 *at, const u8 *end) {
+    for (; end - at >= WORD_BYTES; at += WORD_BYTES) {
         u64 word = word_load(at);
-        u64 quote = word ^ WORD_ONES * '"', backslash = word ^ WORD_ONES * '\\';
-        u64 found = word | ((word - WORD_ONES * 0x20) & ~word);
-        found |= ((quote - WORD_ONES) & ~quote) | ((backslash - WORD_ONES) & ~backslash);
-        if (found & WORD_TOPS) {
-            break;
+        u64 marks = word_marks_below(word, 0x20) | word_marks_of(word, '"') |
+                    word_marks_of(word, '\\') | (word & WORD_EACH(0x80));
+        if (marks) {
+            return at + word_marked(marks);
         }
     }
     while (at < end && *at >= 0x20 && *at < 0x80 && *at != '"' && *at != '\\') {
@@ -2128,12 +2162,26 @@ static bool json_read_string(struct json_reader *r) {
     return json_fail(r, r->end, NULL);
 }
 
+/* A byte xored with '0' is below 10 for digits alone; adding the rest up to 0x80 marks the
+   others. */
+static const u8 *json_skip_digits(const u8 *at, const u8 *end) {
+    for (; end - at >= WORD_BYTES; at += WORD_BYTES) {
+        u64 word = word_load(at) ^ WORD_EACH('0');
+        u64 others = (((word & WORD_EACH(0x7F)) + WORD_EACH(0x80 - 10)) | word) & WORD_EACH(0x80);
+        if (others) {
+            return at + word_marked(others);
+        }
+    }
+    while (at < end && ascii_digit(*at)) {
+        at++;
+    }
+    return at;
+}
+
 /* 1*DIGIT */
 static bool json_read_digits(struct json_reader *r) {
     const u8 *start = r->at;
-    while (r->at < r->end && ascii_digit(*r->at)) {
-        r->at++;
-    }
+    r->at = json_skip_digits(r->at, r->end);
     return r->at > start || json_fail(r, r->at, "A digit is missing here.");
 }
 
@@ -2278,6 +2326,24 @@ static bool json_bytes_spell(struct json_bytes b, const char *name) {
     return json_byte(&b) < 0;
 }
 
+/* The same of a token. Names are hardly ever escaped, so bytes are compared until they differ. */
+static bool json_spells_on(const char *token, size_t bytes, const char *name) {
+    const char *end = token + bytes - 1;
+    for (const char *at = token + 1; at < end; at++, name++) {
+        if (*at != *name) {
+            return *at == '\\' &&
+                   json_bytes_spell(json_bytes_of(at - 1, (size_t)(end - at) + 2), name);
+        }
+    }
+    return !*name;
+}
+
+/* Most names differ in their first byte. */
+static inline bool json_spells(const char *token, size_t bytes, const char *name) {
+    bool may = token[1] == name[0] || token[1] == '\\' || !name[0];
+    return may && json_spells_on(token, bytes, name);
+}
+
 /* Both run until they differ or end together, at -1. */
 static bool json_bytes_equal(struct json_bytes a, struct json_bytes b) {
     int byte;
@@ -2299,7 +2365,22 @@ static bool json_bytes_equal(struct json_bytes a, struct json_bytes b) {
    The grammar has two states between tokens: a value is due, or one has just ended. Whether the
    container around is an object or an array is all the stack has to know, one bit for each. */
 
-/* Reads `"name":` and, at the top, remembers who asked for it. */
+/* Is this the level of the object whose members are noted, too? */
+static bool json_in_inner(const struct json_reader *r) {
+    return r->depth == 2 && r->inner && r->wanted == r->inner->of;
+}
+
+/* One more than there is room for says that there are too many. */
+static void json_note_name(struct json_reader *r, const u8 *start, size_t bytes) {
+    struct json_inner *inner = r->inner;
+    r->inner_due = true;
+    if (inner->count < JSON_INNER_MAX) {
+        char *at = r->text + (start - (const u8 *)r->text);
+        inner->keys[inner->count] = (struct json_value){JSON_STRING, at, bytes};
+    }
+}
+
+/* Reads `"name":` and, where members are noted, remembers who asked for it. */
 static bool json_read_name(struct json_reader *r) {
     r->at = json_skip_space(r->at, r->end);
     const u8 *start = r->at;
@@ -2309,12 +2390,13 @@ static bool json_read_name(struct json_reader *r) {
     if (!json_read_string(r)) {
         return false;
     }
-    struct json_bytes name = json_bytes_of((const char *)start, (size_t)(r->at - start));
-    for (u32 i = 0; i < r->keys_count && r->depth == 1; i++) {
-        if (json_bytes_spell(name, r->keys[i])) {
-            r->wanted = &r->values[i];
-            break;
+    size_t bytes = (size_t)(r->at - start);
+    if (r->depth == 1) {
+        for (u32 i = 0; i < r->keys_count && !r->wanted; i++) {
+            r->wanted = json_spells((const char *)start, bytes, r->keys[i]) ? &r->values[i] : NULL;
         }
+    } else if (json_in_inner(r)) {
+        json_note_name(r, start, bytes);
     }
     r->at = json_skip_space(r->at, r->end);
     if (json_peek(r) != ':') {
@@ -2333,6 +2415,9 @@ static bool json_read_open(struct json_reader *r, bool *value_due) {
     r->at++;
     r->depth++;
     r->objects = r->objects << 1 | object;
+    if (json_in_inner(r)) {
+        r->inner->count = 0;
+    }
     r->at = json_skip_space(r->at, r->end);
     *value_due = json_peek(r) != (object ? '}' : ']');
     return !*value_due || !object || json_read_name(r);
@@ -2364,14 +2449,27 @@ static void json_note_wanted(struct json_reader *r) {
     r->wanted = NULL;
 }
 
+static void json_note_inner(struct json_reader *r) {
+    struct json_inner *inner = r->inner;
+    r->inner_due = false;
+    if (inner->count < JSON_INNER_MAX) {
+        size_t bytes = (size_t)(r->at - r->inner_at);
+        char *at = r->text + (r->inner_at - (const u8 *)r->text);
+        inner->values[inner->count] = (struct json_value){json_type_of(*r->inner_at), at, bytes};
+    }
+    inner->count = u32_min(inner->count + 1, JSON_INNER_MAX + 1);
+}
+
 /* The whole text. Each round takes at least one byte or fails. */
 static bool json_read_text(struct json_reader *r) {
     bool value_due = true;
     while (value_due || r->depth) {
         r->at = json_skip_space(r->at, r->end);
         int first = json_peek(r);
-        /* Only members of the outermost object are noted, and their values begin at depth 1. */
+        /* Noted are members of the outermost object, whose values begin at depth 1, and those of
+           one object in it. */
         r->wanted_at = value_due && r->depth == 1 ? r->at : r->wanted_at;
+        r->inner_at = value_due && r->depth == 2 ? r->at : r->inner_at;
         if (!value_due) {
             if (!json_read_next(r, &value_due)) {
                 return false;
@@ -2388,6 +2486,8 @@ static bool json_read_text(struct json_reader *r) {
         }
         if (!value_due && r->depth == 1 && r->wanted) {
             json_note_wanted(r);
+        } else if (!value_due && r->depth == 2 && r->inner_due) {
+            json_note_inner(r);
         }
     }
     r->at = json_skip_space(r->at, r->end);
@@ -2395,7 +2495,7 @@ static bool json_read_text(struct json_reader *r) {
 }
 
 /* Tells whether the whole text is one value, white space around it allowed. Changes nothing. */
-MPS_UNUSED static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
+static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
     struct json_reader r = {.at = (const u8 *)text};
     r.end = bytes ? r.at + bytes : r.at;
     if (!json_read_text(&r)) {
@@ -2406,10 +2506,12 @@ MPS_UNUSED static bool json_check(const char *text, size_t bytes, struct json_fa
 }
 
 /* Checks that the whole text is one object and notes its members named in keys[]: the last of a
-   name wins, the others are JSON_ABSENT, as all are when the text is refused. */
-static bool json_object(char *text, size_t bytes, const char *const *keys, u32 keys_count,
-                        struct json_value *values, struct json_fault *fault) {
-    struct json_reader r = {.at = (const u8 *)text, .text = text, .keys = keys};
+   name wins, the others are JSON_ABSENT, as all are when the text is refused. `inner` may be
+   NULL. */
+static bool json_object_in(char *text, size_t bytes, const char *const *keys, u32 keys_count,
+                           struct json_value *values, struct json_inner *inner,
+                           struct json_fault *fault) {
+    struct json_reader r = {.at = (const u8 *)text, .text = text, .keys = keys, .inner = inner};
     r.end = bytes ? r.at + bytes : r.at;
     r.at = json_skip_space(r.at, r.end);
     r.keys_count = keys_count;
@@ -2426,6 +2528,11 @@ static bool json_object(char *text, size_t bytes, const char *const *keys, u32 k
     }
     *fault = (struct json_fault){(size_t)(r.fault_at - (const u8 *)text), r.fault_text};
     return false;
+}
+
+static bool json_object(char *text, size_t bytes, const char *const *keys, u32 keys_count,
+                        struct json_value *values, struct json_fault *fault) {
+    return json_object_in(text, bytes, keys, keys_count, values, NULL, fault);
 }
 
 /* -- Walking a checked text. */
@@ -2506,34 +2613,38 @@ static bool json_walk_member(struct json_walk *w, struct json_value *key,
     return true;
 }
 
-/* Whether a checked string token means `name`. Names are hardly ever escaped, so bytes are compared
-   first. */
-static bool json_is(const struct json_value *value, struct span name) {
-    if (value->type != JSON_STRING) {
-        return false;
-    }
-    if (value->bytes == name.bytes + 2 && memcmp(value->at + 1, name.at, name.bytes) == 0) {
-        return true;
-    }
-    return value->bytes > name.bytes + 2 &&
-           json_bytes_spell(json_bytes_of(value->at, value->bytes), name.at);
+/* Whether a value is this string. */
+static bool json_is(const struct json_value *value, const char *name) {
+    return value->type == JSON_STRING && json_spells(value->at, value->bytes, name);
 }
 
-/* Notes the members of a checked object that keys[] names, as json_object does of a text. */
-static void json_members(struct json_value object, const struct span *keys, u32 keys_count,
-                         struct json_value *values) {
-    struct json_walk walk = json_walk_into(object);
+static void json_member(const struct json_value *key, struct json_value value,
+                        const char *const *keys, u32 keys_count, struct json_value *values) {
+    for (u32 i = 0; i < keys_count; i++) {
+        if (json_is(key, keys[i])) {
+            values[i] = value;
+            return;
+        }
+    }
+}
+
+/* The members of a checked object that keys[] names, as json_object notes them of a text; from what
+   was noted on the way, if all of them were. */
+static void json_members(struct json_value object, const struct json_inner *inner,
+                         const char *const *keys, u32 keys_count, struct json_value *values) {
     struct json_value key, value;
     for (u32 i = 0; i < keys_count; i++) {
         values[i] = (struct json_value){JSON_ABSENT, NULL, 0};
     }
-    while (json_walk_member(&walk, &key, &value)) {
-        for (u32 i = 0; i < keys_count; i++) {
-            if (json_is(&key, keys[i])) {
-                values[i] = value;
-                break;
-            }
+    if (inner->count <= JSON_INNER_MAX) {
+        for (u32 i = 0; i < inner->count; i++) {
+            json_member(&inner->keys[i], inner->values[i], keys, keys_count, values);
         }
+        return;
+    }
+    struct json_walk walk = json_walk_into(object);
+    while (json_walk_member(&walk, &key, &value)) {
+        json_member(&key, value, keys, keys_count, values);
     }
 }
 
@@ -3906,44 +4017,12 @@ enum { HTTP_TOKEN = T, HTTP_HOST_NAME = H };
 #undef H
 #undef B
 
-/* Eight bytes at a time. A mark is the top bit of a byte; only the lowest mark of a word is exact,
-   as borrows run upwards from it, and only the lowest is ever used. */
-#define HTTP_EACH(byte) (UINT64_MAX / 255 * (u64)(byte))
-
-static inline u64 http_word(const char *at) {
-    const u8 *b = (const u8 *)at;
-    return (u64)b[0] | (u64)b[1] << 8 | (u64)b[2] << 16 | (u64)b[3] << 24 | (u64)b[4] << 32 |
-           (u64)b[5] << 40 | (u64)b[6] << 48 | (u64)b[7] << 56;
-}
-
-/* Marks bytes below `bound`, which is at most 0x80. */
-static inline u64 http_marks_below(u64 word, u8 bound) {
-    return (word - HTTP_EACH(bound)) & ~word & HTTP_EACH(0x80);
-}
-
-static inline u64 http_marks_of(u64 word, char c) {
-    return http_marks_below(word ^ HTTP_EACH((u8)c), 1);
-}
-
-/* Which byte the lowest mark is in. */
-static inline size_t http_marked(u64 marks) {
-#ifdef __GNUC__
-    return (size_t)__builtin_ctzll(marks) / 8;
-#else
-    size_t at = 0;
-    for (; !(marks & 0x80); marks >>= 8) {
-        at++;
-    }
-    return at;
-#endif
-}
-
 /* The first `c` at or behind `at`, else `end`. */
 static const char *http_find(const char *at, const char *end, char c) {
     for (; end - at >= 8; at += 8) {
-        u64 marks = http_marks_of(http_word(at), c);
+        u64 marks = word_marks_of(word_load(at), c);
         if (marks) {
-            return at + http_marked(marks);
+            return at + word_marked(marks);
         }
     }
     while (at < end && *at != c) {
@@ -3955,11 +4034,11 @@ static const char *http_find(const char *at, const char *end, char c) {
 /* The first byte of [at, end) that is no visible ASCII or is `stop` or '#', else `end`. */
 static inline const char *http_target_run(const char *at, const char *end, char stop) {
     for (; end - at >= 8; at += 8) {
-        u64 word = http_word(at);
-        u64 marks = http_marks_below(word, 0x21) | http_marks_of(word, 0x7f) |
-                    (word & HTTP_EACH(0x80)) | http_marks_of(word, '#') | http_marks_of(word, stop);
+        u64 word = word_load(at);
+        u64 marks = word_marks_below(word, 0x21) | word_marks_of(word, 0x7f) |
+                    (word & WORD_EACH(0x80)) | word_marks_of(word, '#') | word_marks_of(word, stop);
         if (marks) {
-            return at + http_marked(marks);
+            return at + word_marked(marks);
         }
     }
     while (at<end && * at> 0x20 && *at < 0x7f && *at != '#' && *at != stop) {
@@ -3972,13 +4051,13 @@ static inline const char *http_target_run(const char *at, const char *end, char 
    everything else, bytes over 0x7f included (RFC 9110, 5.5). */
 static inline const char *http_value_run(const char *at, const char *end) {
     while (end - at >= 8) {
-        u64 word = http_word(at);
-        u64 marks = http_marks_below(word, 0x20) | http_marks_of(word, 0x7f);
+        u64 word = word_load(at);
+        u64 marks = word_marks_below(word, 0x20) | word_marks_of(word, 0x7f);
         if (!marks) {
             at += 8;
             continue;
         }
-        at += http_marked(marks);
+        at += word_marked(marks);
         if (*at != '\t') {
             return at;
         }
@@ -4943,12 +5022,14 @@ static int ws_head_read(const struct ws_reader *r, const u8 *at, size_t bytes, u
    which its bytes stand in memory, whatever that order means to the machine. */
 static void ws_unmask(u8 *at, size_t bytes, const u8 mask[WS_MASK_BYTES]) {
     u8 twice[WORD_BYTES];
+    u64 key, word;
     size_t i = 0;
     memcpy(twice, mask, WS_MASK_BYTES);
     memcpy(twice + WS_MASK_BYTES, mask, WS_MASK_BYTES);
-    u64 key = word_load(twice);
+    memcpy(&key, twice, WORD_BYTES);
     for (; bytes - i >= WORD_BYTES; i += WORD_BYTES) {
-        u64 word = word_load(at + i) ^ key;
+        memcpy(&word, at + i, WORD_BYTES);
+        word ^= key;
         memcpy(at + i, &word, WORD_BYTES);
     }
     for (; i < bytes; i++) {
@@ -5910,10 +5991,11 @@ static void conns_wake_starving(struct conns *c) {
 
 #define CONN_EVICTIONS_MAX 8 /* per answer */
 
-/* It ends because of memory. The line in the log is left out when many end at once. */
+/* It ends because of memory. When many end at once the line in the log is left out: one frame for a
+   large room can close all its members, and the room's own outcomes must find place behind that. */
 static void conn_note_slow(struct kit *k, const struct conns *c, const struct conn *conn) {
     metrics_count(&k->metrics, COUNTER_CLOSED_SLOW);
-    if (outcomes_room(&k->outcomes, 1)) {
+    if (outcomes_room(&k->outcomes, k->outcomes.capacity / 2)) {
         u64 handle = pool_handle(&c->pool, conn_index(c, conn));
         outcomes_add(&k->outcomes, OUTCOME_SLOW_READER, handle, 0);
     }
@@ -6657,7 +6739,8 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
    has not heard, some sockets at a time, so that one announcement to ten thousand costs no call
    much. What the announcements say is written in section 82. */
 
-/* What the server says on a socket, by type; metrics count each. */
+/* What the server says on a socket, by type; metrics count each. GAME stands for the types that the
+   embedding game sends. */
 #define EVENTS(X)                               \
     X(HANDSHAKE_ACCEPTED, "handshake_accepted") \
     X(PONG, "pong")                             \
@@ -6675,6 +6758,7 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
     X(PLAYER_SNAPSHOT, "player_snapshot")       \
     X(RPC_CALL, "rpc_call")                     \
     X(NOTIFICATION, "notification")             \
+    X(GAME, "game")                             \
     X(ERROR, "error")
 
 enum event {
@@ -8812,7 +8896,7 @@ static mps_error server_load(struct mps_server *s, const mps_config *c,
 }
 
 /* One scratch for all: an answer in it is sent, that is copied, before the next one is begun. */
-static void *server_answer(struct mps_server *s) {
+static void *server_answer(const struct mps_server *s) {
     return near_get(s, s->answer);
 }
 
@@ -9313,47 +9397,57 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
 struct message {
     struct mps_server *s;
     struct conn *conn;
-    struct user *user;                     /* NULL: anonymous */
-    struct seat *seat;                     /* NULL: in no room */
-    struct room *room;                     /* that of the seat */
-    struct json_value v[MESSAGE_KEYS_MAX]; /* by the keys of its row */
-    const char *error_field;               /* what helps to understand a refusal; NULL: nothing */
+    struct user *user;       /* NULL: anonymous */
+    struct seat *seat;       /* NULL: in no room */
+    struct room *room;       /* that of the seat */
+    const char *error_field; /* what helps to understand a refusal; NULL: nothing */
     bool has_position;
     size_t error_position;
+    struct json_value v[MESSAGE_KEYS_MAX]; /* by the keys of its row; not set before message_read */
 };
 
 /* NO_SEAT: a user who is in no room through this socket. */
 enum message_needs { NEEDS_NOTHING, NEEDS_NO_SEAT, NEEDS_SEAT, NEEDS_HOST };
 
 struct message_row {
-    struct span type;
+    const char *type;
     enum message_needs needs;
     enum pace_class pace;
-    bool new_work; /* refused while draining */
-    struct span keys[MESSAGE_KEYS_MAX];
+    bool new_work;                      /* refused while draining */
+    const char *keys[MESSAGE_KEYS_MAX]; /* as many as there are */
     mps_error (*handler)(struct message *m);
     const char *doc;
 };
 
 /* -- frames -- */
 
+/* What each begins with, in one piece. */
+static const struct span event_heads[] = {
+#define EVENT_HEAD(name, type) \
+    {"{\"type\":\"" type "\",\"data\":{", sizeof("{\"type\":\"" type "\",\"data\":{") - 1},
+    EVENTS(EVENT_HEAD)
+#undef EVENT_HEAD
+};
+
 /* {"type":"...","data":{ and then the members. */
 static struct text event_begin(struct mps_server *s, enum event event) {
     struct text t = text_on(server_answer(s), s->answer_bytes);
-    TEXT_LITERAL(&t, "{\"type\":\"");
-    text_z(&t, event_types[event]);
-    TEXT_LITERAL(&t, "\",\"data\":{");
+    text_add(&t, event_heads[event]);
     return t;
 }
 
-/* The frame, with its head in front of the text: the scratch has room there. */
-static struct span event_end(struct mps_server *s, struct text *t) {
+/* The frame of a text, its head in front: the scratch has room there. */
+static struct span frame_end(const struct mps_server *s, const struct text *t) {
     u8 head[WS_HEAD_MAX];
-    TEXT_LITERAL(t, "}}");
     MPS_ASSERT(!t->cut && t->at == server_answer(s));
     size_t bytes = ws_put_head(head, WS_TEXT, t->bytes);
     memcpy(t->at - bytes, head, bytes);
     return span_of(t->at - bytes, bytes + t->bytes);
+}
+
+static struct span event_end(struct mps_server *s, struct text *t) {
+    TEXT_LITERAL(t, "}}");
+    return frame_end(s, t);
 }
 
 /* To one socket; it may be closed by this. */
@@ -9385,6 +9479,19 @@ static void put_user(struct text *t, const struct user *user) {
     json_put_string(t, span_z(user->name));
 }
 
+/* Who speaks. Member by member, since the values need not be cleared. */
+static void message_begin(struct message *m, struct mps_server *s, struct conn *conn) {
+    const struct socket *socket = &conn->socket;
+    m->s = s;
+    m->conn = conn;
+    m->user = socket->user ? user_at(&s->presence, socket->user - 1) : NULL;
+    m->seat = socket->seat ? seat_at(&s->rooms, socket->seat - 1) : NULL;
+    m->room = m->seat ? room_at(&s->rooms, m->seat->room) : NULL;
+    m->error_field = NULL;
+    m->has_position = false;
+    m->error_position = 0;
+}
+
 /* A refusal, which leaves the socket open. */
 static void message_refuse(struct message *m, mps_error error) {
     const struct error_row *row = error_row(error);
@@ -9409,13 +9516,16 @@ static mps_error message_fault(struct message *m, mps_error error, const char *f
     return error;
 }
 
-/* Tells a socket why, if `say`, and closes it with the error's close code. */
-static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error, bool say) {
-    struct message m = {.s = s, .conn = conn};
+/* The same where no message is at hand. */
+static void socket_refuse(struct mps_server *s, struct conn *conn, mps_error error) {
+    struct message m;
+    message_begin(&m, s, conn);
+    message_refuse(&m, error);
+}
+
+/* Closes a socket with the error's close code. */
+static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error) {
     const struct error_row *row = error_row(error);
-    if (say) {
-        message_refuse(&m, error);
-    }
     if (conn_is_socket(conn)) {
         conn_close_socket(&s->kit, &s->conns, conn, row->ws, span_z(row->code));
     }
@@ -9632,6 +9742,60 @@ static mps_error room_resume(struct message *m, struct seat *seat) {
     return MPS_OK;
 }
 
+/* -- the game's word -- */
+
+static bool game_room_check(const struct mps_server *s, const char *user_id,
+                            const struct room_wish *wish) {
+    const mps_hooks *hooks = &s->config.hooks;
+    char gamemode[ROOM_MODE_MAX + 1], map[ROOM_MODE_MAX + 1];
+    if (!hooks->room_check) {
+        return true;
+    }
+    copy_z(gamemode, sizeof gamemode, wish->gamemode);
+    copy_z(map, sizeof map, wish->map);
+    return hooks->room_check(hooks->user, user_id, gamemode, map, wish->max_players);
+}
+
+static bool game_peer_check(const struct mps_server *s, const struct room *room,
+                            const char *user_id, struct span name) {
+    const mps_hooks *hooks = &s->config.hooks;
+    char text[MPS_NAME_BYTES_MAX + 1];
+    u64 handle = pool_handle(&s->rooms.pool, room_index(&s->rooms, room));
+    if (!hooks->peer_check) {
+        return true;
+    }
+    copy_z(text, sizeof text, name);
+    return hooks->peer_check(hooks->user, (mps_room){handle}, user_id, text);
+}
+
+/* A type of the game's own: lower-case letters, digits and _, so that it needs no escape. */
+static bool game_type_valid(struct span type) {
+    for (size_t i = 0; i < type.bytes; i++) {
+        u8 c = (u8)type.at[i];
+        if (!ascii_digit(c) && !(c >= 'a' && c <= 'z') && c != '_') {
+            return false;
+        }
+    }
+    return type.bytes >= 1 && type.bytes <= ROOM_MODE_MAX;
+}
+
+/* Offers a member's message of an unknown type to the game. The hook may send, kick, and so end the
+   member's seat: nothing of `m` is used after it. */
+static mps_error game_message(struct message *m, struct json_value *type, struct json_value data) {
+    const mps_hooks *hooks = &m->s->config.hooks;
+    struct span name;
+    char text[ROOM_MODE_MAX + 1];
+    if (!hooks->room_message || !m->seat || !json_string(type, &name) || !game_type_valid(name)) {
+        return MPS_E_UNKNOWN_TYPE;
+    }
+    copy_z(text, sizeof text, name);
+    mps_room room = {pool_handle(&m->s->rooms.pool, m->seat->room)};
+    struct span raw = data.type == JSON_ABSENT ? SPAN("null") : span_of(data.at, data.bytes);
+    return hooks->room_message(hooks->user, room, m->seat->peer, text, raw.at, raw.bytes)
+               ? MPS_OK
+               : MPS_E_UNKNOWN_TYPE;
+}
+
 /* -- reading messages -- */
 
 #define ROOM_PLAYERS_DEFAULT 8 /* less where room_players_max is smaller */
@@ -9651,14 +9815,14 @@ static bool value_name(struct json_value *v, struct span *out) {
 }
 
 /* "peerId":N, "from":N and the like. */
-static void put_peer(struct text *t, const char *literal_key, const struct seat *seat) {
-    text_z(t, literal_key);
+static void put_peer(struct text *t, struct span key, const struct seat *seat) {
+    text_add(t, key);
     text_u64(t, seat->peer);
 }
 
 /* A key and the raw token that came for it; null when none did. */
-static void put_value(struct text *t, const char *literal_key, const struct json_value *v) {
-    text_z(t, literal_key);
+static void put_value(struct text *t, struct span key, const struct json_value *v) {
+    text_add(t, key);
     text_add(t, v->type == JSON_ABSENT ? SPAN("null") : span_of(v->at, v->bytes));
 }
 
@@ -9694,11 +9858,10 @@ static void socket_accept(struct mps_server *s, struct conn *conn, struct span n
 
 /* The game has answered for the token of a handshake; an identity without an id is a no. */
 static void socket_granted(struct mps_server *s, struct conn *conn, const mps_identity *who) {
-    struct message m = {.s = s, .conn = conn};
     conn_enter(&s->kit, &s->conns, conn, CONN_SOCKET);
     mps_error error = who->id[0] ? socket_identify(s, conn, who) : MPS_E_TOKEN_INVALID;
     if (error) {
-        message_refuse(&m, error);
+        socket_refuse(s, conn, error);
     } else {
         socket_accept(s, conn, SPAN(""));
     }
@@ -9743,6 +9906,9 @@ static mps_error message_create_room(struct message *m) {
         return MPS_E_NO_ROOM_FOUND;
     }
     mps_error error = room_seat_check(&s->kit, &s->rooms, room);
+    if (!error && !game_peer_check(s, room, m->user->id, span_z(m->user->name))) {
+        error = MPS_E_REFUSED;
+    }
     if (error) {
         return error;
     }
@@ -9813,6 +9979,9 @@ static mps_error message_join_room(struct message *m) {
     }
     mps_error error =
         s->drain == DRAIN_NO ? room_seat_check(&s->kit, &s->rooms, room) : MPS_E_DRAINING;
+    if (!error && !game_peer_check(s, room, m->user->id, name)) {
+        error = MPS_E_REFUSED;
+    }
     if (!error) {
         room_enter(m, room, name);
     }
@@ -9880,6 +10049,10 @@ static mps_error message_quick_join(struct message *m) {
     if (r->seats.used == r->seats.capacity) {
         metrics_count(&s->kit.metrics, COUNTER_FULL_SEATS);
         return MPS_E_ROOM_FULL;
+    }
+    if (room ? !game_peer_check(s, room, m->user->id, name)
+             : !game_room_check(s, m->user->id, &wish)) {
+        return MPS_E_REFUSED;
     }
     if (!room) {
         room = room_open(&s->kit, r, &s->presence, &wish, m->conn->socket.user);
@@ -9984,7 +10157,7 @@ static mps_error message_chat(struct message *m) {
     if (m->v[0].type != JSON_STRING) {
         return message_fault(m, MPS_E_INVALID_FIELD, "text");
     }
-    put_peer(&t, "\"from\":", m->seat);
+    put_peer(&t, SPAN("\"from\":"), m->seat);
     JSON_KEY(&t, "fromName");
     json_put_string(&t, span_z(m->seat->name));
     JSON_KEY(&t, "text");
@@ -10000,10 +10173,10 @@ static mps_error message_chat(struct message *m) {
 
 static mps_error message_player_state(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PLAYER_STATE);
-    put_peer(&t, "\"peerId\":", m->seat);
-    put_value(&t, ",\"position\":", &m->v[0]);
-    put_value(&t, ",\"rotation\":", &m->v[1]);
-    put_value(&t, ",\"velocity\":", &m->v[2]);
+    put_peer(&t, SPAN("\"peerId\":"), m->seat);
+    put_value(&t, SPAN(",\"position\":"), &m->v[0]);
+    put_value(&t, SPAN(",\"rotation\":"), &m->v[1]);
+    put_value(&t, SPAN(",\"velocity\":"), &m->v[2]);
     room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_STATE,
                     event_end(m->s, &t));
     return MPS_OK;
@@ -10011,8 +10184,8 @@ static mps_error message_player_state(struct message *m) {
 
 static mps_error message_player_snapshot(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PLAYER_SNAPSHOT);
-    put_peer(&t, "\"from\":", m->seat);
-    put_value(&t, ",\"payload\":", &m->v[0]);
+    put_peer(&t, SPAN("\"from\":"), m->seat);
+    put_value(&t, SPAN(",\"payload\":"), &m->v[0]);
     room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_SNAPSHOT,
                     event_end(m->s, &t));
     return MPS_OK;
@@ -10051,9 +10224,9 @@ static mps_error message_rpc_call(struct message *m) {
         return MPS_E_INVALID_TARGET;
     }
     struct text t = event_begin(s, EVENT_RPC_CALL);
-    put_peer(&t, "\"fromPeer\":", m->seat);
-    put_value(&t, ",\"method\":", &m->v[1]);
-    put_value(&t, ",\"args\":", &m->v[2]);
+    put_peer(&t, SPAN("\"fromPeer\":"), m->seat);
+    put_value(&t, SPAN(",\"method\":"), &m->v[1]);
+    put_value(&t, SPAN(",\"args\":"), &m->v[2]);
     if (target) {
         seat_send(&s->kit, &s->conns, target, EVENT_RPC_CALL, event_end(s, &t));
     } else {
@@ -10064,86 +10237,81 @@ static mps_error message_rpc_call(struct message *m) {
 
 /* -- messages -- */
 
-#define K(literal) \
-    { (literal), sizeof(literal) - 1 }
-
-/* Those that come most often stand first. Keys that are shorter than MESSAGE_KEYS_MAX end with an
-   empty one. */
+/* Those that come most often stand first. */
 static const struct message_row messages[] = {
-    {K("player_state"),
+    {"player_state",
      NEEDS_SEAT,
      PACE_STATES,
      false,
-     {K("position"), K("rotation"), K("velocity")},
+     {"position", "rotation", "velocity"},
      message_player_state,
      "{position, rotation, velocity}: to the other members; the newest counts"},
-    {K("player_snapshot"),
+    {"player_snapshot",
      NEEDS_SEAT,
      PACE_STATES,
      false,
-     {K("payload")},
+     {"payload"},
      message_player_snapshot,
      "{payload}: the same"},
-    {K("rpc_call"),
+    {"rpc_call",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
-     {K("targetPeer"), K("method"), K("args")},
+     {"targetPeer", "method", "args"},
      message_rpc_call,
      "{targetPeer, method, args}: to the others (0) or one peer"},
-    {K("chat"), NEEDS_SEAT, PACE_CHATS, false, {K("text")}, message_chat, "{text}: to the others"},
-    {K("ping"), NEEDS_NOTHING, PACE_MESSAGES, false, {K("")}, message_ping, "{}: pong"},
-    {K("handshake"),
+    {"chat", NEEDS_SEAT, PACE_CHATS, false, {"text"}, message_chat, "{text}: to the others"},
+    {"ping", NEEDS_NOTHING, PACE_MESSAGES, false, {NULL}, message_ping, "{}: pong"},
+    {"handshake",
      NEEDS_NOTHING,
      PACE_MESSAGES,
      false,
-     {K("version"), K("name"), K("token")},
+     {"version", "name", "token"},
      message_handshake,
      "{version, name, token?}: who speaks"},
-    {K("create_room"),
+    {"create_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
-     {K("")},
+     {NULL},
      message_create_room,
      "{}: enter the room made by POST /api/rooms"},
-    {K("join_room"),
+    {"join_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      false,
-     {K("roomId"), K("version"), K("name"), K("resumeToken")},
+     {"roomId", "version", "name", "resumeToken"},
      message_join_room,
      "{roomId, version, name, resumeToken?}: take a seat, or take it back"},
-    {K("quick_join"),
+    {"quick_join",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
-     {K("gamemode"), K("mapName"), K("maxPlayers"), K("version"), K("name")},
+     {"gamemode", "mapName", "maxPlayers", "version", "name"},
      message_quick_join,
      "{gamemode, mapName?, maxPlayers?, version, name}: any room that fits"},
-    {K("leave_room"),
+    {"leave_room",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
-     {K("")},
+     {NULL},
      message_leave_room,
      "{}: give the seat up"},
-    {K("kick"),
+    {"kick",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
-     {K("peerId")},
+     {"peerId"},
      message_kick,
      "{peerId}: remove a member"},
-    {K("ban"),
+    {"ban",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
-     {K("peerId"), K("ip")},
+     {"peerId", "ip"},
      message_ban,
      "{peerId} or {ip}: remove and keep out"},
 };
-#undef K
 
 #define MESSAGE_NONE ((u32)COUNT_OF(messages))
 _Static_assert(COUNT_OF(messages) < METRIC_MESSAGES_MAX, "raise METRIC_MESSAGES_MAX");
@@ -10193,13 +10361,14 @@ static mps_error message_admit(const struct message *m, const struct message_row
 
 /* The members that the row wants, of `data`; that may be left out when it is empty. */
 static mps_error message_read(struct message *m, const struct message_row *row,
-                              struct json_value data, const char *text) {
+                              struct json_value data, const struct json_inner *inner,
+                              const char *text) {
     u32 count = 0;
-    while (count < MESSAGE_KEYS_MAX && row->keys[count].bytes) {
+    while (count < MESSAGE_KEYS_MAX && row->keys[count]) {
         count++;
     }
     if (data.type == JSON_OBJECT) {
-        json_members(data, row->keys, count, m->v);
+        json_members(data, inner, row->keys, count, m->v);
         return MPS_OK;
     }
     memset(m->v, 0, sizeof m->v);
@@ -10216,8 +10385,11 @@ static mps_error message_run(struct message *m, struct span text, u32 *row) {
     static const char *const keys[] = {"type", "data"};
     struct json_value v[2];
     struct json_fault fault;
+    struct json_inner inner; /* entries are written before they are counted */
+    inner.of = &v[1];
+    inner.count = 0;
     *row = MESSAGE_NONE;
-    if (!json_object((char *)(uintptr_t)text.at, text.bytes, keys, 2, v, &fault)) {
+    if (!json_object_in((char *)(uintptr_t)text.at, text.bytes, keys, 2, v, &inner, &fault)) {
         m->has_position = true;
         m->error_position = fault.position;
         return message_paid(m, *row) ? MPS_E_BAD_JSON : MPS_E_RATE_LIMITED;
@@ -10227,21 +10399,18 @@ static mps_error message_run(struct message *m, struct span text, u32 *row) {
         return MPS_E_RATE_LIMITED;
     }
     if (*row == MESSAGE_NONE) {
-        return MPS_E_UNKNOWN_TYPE;
+        return game_message(m, &v[0], v[1]);
     }
     mps_error error = message_admit(m, &messages[*row]);
-    error = error ? error : message_read(m, &messages[*row], v[1], text.at);
+    error = error ? error : message_read(m, &messages[*row], v[1], &inner, text.at);
     return error ? error : messages[*row].handler(m);
 }
 
 /* One message of a socket. */
 static void socket_message(struct mps_server *s, struct conn *conn, struct span text) {
-    struct message m = {.s = s, .conn = conn};
-    const struct socket *socket = &conn->socket;
+    struct message m;
     u32 row;
-    m.user = socket->user ? user_at(&s->presence, socket->user - 1) : NULL;
-    m.seat = socket->seat ? seat_at(&s->rooms, socket->seat - 1) : NULL;
-    m.room = m.seat ? room_at(&s->rooms, m.seat->room) : NULL;
+    message_begin(&m, s, conn);
     mps_error error = message_run(&m, text, &row);
     s->kit.metrics.messages_in[row]++;
     if (!error) {
@@ -10249,8 +10418,8 @@ static void socket_message(struct mps_server *s, struct conn *conn, struct span 
     }
     m.has_position &= error == MPS_E_BAD_JSON;
     message_refuse(&m, error);
-    if (error == MPS_E_RATE_LIMITED && socket->refusals > s->config.refusals_max) {
-        socket_fail(s, conn, error, false);
+    if (error == MPS_E_RATE_LIMITED && conn->socket.refusals > s->config.refusals_max) {
+        socket_fail(s, conn, error);
     }
 }
 
@@ -10271,7 +10440,7 @@ static void socket_closing(struct mps_server *s, struct conn *conn, struct span 
     u32 code;
     mps_error error = ws_close_code(payload, &code);
     if (error) {
-        socket_fail(s, conn, error, false);
+        socket_fail(s, conn, error);
     } else {
         conn_close_socket(&s->kit, &s->conns, conn, code, SPAN(""));
     }
@@ -10318,8 +10487,11 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
             socket_event(s, conn, &event);
         }
     }
+    if (step == MPS_E_MESSAGE_TOO_LARGE) {
+        socket_refuse(s, conn, (mps_error)step);
+    }
     if (step < 0) {
-        socket_fail(s, conn, (mps_error)step, step == MPS_E_MESSAGE_TOO_LARGE);
+        socket_fail(s, conn, (mps_error)step);
     }
     conn->ready |= conn->state == CONN_SOCKET_AUTH && at < view->bytes;
     if (conn->state == CONN_SOCKET) {
@@ -10360,18 +10532,19 @@ static void socket_drained(struct mps_server *s, struct conn *conn) {
 static void socket_timed_out(struct mps_server *s, struct conn *conn) {
     struct kit *k = &s->kit;
     struct socket *socket = &conn->socket;
-    struct message m = {.s = s, .conn = conn};
     if (conn->starved) {
         metrics_count(&k->metrics, COUNTER_CLOSED_NO_ROOM);
-        socket_fail(s, conn, MPS_E_INPUTS_FULL, true);
+        socket_refuse(s, conn, MPS_E_INPUTS_FULL);
+        socket_fail(s, conn, MPS_E_INPUTS_FULL);
     } else if (conn->state == CONN_SOCKET_AUTH) {
         conn->auth_ticket = 0;
         conn_enter(k, &s->conns, conn, CONN_SOCKET);
-        message_refuse(&m, MPS_E_AUTH_TIMEOUT);
+        socket_refuse(s, conn, MPS_E_AUTH_TIMEOUT);
         conn_want_work(&s->conns, conn);
     } else if (socket->begun && time_after(socket->begun, s->conns.message_us) <= k->now) {
         metrics_count(&k->metrics, COUNTER_CLOSED_TIMEOUT);
-        socket_fail(s, conn, MPS_E_MESSAGE_TIMEOUT, true);
+        socket_refuse(s, conn, MPS_E_MESSAGE_TIMEOUT);
+        socket_fail(s, conn, MPS_E_MESSAGE_TIMEOUT);
     } else if (socket->pinged) {
         metrics_count(&k->metrics, COUNTER_CLOSED_IDLE);
         conn_close_socket(k, &s->conns, conn, 1001, SPAN("silent"));
@@ -11160,9 +11333,12 @@ static mps_error handle_room_create(struct request *r) {
         r->error_room = own->id;
         return MPS_E_ROOM_EXISTS;
     }
-    if (rooms_full(&s->kit, &s->rooms)) {
+    error = rooms_full(&s->kit, &s->rooms)                ? MPS_E_ROOMS_FULL
+            : game_room_check(s, r->claims.who.id, &wish) ? MPS_OK
+                                                          : MPS_E_REFUSED;
+    if (error) {
         user_release(&s->presence, user - 1);
-        return MPS_E_ROOMS_FULL;
+        return error;
     }
     const struct room *room = room_open(&s->kit, &s->rooms, &s->presence, &wish, user);
     struct text t = answer_text(r);
@@ -11492,7 +11668,7 @@ static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i)
         metrics_put_head(t, "websocket_messages_total", "counter", "Messages by type and way.");
     }
     TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
-    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type.at : "other");
+    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type : "other");
     text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
     text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
     text_char(t, '\n');
@@ -12431,6 +12607,7 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
 
 /* A closed room keeps its record until here, as a lobby does. */
 static void settle_room(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
     const struct room *room = pool_get(&s->rooms.pool, o->subject);
     bool opened = o->kind == OUTCOME_ROOM_OPENED;
     mps_log_record record;
@@ -12441,6 +12618,11 @@ static void settle_room(struct mps_server *s, const struct outcome *o) {
         log_number(&record, "max_players", room->max_players);
         log_emit(&s->log, &record);
     }
+    if (opened && hooks->room_opened) {
+        hooks->room_opened(hooks->user, (mps_room){o->subject}, room->id, room->gamemode);
+    } else if (!opened && hooks->room_closed) {
+        hooks->room_closed(hooks->user, (mps_room){o->subject}, room->id);
+    }
     if (!opened) {
         pool_give(&s->rooms.pool, o->subject);
     }
@@ -12448,6 +12630,7 @@ static void settle_room(struct mps_server *s, const struct outcome *o) {
 
 /* Who was the last to leave is told before the room closes, so the record is there. */
 static void settle_peer(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
     const struct room *room = pool_get(&s->rooms.pool, o->subject);
     bool joined = o->kind == OUTCOME_PEER_JOINED;
     mps_log_record record;
@@ -12456,6 +12639,11 @@ static void settle_peer(struct mps_server *s, const struct outcome *o) {
         log_text(&record, "room_id", span_z(room->id));
         log_number(&record, "peer_id", o->cause);
         log_emit(&s->log, &record);
+    }
+    if (joined && hooks->peer_joined) {
+        hooks->peer_joined(hooks->user, (mps_room){o->subject}, o->cause);
+    } else if (!joined && hooks->peer_left) {
+        hooks->peer_left(hooks->user, (mps_room){o->subject}, o->cause);
     }
 }
 
@@ -13222,6 +13410,15 @@ mps_error mps_lobby_get(const mps_server *s, mps_lobby handle, mps_lobby_info *i
     return MPS_OK;
 }
 
+/* Ends what the game asked for: inside a hook the call that it stands in settles, else this
+   does. */
+static void game_call_end(mps_server *s) {
+    if (!s->in_call) {
+        s->in_call = true;
+        call_end(s);
+    }
+}
+
 /* A hook may make this call: what it adds is settled by the call it stands in. Otherwise it settles
    itself. */
 mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t player_id) {
@@ -13235,11 +13432,118 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     }
     kit_tick(&s->kit, now);
     player_leave(&s->kit, &s->lobbies, at - 1, LEAVE_KICKED);
-    /* The time was taken over above; the rest of a call is its end. */
-    if (!s->in_call) {
-        s->in_call = true;
-        call_end(s);
+    game_call_end(s);
+    return MPS_OK;
+}
+
+/* As with lobbies: the search goes on behind the slot of `after`. */
+mps_room mps_room_next(const mps_server *s, mps_room after) {
+    for (u32 i = (u32)after.id; i < s->rooms.pool.capacity; i++) {
+        u64 handle = pool_handle(&s->rooms.pool, i);
+        if (handle && room_get(&s->rooms, handle)) {
+            return (mps_room){handle};
+        }
     }
+    return (mps_room){0};
+}
+
+mps_room mps_room_find(const mps_server *s, const char *id) {
+    const struct room *room = room_find(&s->rooms, span_z(id));
+    return (mps_room){room ? pool_handle(&s->rooms.pool, room_index(&s->rooms, room)) : 0};
+}
+
+mps_error mps_room_get(const mps_server *s, mps_room handle, mps_room_info *info) {
+    const struct room *room = room_get(&s->rooms, handle.id);
+    if (!room) {
+        return MPS_E_HANDLE;
+    }
+    u32 host = room->host ? seat_at(&s->rooms, room->host - 1)->peer : 0;
+    *info = (mps_room_info){room->id,          room->gamemode, room->map,       room->seats.count,
+                            room->max_players, host,           room->is_public, room->created_ms};
+    return MPS_OK;
+}
+
+/* A frame of the game's own, in the scratch. */
+static mps_error game_frame(mps_server *s, const char *type, const char *data, size_t bytes,
+                            struct span *frame) {
+    struct json_fault fault;
+    struct text t = text_on(server_answer(s), s->answer_bytes);
+    if (!type || !data || !game_type_valid(span_z(type))) {
+        return MPS_E_ARGUMENT;
+    }
+    if (bytes > s->config.message_bytes_max) {
+        return MPS_E_MESSAGE_TOO_LARGE;
+    }
+    if (!json_check(data, bytes, &fault)) {
+        return MPS_E_BAD_JSON;
+    }
+    TEXT_LITERAL(&t, "{\"type\":\"");
+    text_z(&t, type);
+    TEXT_LITERAL(&t, "\",\"data\":");
+    text_add(&t, span_of(data, bytes));
+    text_char(&t, '}');
+    *frame = frame_end(s, &t);
+    return MPS_OK;
+}
+
+mps_error mps_room_send(mps_server *s, uint64_t now, mps_room handle, uint32_t peer_id,
+                        const char *type, const char *data, size_t bytes) {
+    const struct room *room = room_get(&s->rooms, handle.id);
+    const struct seat *seat = room && peer_id ? room_peer(&s->rooms, room, peer_id) : NULL;
+    struct span frame;
+    if (!room || (peer_id && !seat)) {
+        return room ? MPS_E_INVALID_TARGET : MPS_E_HANDLE;
+    }
+    mps_error error = game_frame(s, type, data, bytes, &frame);
+    if (error) {
+        return error;
+    }
+    kit_tick(&s->kit, now);
+    if (seat) {
+        seat_send(&s->kit, &s->conns, seat, EVENT_GAME, frame);
+    } else {
+        room_send(&s->kit, &s->conns, &s->rooms, room, NULL, EVENT_GAME, frame);
+    }
+    game_call_end(s);
+    return MPS_OK;
+}
+
+mps_error mps_user_send(mps_server *s, uint64_t now, const mps_identity *to, const char *type,
+                        const char *data, size_t bytes) {
+    struct span frame;
+    u32 user = user_find(&s->presence, to, user_mark(&s->presence, to));
+    const struct queue *sockets = user ? &user_at(&s->presence, user - 1)->sockets : NULL;
+    if (!sockets || !sockets->count) {
+        return MPS_E_INVALID_TARGET;
+    }
+    mps_error error = game_frame(s, type, data, bytes, &frame);
+    if (error) {
+        return error;
+    }
+    kit_tick(&s->kit, now);
+    for (u32 at = sockets->head; at; at = conn_at(&s->conns, at - 1)->socket.of_user.next) {
+        struct conn *conn = conn_at(&s->conns, at - 1);
+        if (conn->socket.listens && conn_is_socket(conn) &&
+            conn_frame(&s->kit, &s->conns, conn, frame)) {
+            s->kit.metrics.messages_out[EVENT_GAME]++;
+        }
+    }
+    game_call_end(s);
+    return MPS_OK;
+}
+
+mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room handle, uint32_t peer_id) {
+    const struct room *room = room_get(&s->rooms, handle.id);
+    struct seat *seat = room ? room_peer(&s->rooms, room, peer_id) : NULL;
+    if (!seat) {
+        return room ? MPS_E_INVALID_TARGET : MPS_E_HANDLE;
+    }
+    if (!server_outcomes_room(s)) {
+        return MPS_E_OUTPUT_FULL; /* as for mps_lobby_kick */
+    }
+    kit_tick(&s->kit, now);
+    room_remove(s, seat, "host_kick");
+    game_call_end(s);
     return MPS_OK;
 }
 
@@ -13303,7 +13607,7 @@ static void doc_route(struct text *t, const struct route *route) {
 static void doc_message(struct text *t, const struct message_row *row) {
     static const char *const needs[] = {"anybody", "signed in, in no room", "in a room", "host"};
     TEXT_LITERAL(t, "message ");
-    text_z(t, row->type.at);
+    text_z(t, row->type);
     TEXT_LITERAL(t, " (");
     text_z(t, needs[row->needs]);
     TEXT_LITERAL(t, "): ");

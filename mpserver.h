@@ -41,6 +41,12 @@
    the port has queued bytes, `sent` that their memory is no longer needed; a port that copies (as
    writev does) says both at once.
 
+   WEBSOCKETS arrive on the same connections: an HTTP upgrade turns one into a socket (RFC 6455),
+   and the port need not know. What one member of a room says is framed once and queued for all
+   others; a member that does not read is given the newest states when it does, and is closed with
+   1013 before an event would be lost. Announcements to everybody are picked up by a few sockets a
+   call, so the deadline is 0 while some have not heard.
+
    HOOKS. Everything in mps_hooks is optional. Hooks run inside input and advance calls, are never
    nested, and may call any mps_* function except mps_tcp_*, mps_udp_*, mps_advance,
    mps_next_output, mps_auth_finish and mps_create.
@@ -64,7 +70,7 @@
 extern "C" {
 #endif
 
-#define MPS_VERSION "0.1.0"
+#define MPS_VERSION "0.2.0"
 
 /* == errors ======================================================================================
    One table: name, value, wire code, HTTP status, WebSocket close code (0: stays open), and a
@@ -235,6 +241,9 @@ typedef struct mps_lobby {
 typedef struct mps_player {
     uint64_t id;
 } mps_player;
+typedef struct mps_room {
+    uint64_t id;
+} mps_room;
 
 /* An address: IPv6 in network order, or IPv4 mapped into it (::ffff:a.b.c.d, RFC 4291, 2.5.5.2).
    `port` is a plain number, `scope` the interface of a link-local address or 0. */
@@ -330,6 +339,19 @@ typedef struct mps_hooks {
     void (*lobby_closed)(void *user, mps_lobby lobby, const char *code);
     void (*player_joined)(void *user, mps_lobby lobby, uint32_t player_id, const char *name);
     void (*player_left)(void *user, mps_lobby lobby, uint32_t player_id);
+    /* May this user make such a room, or sit down in one? Pure: decide only. `user_id` as in
+       mps_identity; texts are borrowed. */
+    bool (*room_check)(void *user, const char *user_id, const char *gamemode, const char *map,
+                       uint32_t max_players);
+    bool (*peer_check)(void *user, mps_room room, const char *user_id, const char *name);
+    void (*room_opened)(void *user, mps_room room, const char *id, const char *gamemode);
+    void (*room_closed)(void *user, mps_room room, const char *id);
+    void (*peer_joined)(void *user, mps_room room, uint32_t peer_id);
+    void (*peer_left)(void *user, mps_room room, uint32_t peer_id); /* not when the room closes */
+    /* A member sent a message of a type of the game's own. `data` is checked JSON, not terminated,
+       borrowed. False: the sender is told unknown_type. */
+    bool (*room_message)(void *user, mps_room room, uint32_t peer_id, const char *type,
+                         const char *data, size_t bytes);
     void (*log)(void *user, const mps_log_record *record);
     void (*reload)(void *user); /* POST /admin/reload asks for what SIGHUP does */
     void (*record)(void *user); /* POST /admin/record */
@@ -554,6 +576,31 @@ mps_lobby mps_lobby_next(const mps_server *server, mps_lobby after);
 mps_lobby mps_lobby_find(const mps_server *server, const char *code);
 mps_error mps_lobby_get(const mps_server *server, mps_lobby lobby, mps_lobby_info *info);
 mps_error mps_lobby_kick(mps_server *server, uint64_t now, mps_lobby lobby, uint32_t player_id);
+
+/* Relay rooms as the HTTP API sees them; see mps_lobby_info. `host_peer_id` is 0 while nobody has
+   entered. mps_room_next walks them in a fixed order, from id 0 to id 0. */
+typedef struct mps_room_info {
+    const char *id, *gamemode, *map;
+    uint32_t member_count, max_players, host_peer_id;
+    bool is_public;
+    int64_t created_at;
+} mps_room_info;
+mps_room mps_room_next(const mps_server *server, mps_room after);
+mps_room mps_room_find(const mps_server *server, const char *id);
+mps_error mps_room_get(const mps_server *server, mps_room room, mps_room_info *info);
+
+/* Sends {"type":type,"data":data} as an event: to all members (peer_id 0) or one, or to every
+   socket of a user that shook hands. `type` is 1 to 64 of a-z 0-9 and _, `data` is JSON of
+   `bytes` bytes, copied. MPS_E_HANDLE: no such room; MPS_E_INVALID_TARGET: no such member, or
+   the user is offline; MPS_E_ARGUMENT, MPS_E_BAD_JSON, MPS_E_MESSAGE_TOO_LARGE. A receiver that
+   cannot take it is closed with 1013. */
+mps_error mps_room_send(mps_server *server, uint64_t now, mps_room room, uint32_t peer_id,
+                        const char *type, const char *data, size_t bytes);
+mps_error mps_user_send(mps_server *server, uint64_t now, const mps_identity *to, const char *type,
+                        const char *data, size_t bytes);
+
+/* Removes a member as its host would. MPS_E_HANDLE, MPS_E_INVALID_TARGET, MPS_E_OUTPUT_FULL. */
+mps_error mps_room_kick(mps_server *server, uint64_t now, mps_room room, uint32_t peer_id);
 
 /* Checks the server's own invariants, every table; false means memory was damaged. For tests,
    fuzzers and the paranoid: work proportional to all there is. */

@@ -510,7 +510,8 @@ static int print(const struct options *options) {
     case ACTION_HELP_CONFIG:
         return print_rows(MPS_DOC_CONFIG);
     case ACTION_HELP_ROUTES:
-        return print_rows(MPS_DOC_ROUTES);
+        print_rows(MPS_DOC_ROUTES);
+        return print_rows(MPS_DOC_MESSAGES);
     case ACTION_VERSION:
         puts("mpserver " MPS_VERSION);
         return print_done();

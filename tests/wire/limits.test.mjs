@@ -185,7 +185,7 @@ test('limits: a large input waits for its turn', async (t) => {
 });
 
 test('limits: readers that stall', async (t) => {
-  const s = await start(t, { config: { chunks: 16, send_timeout_ms: 2000 } });
+  const s = await start(t, { config: { chunks: 34, send_timeout_ms: 2000 } });
   await crowd(s);
   const stalled = [];
   for (let i = 0; i < 12; i++) {

@@ -3,12 +3,14 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { start, test } from './server.mjs';
+import { start, test, within } from './server.mjs';
 
 const run = promisify(execFile);
+const { WebSocket } = createRequire('/usr/share/nodejs/')('/usr/share/nodejs/ws');
 
 /* Pairs of a command and the answer printed below it. */
 function transcript() {
@@ -38,4 +40,33 @@ test('readme: the transcript is what happens', async (t) => {
     const { stdout } = await run('bash', ['-c', line], { cwd: folder });
     assert.deepEqual(shape(JSON.parse(stdout)), shape(JSON.parse(wanted)), command);
   }
+});
+
+/* The block of `language` that `word` stands in. */
+function block(language, word) {
+  const blocks = readFileSync('README.md', 'utf8').matchAll(/```(\w+)\n(.*?)```/gs);
+  const found = [...blocks].filter(([, is, text]) => is === language && text.includes(word));
+  assert.equal(found.length, 1, `${language} with ${word}`);
+  return found[0][2];
+}
+
+test('readme: two players meet in a room as the script says', async (t) => {
+  const server = await start(t);
+  const wanted = block('console', 'Bob hears').trim().split('\n');
+  const script = block('js', 'quick_join').replace('localhost:8080', `127.0.0.1:${server.port}`);
+  const said = [];
+  const sockets = [];
+  let done;
+  const all = new Promise((resolve) => { done = resolve; });
+  class Socket extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
+    }
+  }
+  const output = { log: (line) => said.push(line) >= wanted.length && done() };
+  new Function('WebSocket', 'console', script)(Socket, output);
+  await within(all, 'what the script prints');
+  for (const socket of sockets) socket.close();
+  assert.deepEqual(said, wanted);
 });
