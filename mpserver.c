@@ -3961,7 +3961,6 @@ enum http_field {
     HTTP_UPGRADE,
     HTTP_SEC_WEBSOCKET_KEY,
     HTTP_SEC_WEBSOCKET_VERSION,
-    HTTP_SEC_WEBSOCKET_PROTOCOL,
     HTTP_FIELDS
 };
 
@@ -3977,8 +3976,8 @@ struct http_head {
     u8 minor;        /* HTTP/1.minor; 1 for later minors too (RFC 9110, 2.5) */
     bool keep_alive; /* 1.1 unless "close"; 1.0 only with "keep-alive" */
     bool chunked, has_length, expects_continue;
-    bool content_coded; /* Content-Encoding other than identity */
-    bool connection_upgrade;
+    bool content_coded;                   /* Content-Encoding other than identity */
+    bool connection_upgrade, subprotocol; /* HTTP_SUBPROTOCOL is offered */
     bool forwarded_more; /* there are X-Forwarded-For fields left of forwarded_rest, left out */
     u64 content_length;
     struct span target; /* as sent, for the log; when too long, its allowed beginning */
@@ -3996,6 +3995,7 @@ struct http_head {
 };
 
 #define HTTP_METHOD_BYTES_MAX 32
+#define HTTP_SUBPROTOCOL "mpserver.v1" /* of WebSocket; the only one there is */
 
 /* Classes of bytes: T may stand in a token (RFC 9110, 5.6.2), H in a host name (RFC 3986, 3.2.2,
    without '%', which takes two digits along). */
@@ -4266,6 +4266,7 @@ enum {
     HTTP_OWN_LENGTH,
     HTTP_OWN_CODING,
     HTTP_OWN_EXPECT,
+    HTTP_OWN_PROTOCOL,
     HTTP_OWN_CONTENT_CODING,
     HTTP_OWN_NONE
 };
@@ -4290,7 +4291,7 @@ static const struct http_name {
     [16] = {{"content-encoding", HTTP_OWN_CONTENT_CODING}},
     [17] = {{"transfer-encoding", HTTP_OWN_CODING}, {"sec-websocket-key", HTTP_SEC_WEBSOCKET_KEY}},
     [21] = {{"sec-websocket-version", HTTP_SEC_WEBSOCKET_VERSION}},
-    [22] = {{"sec-websocket-protocol", HTTP_SEC_WEBSOCKET_PROTOCOL}},
+    [22] = {{"sec-websocket-protocol", HTTP_OWN_PROTOCOL}},
 };
 
 /* Which field a token names, HTTP_OWN_NONE if none of ours. Setting bit 5 folds the case: of all
@@ -4318,6 +4319,14 @@ static void http_take_connection(struct http_parser *p, struct span list) {
         p->close |= span_equal_fold(option, SPAN("close"));
         p->keep_alive |= span_equal_fold(option, SPAN("keep-alive"));
         p->head->connection_upgrade |= span_equal_fold(option, SPAN("upgrade"));
+    }
+}
+
+/* Several fields form one list (RFC 6455, 11.3.4); names are compared as they are. */
+static void http_take_protocol(struct http_head *head, struct span list) {
+    struct span protocol;
+    while (http_list_next(&list, &protocol)) {
+        head->subprotocol |= span_equal(protocol, SPAN(HTTP_SUBPROTOCOL));
     }
 }
 
@@ -4382,6 +4391,9 @@ static void http_take_field(struct http_parser *p, u8 field, struct span value) 
     case HTTP_OWN_CONTENT_CODING:
         http_take_content_coding(p, value);
         return;
+    case HTTP_OWN_PROTOCOL:
+        http_take_protocol(p->head, value);
+        return;
     case HTTP_X_FORWARDED_FOR:
         http_take_forwarded(p->head, value);
         return;
@@ -4391,6 +4403,9 @@ static void http_take_field(struct http_parser *p, u8 field, struct span value) 
             p->head->fields[field] = value;
         } else {
             p->doubled |= field == HTTP_AUTHORIZATION || field == HTTP_X_SIGNATURE;
+            if (field == HTTP_SEC_WEBSOCKET_KEY) {
+                p->head->fields[field].bytes = 0; /* twice is no key (RFC 6455, 11.3.1) */
+            }
         }
     }
 }
@@ -5356,6 +5371,7 @@ struct socket {
     u8 refusals;  /* in a row, by rate */
     u64 refused_at;
     u64 heard;          /* announcements up to this position of the ring */
+    u64 own;            /* behind its user's user_online, where that is not for it; else 0 */
     u64 begun;          /* when the first byte of an unfinished message came; 0: there is none */
     struct paces paces; /* of an anonymous one; users have theirs */
     struct link of_user, listening, ended;
@@ -5421,6 +5437,7 @@ struct conns {
     u32 output_states; /* above it a socket is behind: it gets no states before it has drained */
     u32 chunks_count, large_count, large_per_address;
     u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
+    u32 chunks_round;                         /* lent since the port was last told to drain */
     u32 large_used, large_high;
     bool input_freed; /* since those who wait for input memory were last looked at */
     ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
@@ -5508,6 +5525,7 @@ static u32 chunk_lend(struct conns *c, struct conn *conn) {
     c->chunk_free = chunk_info(c, id)->next;
     *chunk_info(c, id) = (struct chunk){0, 0, 0};
     c->chunks_used++;
+    c->chunks_round++;
     c->chunks_high = u32_max(c->chunks_high, c->chunks_used);
     conn_hold(c, conn, conn->held + 1);
     return id;
@@ -6013,9 +6031,9 @@ static void conn_close_socket(struct kit *k, struct conns *c, struct conn *conn,
         output_cut(c, conn);
     }
     if (output_lack(c, conn, bytes) <= chunks_free(c)) {
-        conn->progress_at = conn->out_bytes ? conn->progress_at : k->now;
         output_add(c, conn, span_of((const char *)close, bytes), true);
     }
+    conn->progress_at = k->now; /* a socket may have been without progress for long */
     conn_finish(k, c, conn);
 }
 
@@ -6870,14 +6888,15 @@ static void socket_hear(struct kit *k, struct conns *c, const struct presence *p
     while (socket->heard < n->head && conn->out_bytes <= c->output_high) {
         const struct news_entry *entry = news_entry(n, socket->heard);
         struct span frame = span_of((const char *)(entry + 1), entry->bytes);
+        u64 next = socket->heard + news_step(entry->bytes);
         k->work++;
-        if (entry->audience <= most) {
+        if (entry->audience <= most && next != socket->own) {
             if (!conn_frame(k, c, conn, frame)) {
                 return;
             }
             k->metrics.messages_out[entry->event]++;
         }
-        socket->heard += news_step(entry->bytes);
+        socket->heard = next;
     }
     socket->late = socket->heard < n->head;
 }
@@ -7080,7 +7099,7 @@ struct rooms {
     struct pool pool, seats, bans;
     struct index by_id;
     struct index by_peer; /* seats, by room and peer id */
-    u32 players_max, slot_bytes;
+    u32 players_max, room_bans_max, slot_bytes;
     u64 seat_us, unconfirmed_us;
     bool list_changed;      /* since rooms_changed was announced */
     u64 quiet_until;        /* when it may be announced again */
@@ -7286,14 +7305,14 @@ static void seat_drop(struct kit *k, const struct rooms *r, struct seat *seat, s
     timer_set(&k->timers, TIMER_SEAT, seat_index(r, seat), time_after(k->now, r->seat_us));
 }
 
-/* Could one more sit down? A full table of seats counts as a full room. */
+/* Could one more sit down? */
 static mps_error room_seat_check(struct kit *k, const struct rooms *r, const struct room *room) {
     if (room->seats.count >= room->max_players) {
         return MPS_E_ROOM_FULL;
     }
     if (r->seats.used == r->seats.capacity) {
         metrics_count(&k->metrics, COUNTER_FULL_SEATS);
-        return MPS_E_ROOM_FULL;
+        return MPS_E_SEATS_FULL;
     }
     return MPS_OK;
 }
@@ -7420,17 +7439,28 @@ static bool room_bars(const struct rooms *r, const struct room *room, u64 user,
     return false;
 }
 
-/* `user` 0: the address. False when the table is full. */
+/* `user` 0: the address. Barring twice is no change. False when the table, or the room's part of
+   it, is full. */
 static bool room_bar(struct kit *k, struct rooms *r, struct room *room, u64 user,
                      const mps_address *from) {
-    u64 handle = pool_take(&r->bans);
+    struct ban wanted = {.user = user};
+    if (!user) {
+        address_prefix(from, wanted.prefix);
+    }
+    for (u32 at = room->bans.head; at;) {
+        const struct ban *ban = pool_at(&r->bans, at - 1);
+        if (ban->user == user && memcmp(ban->prefix, wanted.prefix, sizeof ban->prefix) == 0) {
+            return true;
+        }
+        at = ban->place.next;
+    }
+    u64 handle = room->bans.count < r->room_bans_max ? pool_take(&r->bans) : 0;
     struct ban *ban = pool_get(&r->bans, handle);
     if (!ban) {
         metrics_count(&k->metrics, COUNTER_FULL_BANS);
         return false;
     }
-    ban->user = user;
-    address_prefix(from, ban->prefix);
+    *ban = wanted;
     queue_push(&room->bans, &r->bans, handle_index(handle));
     return true;
 }
@@ -7994,6 +8024,7 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, "", "members over all rooms"),
     CONFIG_NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, "",
                   "users and addresses barred, over all rooms"),
+    CONFIG_NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, "", "of these in one room"),
     CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
     CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
     CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
@@ -8756,6 +8787,7 @@ static void server_create_rooms(struct mps_server *s, const struct server_layout
     index_create(&r->by_peer, index_slots(c->seats), block + o->seat_index, server_key(s));
     pool_create(&r->bans, c->bans, sizeof(struct ban), block + o->ban_slots, block + o->bans);
     r->players_max = c->room_players_max;
+    r->room_bans_max = c->room_bans_max;
     r->slot_bytes = c->slot_bytes;
     r->cards = near_set(r, block + o->room_cards);
     r->slots = near_set(r, block + o->states);
@@ -9277,9 +9309,13 @@ static bool server_outcomes_room(const struct mps_server *s) {
 }
 
 /* Output above high water stops input, so that a peer which does not read cannot make the server
-   keep more and more answers. Outcomes count as well: they are told only when the call ends. */
+   keep more and more answers. When one round has taken a good part of all memory for output, that
+   goes out first: it may be that everybody reads, and nobody need be closed for it. Outcomes count
+   as well: they are told only when the call ends. */
 static bool server_may_go_on(const struct mps_server *s, const struct conn *conn) {
-    return conn->out_bytes <= s->conns.output_high && server_outcomes_room(s);
+    const struct conns *c = &s->conns;
+    bool goes_out_first = c->chunks_round > c->chunks_count / 4;
+    return conn->out_bytes <= c->output_high && !goes_out_first && server_outcomes_room(s);
 }
 
 /* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Loopback is
@@ -9581,6 +9617,7 @@ static mps_error socket_identify(struct mps_server *s, struct conn *conn, const 
     }
     if (!conn->socket.user && socket_sign_in(&s->conns, p, conn, user)) {
         announce_user(s, EVENT_USER_ONLINE, user_at(p, user - 1));
+        conn->socket.own = p->news.head; /* it may listen already, anonymous until now */
     }
     return MPS_OK;
 }
@@ -10048,7 +10085,7 @@ static mps_error message_quick_join(struct message *m) {
     }
     if (r->seats.used == r->seats.capacity) {
         metrics_count(&s->kit.metrics, COUNTER_FULL_SEATS);
-        return MPS_E_ROOM_FULL;
+        return MPS_E_SEATS_FULL;
     }
     if (room ? !game_peer_check(s, room, m->user->id, name)
              : !game_room_check(s, m->user->id, &wish)) {
@@ -10449,7 +10486,6 @@ static void socket_closing(struct mps_server *s, struct conn *conn, struct span 
 static void socket_event(struct mps_server *s, struct conn *conn, const struct ws_event *event) {
     switch ((enum ws_opcode)event->opcode) {
     case WS_TEXT:
-        conn->socket.begun = 0;
         socket_message(s, conn, event->payload);
         break;
     case WS_PING:
@@ -10484,6 +10520,8 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
         at += used;
         s->kit.work++;
         if (step > 0) {
+            /* What comes next is new; a control frame within a message does not put it off. */
+            socket->begun = ws_reader_idle(&socket->reader) ? 0 : socket->begun;
             socket_event(s, conn, &event);
         }
     }
@@ -10541,6 +10579,9 @@ static void socket_timed_out(struct mps_server *s, struct conn *conn) {
         conn_enter(k, &s->conns, conn, CONN_SOCKET);
         socket_refuse(s, conn, MPS_E_AUTH_TIMEOUT);
         conn_want_work(&s->conns, conn);
+        if (conn->ended && !conn->ready && conn_is_socket(conn)) {
+            conn_finish(k, &s->conns, conn); /* the peer said all there was to say */
+        }
     } else if (socket->begun && time_after(socket->begun, s->conns.message_us) <= k->now) {
         metrics_count(&k->metrics, COUNTER_CLOSED_TIMEOUT);
         socket_refuse(s, conn, MPS_E_MESSAGE_TIMEOUT);
@@ -11437,8 +11478,8 @@ static void upgrade_put(const struct request *r, struct text *t) {
     answer_put_status(t, 101);
     TEXT_LITERAL(t, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
     text_add(t, span_of(accept, sizeof accept));
-    if (list_names(r->head->fields[HTTP_SEC_WEBSOCKET_PROTOCOL], SPAN("mpserver.v1"))) {
-        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: mpserver.v1");
+    if (r->head->subprotocol) {
+        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: " HTTP_SUBPROTOCOL);
     }
     TEXT_LITERAL(t, "\r\nX-Request-Id: ");
     text_z(t, r->id);
@@ -12039,7 +12080,7 @@ static mps_error route_find(struct request *r) {
         path = span_of(decoded, (size_t)bytes);
     }
     for (u32 i = 0; i < COUNT_OF(routes); i++) {
-        bool may = path.bytes > 1 && path.at[1] == routes[i].path[1];
+        bool may = routes[i].path[1] == (path.bytes > 1 ? path.at[1] : 0);
         if (may && route_serves(&routes[i], r->head->method) && route_match(&routes[i], path, r)) {
             r->route = &routes[i];
             r->route_index = i;
@@ -13164,6 +13205,7 @@ uint64_t mps_advance(mps_server *s, uint64_t now) {
     presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
     advance_drain(s);
     call_end(s);
+    s->conns.chunks_round = 0; /* the port drains now */
     return server_deadline(s);
 }
 

@@ -157,8 +157,10 @@ extern "C" {
     X(ROOMS_FULL, -412, "room_capacity_reached", 409, 0,                                           \
       "Every room is in use; join one, or try again (operator: raise `rooms`).")                   \
     X(ROOM_FULL, -413, "room_full", 409, 0, "The room is full; join another one.")                 \
+    X(SEATS_FULL, -415, "room_full", 409, 0,                                                       \
+      "Every seat of the server is taken; try again (operator: raise `seats`).")                   \
     X(BANS_FULL, -414, "bans_full", 503, 0,                                                        \
-      "Every ban is in use; kick instead (operator: raise `bans`).")                               \
+      "Every ban is in use; kick instead (operator: raise `bans` or `room_bans_max`).")            \
     X(NOT_FOUND, -500, "not_found", 404, 0,                                                        \
       "Nothing is served at this path; --help-routes lists what is.")                              \
     X(AUTH_REQUIRED, -501, "authentication_required", 401, 0,                                      \
@@ -378,6 +380,7 @@ typedef struct mps_config {
     uint32_t room_players_max; /* the most that a room's maxPlayers may say */
     uint32_t seats;            /* members over all rooms */
     uint32_t bans;             /* over all rooms */
+    uint32_t room_bans_max;    /* of these in one room */
     uint32_t lobbies;
     uint32_t lobby_players; /* the most that a lobby's max_players may say */
     uint32_t players;       /* over all lobbies */

@@ -25,6 +25,8 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_lobbies.c"
 #include "test_config.c"
 #include "test_server.c"
+#include "test_sockets.c"
+#include "test_rooms.c"
 
 static const struct check_suite {
     const char *name;
@@ -44,6 +46,8 @@ static const struct check_suite {
     {"lobbies", lobbies_tests, COUNT_OF(lobbies_tests)},
     {"config", config_tests, COUNT_OF(config_tests)},
     {"server", server_tests, COUNT_OF(server_tests)},
+    {"sockets", sockets_tests, COUNT_OF(sockets_tests)},
+    {"rooms", rooms_tests, COUNT_OF(rooms_tests)},
 };
 
 int main(int argc, char **argv) {
