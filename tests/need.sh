@@ -59,12 +59,14 @@ bench)
     need wrk has wrk
     need nodejs node_is_current
     need util-linux has taskset
+    need node-ws test -e /usr/share/nodejs/ws
     ;;
 esac
 install_missing
 
 need libc6-dev header stdio.h
 need libstb-dev header stb/stb_ds.h
+[ "$1" != bench ] || need libwebsockets-dev header libwebsockets.h
 install_missing
 
 if [ "$1" = test ]; then

@@ -750,12 +750,12 @@ static void rooms_full_seats(void) {
         CHECK_INT(rooms_join(&hall, p[i], room, "n"), i + 1);
     }
     rooms_say_join(&hall, p[4], room, "'name':'n'");
-    CHECK_FAULT(p[4], MPS_E_ROOM_FULL, "");
+    CHECK_FAULT(p[4], MPS_E_SEATS_FULL, "");
     rooms_quick(&hall, p[4], "");
-    CHECK_FAULT(p[4], MPS_E_ROOM_FULL, "");
+    CHECK_FAULT(p[4], MPS_E_SEATS_FULL, "");
     snprintf(room, sizeof room, "%s", rooms_make(&hall, "u5", ROOM_BODY));
     peer_say(&hall, p[5], "{'type':'create_room'}");
-    CHECK_FAULT(p[5], MPS_E_ROOM_FULL, "");
+    CHECK_FAULT(p[5], MPS_E_SEATS_FULL, "");
     CHECK_INT(drive_count(&hall.d, COUNTER_FULL_SEATS), 3);
     CHECK_INT(hall_http(&hall, "POST", "/api/rooms", "u6", ROOM_BODY), 409);
     CHECK(strstr(hall.text, "room_capacity_reached"));
@@ -1250,11 +1250,11 @@ static void rooms_delete_evicted(void) {
         hall.p[i].l.stalled = true;
     }
     for (u32 i = 1; i <= 4; i++) {
-        chat_say(&hall, &hall.p[0], i, 200);
+        chat_say(&hall, &hall.p[0], i, 100);
         cost = rooms_conn(&hall, &hall.p[1])->out_bytes / i;
     }
-    chat_say(&hall, &hall.p[0], 5, 200 + 384 + room - 20 - 5 * cost);
-    CHECK_INT(rooms_conn(&hall, &hall.p[1])->out_bytes, 384 + room - 20);
+    chat_say(&hall, &hall.p[0], 5, 100 + room - 20 - 5 * cost);
+    CHECK_INT(rooms_conn(&hall, &hall.p[1])->out_bytes, room - 20);
     struct peer *y = hall_connect(&hall, "198.51.100.1");
     y->l.stalled = true;
     while (rooms_conn(&hall, y)->held < 2) {
