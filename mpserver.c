@@ -8080,7 +8080,7 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
     CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
                   "unfinished input that each connection owns"),
-    CONFIG_NUMBER(output_bytes, FIXED, 384, 384, 384, 384, 65536, "B",
+    CONFIG_NUMBER(output_bytes, FIXED, 448, 384, 448, 384, 65536, "B",
                   "output that each connection owns"),
     CONFIG_NUMBER(chunks, FIXED, 1024, 24, 8192, 4, 1000000, "",
                   "chunks lent to connections that need more"),
