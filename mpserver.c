@@ -2838,6 +2838,11 @@ static bool json_i64(struct json_value value, i64 min, i64 max, i64 *out) {
     if (value.type != JSON_NUMBER) {
         return false;
     }
+    i64 digit = *value.at - '0';
+    if (value.bytes == 1 && digit >= min && digit <= max) { /* the usual case */
+        *out = digit;
+        return true;
+    }
     struct json_decimal d = json_decimal_of(value);
     u64 size = 0;
     if (d.digits) {
