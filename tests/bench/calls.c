@@ -53,8 +53,8 @@ static const char *const kind_names[] = {"open",    "input", "eof",   "closed",
 
 /* One call: its least time, and what it did. */
 struct call {
-    u32 ns; /* least, once all replays are done */
-    u32 work, frames, bytes, all_ns[REPLAYS];
+    u32 ns;                                           /* least, once all replays are done */
+    u32 work, frames, closed, bytes, all_ns[REPLAYS]; /* closed: slow readers */
     const char *what;
     u8 kind;
 };
@@ -95,7 +95,7 @@ struct bench {
     char heard[HEARD_BYTES];
     size_t heard_bytes;
     struct tape tape;
-    u64 frames, asks;
+    u64 frames, closed, asks;
 };
 
 static int failures;
@@ -166,13 +166,16 @@ static void tape_note(struct bench *b, enum kind kind, size_t bytes, u64 ns) {
         }
     }
     u64 frames = kind < CALL_ASKS ? frames_out(b->s) : b->frames;
+    u64 closed = b->s->kit.metrics.counters[COUNTER_CLOSED_SLOW];
     t->calls[t->count++] = (struct call){.all_ns = {(u32)ns},
                                          .work = kind < CALL_SENT ? b->s->kit.work : 0,
                                          .frames = (u32)(frames - b->frames),
+                                         .closed = (u32)(closed - b->closed),
                                          .bytes = (u32)bytes,
                                          .what = b->what,
                                          .kind = (u8)kind};
     b->frames = frames;
+    b->closed = closed;
 }
 
 /* From one reading to the next, which is what each number has in it. The mean, since single
@@ -1070,7 +1073,7 @@ static const struct scenario scenarios[] = {
     {"storm", storm_all_read, {.dev = false}},
     {"stalls", storm_stalled, {.dev = false}},
     {"rooms", rooms_run, {.connections = 12000, .users = 12000}},
-    {"full", full_run, {.users = FULL_USERS, .seats = FULL_SEATS}},
+    {"full", full_run, {.users = FULL_USERS, .seats = FULL_SEATS, .room_bans_max = 8192}},
     {"idle", idle_run, {.dev = false}},
 };
 
@@ -1118,7 +1121,7 @@ static void bench_reset(struct bench *b, const mps_config *config) {
     b->postponed = 0;
     b->left = false;
     b->heard_of = NULL;
-    b->frames = b->asks = 0;
+    b->frames = b->closed = b->asks = 0;
     b->round = 0;
     frame_bytes = 0;
     b->now = 1000000;
@@ -1183,9 +1186,9 @@ static void print_slowest(const struct call *calls, size_t count) {
         }
         if (!known) {
             seen[told++] = c->what;
-            printf("    %9.2f us (median %.2f) %s, %s: work %u, frames %u, bytes %u\n", c->ns / 1e3,
-                   c->all_ns[REPLAYS / 2] / 1e3, kind_names[c->kind], c->what, c->work, c->frames,
-                   c->bytes);
+            printf("    %9.2f us (median %.2f) %s, %s: work %u, frames %u, closed %u, bytes %u\n",
+                   c->ns / 1e3, c->all_ns[REPLAYS / 2] / 1e3, kind_names[c->kind], c->what, c->work,
+                   c->frames, c->closed, c->bytes);
         }
     }
 }
