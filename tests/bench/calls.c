@@ -22,7 +22,7 @@
 #define ROUNDS_MAX 4000000
 #define SPANS_MAX 64
 #define BUFFER_BYTES 94208 /* of one read, as in platform/posix.c */
-#define MESSAGE_MAX 8192
+#define MESSAGE_MAX 32768
 #define HEARD_BYTES 16384
 #define ASKS_TIMED 16 /* one in so many */
 #define BAR_P9999_NS 100000
@@ -573,6 +573,15 @@ static void bench_say(struct bench *b, u32 i, const char *what) {
     }
 }
 
+/* What is copied to each member counts more than how many there are. */
+static void say_long(struct bench *b, u32 i, const char *what) {
+    char text[30000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    frame("{\"type\":\"rpc_call\",\"data\":{\"method\":\"x\",\"args\":\"%s\"}}", text);
+    bench_say(b, i, what);
+}
+
 static void bench_hear(struct bench *b, u32 i) {
     b->heard_of = &b->peers[i];
     b->heard_bytes = 0;
@@ -713,6 +722,10 @@ static void big_relay(struct bench *b) {
         }
     }
     bench_quiet(b);
+    for (u32 i = 0; i < 4; i++) {
+        say_long(b, BIG + i, "rpc_call of 30 KB to all, big room");
+        bench_quiet(b);
+    }
     for (u32 i = 0; i < 20; i++) {
         for (u32 k = 0; k < 400; k++) {
             frame(RPC, BIG_MEMBERS, k);
@@ -821,8 +834,8 @@ static void rooms_run(struct bench *b) {
 #define FULL_USERS 9700
 #define FULL_ROOMS 4096
 #define FULL_SEATS 9000
-#define FULL_CROWD 900 /* members of room 0 */
-#define FULL_HTTP 9850 /* from here on peers speak HTTP */
+#define FULL_CROWD 1024 /* members of room 0 */
+#define FULL_HTTP 9850  /* from here on peers speak HTTP */
 
 static void full_rooms(struct bench *b) {
     b->what = "rooms and seats fill";
@@ -833,7 +846,7 @@ static void full_rooms(struct bench *b) {
         frame("{\"type\":\"quick_join\",\"data\":{\"gamemode\":\"mode %u\",\"maxPlayers\":%u,"
               "\"version\":\"1\",\"name\":\"player %u\"}}",
               mode, mode ? 8 : 1024, i);
-        bench_say(b, i, mode ? "quick_join, 4,096 rooms" : "quick_join, room of 900");
+        bench_say(b, i, mode ? "quick_join, 4,096 rooms" : "quick_join, room of 1,024");
     }
     bench_quiet(b);
     expect("rooms", b->s->rooms.pool.used, FULL_ROOMS);
@@ -859,7 +872,7 @@ static void full_bans(struct bench *b) {
     for (u32 i = 0; i < bans + 640; i++) {
         frame("{\"type\":\"ban\",\"data\":{\"ip\":\"172.16.%u.%u\"}}", i >> 8, i & 255);
         if (i % 64 == 63) {
-            bench_say(b, 0, "64 bans of addresses at once, room of 900");
+            bench_say(b, 0, "64 bans of addresses at once, room of 1,024");
             bench_quiet(b);
         }
     }
@@ -965,10 +978,12 @@ static void full_chunks(struct bench *b) {
     }
     bench_quiet(b);
     expect("chunks", b->s->conns.chunks_used + 1000 > b->s->conns.chunks_count, true);
-    b->what = "a crowd of 900 wants chunks that others hold";
+    b->what = "a crowd of 1,024 wants chunks that others hold";
+    say_long(b, FULL_ROOMS, "rpc_call of 30 KB in a room of 1,024, chunks full");
+    bench_quiet(b);
     for (u32 i = 0; i < 40; i++) {
         frame("{\"type\":\"chat\",\"data\":{\"text\":\"%.480s\"}}", filler);
-        bench_say(b, FULL_ROOMS + i, "chat of 480 B in a room of 900, chunks full");
+        bench_say(b, FULL_ROOMS + i, "chat of 480 B in a room of 1,024, chunks full");
         bench_round(b);
     }
     bench_quiet(b);
@@ -988,7 +1003,7 @@ static void full_inputs(struct bench *b) {
     bench_round(b);
     for (u32 i = 0; i < 200; i++) {
         frame(CHAT, i);
-        bench_say(b, FULL_ROOMS + 100 + i, "chat, room of 900, inputs starve");
+        bench_say(b, FULL_ROOMS + 100 + i, "chat, room of 1,024, inputs starve");
         bench_round(b);
     }
 }
