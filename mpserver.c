@@ -7503,6 +7503,7 @@ static bool room_bar(struct kit *k, struct rooms *r, struct room *room, u64 user
     if (!user) {
         address_prefix(from, wanted.prefix);
     }
+    k->work += room->bans.count / WORK_GLANCES;
     for (u32 at = room->bans.head; at;) {
         const struct ban *ban = pool_at(&r->bans, at - 1);
         if (ban->user == user && memcmp(ban->prefix, wanted.prefix, sizeof ban->prefix) == 0) {
