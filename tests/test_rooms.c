@@ -108,7 +108,7 @@ static void rooms_life(void) {
     CHECK_JOINED(b, room, 3, HOST("1", "a") "," MEMBER("3", "B2"), again);
     CHECK(strcmp(token, again) != 0);
     CHECK_HEARS(a, "{'type':'peer_joined','data':{'peerId':3,'name':'B2'}}");
-    /* The room goes with its last seat; then its maker may make another, and enter it by joining. */
+    /* The room goes with its last seat; then its maker may make another and join that. */
     peer_say(&hall, a, LEAVE);
     CHECK_HEARS(b, LEFT("1"));
     CHECK_HEARS(b, NEW_HOST("3", "B2"));
