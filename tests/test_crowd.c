@@ -1,7 +1,7 @@
 /* Rooms at random, against a model. Peers come, sit down, talk, stall, drop and come back, and time
-   passes; the model, which knows nothing of how the server does it, says who sits where, who is host
-   and what each peer has to hear: events in order, without gap or duplicate, up to the close of a
-   socket; of states only ever newer ones, and the newest when all has drained. */
+   passes; the model, which knows nothing of how the server does it, says who sits where, who is
+   host and what each peer has to hear: events in order, without gap or duplicate, up to the close
+   of a socket; of states never an older one, and the newest when all has drained. */
 
 enum { CROWD_PEERS = 14, CROWD_USERS = 8, CROWD_ROOMS = 4, CROWD_SEATS = 8, CROWD_IDS = 512 };
 
@@ -84,10 +84,11 @@ static void crowd_tell(const struct crowd_room *r, int except, const char *text)
     }
 }
 
-/* A state heard: said to it, by one who is there, and newer than the last. */
+/* A state heard: said to it, by one who is there, and not older than the last. The same may come
+   twice to one that is being given what it missed while the sender goes on. */
 static void crowd_heard_state(struct crowd_peer *p, u32 id, u32 kind, u32 number) {
     CHECK(id < CROWD_IDS && number >= p->since && number <= crowd.number);
-    CHECK(number > p->newest[id][kind]);
+    CHECK(number >= p->newest[id][kind]);
     CHECK(!p->gone[id]);
     p->newest[id][kind] = number;
 }
@@ -420,17 +421,22 @@ static u64 crowd_next_due(void) {
     return next;
 }
 
+/* From one deadline of the server to the next: a socket may be closed at any of them, and its seat
+   is kept from then on. */
 static void crowd_time(u64 us) {
     u64 end = hall.d.now + us;
-    for (u64 due = crowd_next_due(); due <= end; due = crowd_next_due()) {
-        hall_run(&hall, due - hall.d.now - 1);
+    while (hall.d.now < end) {
+        u64 due = crowd_next_due(), deadline = mps_deadline(hall.d.s);
+        u64 next = deadline > hall.d.now && deadline < end ? deadline : end;
+        next = due < next ? due : next;
+        hall_run(&hall, next - hall.d.now - 1);
         crowd_look();
         hall_run(&hall, 1);
-        crowd_due(due);
+        if (next == due) {
+            crowd_due(due);
+        }
         crowd_look();
     }
-    hall_run(&hall, end - hall.d.now);
-    crowd_look();
 }
 
 /* -- what peers do -- */
