@@ -15,7 +15,7 @@ C11 := -std=c11 -ffp-contract=off $(WARNINGS)
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick lint format size bench dist clean help stb FORCE
+.PHONY: all run test quick lint format size bench soak dist clean help stb FORCE
 
 all: build/mpserver
 
@@ -49,10 +49,16 @@ format: ## clang-format over every C file
 size: ## text, data and bss of the core at -Os
 	@tests/size.sh
 
-bench: ## HTTP requests beside a bare baseline: server CPU per request
+bench: ## HTTP, rooms and single calls beside baselines and peers; WORKLOADS=W1,W3: only these rooms
 	@tests/need.sh bench
-	@$(MAKE) --no-print-directory build/mpserver build/bare-http
+	@$(MAKE) --no-print-directory build/mpserver build/bare-http build/bare build/load \
+	    build/peer-lws build/calls
 	@node tests/bench/http.mjs
+	@node tests/bench/rooms.mjs
+	@build/calls
+
+soak: build/mpserver ## a million requests and messages, every one accounted for; COUNT=n
+	@node tests/soak/soak.mjs
 
 dist: build/mpserver-$(VERSION).tar.gz ## the source as one reproducible tarball
 
@@ -82,8 +88,14 @@ build/unit-sanitized: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 build/noalloc.so: tests/noalloc/noalloc.c Makefile | build
 	$(CC) $(C11) -O2 -g -shared -fPIC -o $@ $<
 
-build/bare-http: tests/bench/bare-http.c Makefile | build
+build/bare-http build/bare build/load: build/%: tests/bench/%.c tests/bench/net.h Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<
+
+build/calls: tests/bench/calls.c mpserver.c mpserver.h Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $<
+
+build/peer-lws: tests/bench/peer-lws.c Makefile | build
+	$(CC) $(C11) -O2 -g -o $@ $< -lwebsockets
 
 build/mpserver-$(VERSION).tar.gz: FORCE | build stb
 	@tests/dist.sh $@

@@ -1798,6 +1798,8 @@ static u64 timer_next(const struct timers *t) {
     return t->heap.count ? heap_key_at(&t->heap, 0) : NEVER;
 }
 
+#define WORK_GLANCES 16 /* entries of a list or table that are merely compared: one unit of work */
+
 /* What every stateful section above here is given: the time, and whom to tell. */
 struct kit {
     u64 now;      /* microseconds on the port's steady clock, which may start anywhere */
@@ -2041,7 +2043,7 @@ static bool json_is_space(u8 c) {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-static const u8 *json_skip_space(const u8 *at, const u8 *end) {
+static inline const u8 *json_skip_space(const u8 *at, const u8 *end) {
     while (at < end && json_is_space(*at)) {
         at++;
     }
@@ -2137,8 +2139,7 @@ static bool json_read_escape(struct json_reader *r) {
 
 /* string = quote *char quote, RFC 8259, section 7. Most bytes are passed over eight at a time; the
    loop turns once for each that needs a look. */
-static bool json_read_string(struct json_reader *r) {
-    r->at++;
+static bool json_read_string_on(struct json_reader *r) {
     while ((r->at = json_skip_plain(r->at, r->end)) < r->end) {
         if (*r->at == '"') {
             r->at++;
@@ -2176,6 +2177,16 @@ static const u8 *json_skip_digits(const u8 *at, const u8 *end) {
         at++;
     }
     return at;
+}
+
+/* Most strings are plain from quote to quote. */
+static inline bool json_read_string(struct json_reader *r) {
+    r->at = json_skip_plain(r->at + 1, r->end);
+    if (r->at < r->end && *r->at == '"') {
+        r->at++;
+        return true;
+    }
+    return json_read_string_on(r);
 }
 
 /* 1*DIGIT */
@@ -2381,7 +2392,7 @@ static void json_note_name(struct json_reader *r, const u8 *start, size_t bytes)
 }
 
 /* Reads `"name":` and, where members are noted, remembers who asked for it. */
-static bool json_read_name(struct json_reader *r) {
+static inline bool json_read_name(struct json_reader *r) {
     r->at = json_skip_space(r->at, r->end);
     const u8 *start = r->at;
     if (json_peek(r) != '"') {
@@ -3961,7 +3972,6 @@ enum http_field {
     HTTP_UPGRADE,
     HTTP_SEC_WEBSOCKET_KEY,
     HTTP_SEC_WEBSOCKET_VERSION,
-    HTTP_SEC_WEBSOCKET_PROTOCOL,
     HTTP_FIELDS
 };
 
@@ -3977,8 +3987,8 @@ struct http_head {
     u8 minor;        /* HTTP/1.minor; 1 for later minors too (RFC 9110, 2.5) */
     bool keep_alive; /* 1.1 unless "close"; 1.0 only with "keep-alive" */
     bool chunked, has_length, expects_continue;
-    bool content_coded; /* Content-Encoding other than identity */
-    bool connection_upgrade;
+    bool content_coded;                   /* Content-Encoding other than identity */
+    bool connection_upgrade, subprotocol; /* HTTP_SUBPROTOCOL is offered */
     bool forwarded_more; /* there are X-Forwarded-For fields left of forwarded_rest, left out */
     u64 content_length;
     struct span target; /* as sent, for the log; when too long, its allowed beginning */
@@ -3996,6 +4006,7 @@ struct http_head {
 };
 
 #define HTTP_METHOD_BYTES_MAX 32
+#define HTTP_SUBPROTOCOL "mpserver.v1" /* of WebSocket; the only one there is */
 
 /* Classes of bytes: T may stand in a token (RFC 9110, 5.6.2), H in a host name (RFC 3986, 3.2.2,
    without '%', which takes two digits along). */
@@ -4266,6 +4277,7 @@ enum {
     HTTP_OWN_LENGTH,
     HTTP_OWN_CODING,
     HTTP_OWN_EXPECT,
+    HTTP_OWN_PROTOCOL,
     HTTP_OWN_CONTENT_CODING,
     HTTP_OWN_NONE
 };
@@ -4290,7 +4302,7 @@ static const struct http_name {
     [16] = {{"content-encoding", HTTP_OWN_CONTENT_CODING}},
     [17] = {{"transfer-encoding", HTTP_OWN_CODING}, {"sec-websocket-key", HTTP_SEC_WEBSOCKET_KEY}},
     [21] = {{"sec-websocket-version", HTTP_SEC_WEBSOCKET_VERSION}},
-    [22] = {{"sec-websocket-protocol", HTTP_SEC_WEBSOCKET_PROTOCOL}},
+    [22] = {{"sec-websocket-protocol", HTTP_OWN_PROTOCOL}},
 };
 
 /* Which field a token names, HTTP_OWN_NONE if none of ours. Setting bit 5 folds the case: of all
@@ -4318,6 +4330,14 @@ static void http_take_connection(struct http_parser *p, struct span list) {
         p->close |= span_equal_fold(option, SPAN("close"));
         p->keep_alive |= span_equal_fold(option, SPAN("keep-alive"));
         p->head->connection_upgrade |= span_equal_fold(option, SPAN("upgrade"));
+    }
+}
+
+/* Several fields form one list (RFC 6455, 11.3.4); names are compared as they are. */
+static void http_take_protocol(struct http_head *head, struct span list) {
+    struct span protocol;
+    while (http_list_next(&list, &protocol)) {
+        head->subprotocol |= span_equal(protocol, SPAN(HTTP_SUBPROTOCOL));
     }
 }
 
@@ -4382,6 +4402,9 @@ static void http_take_field(struct http_parser *p, u8 field, struct span value) 
     case HTTP_OWN_CONTENT_CODING:
         http_take_content_coding(p, value);
         return;
+    case HTTP_OWN_PROTOCOL:
+        http_take_protocol(p->head, value);
+        return;
     case HTTP_X_FORWARDED_FOR:
         http_take_forwarded(p->head, value);
         return;
@@ -4391,6 +4414,9 @@ static void http_take_field(struct http_parser *p, u8 field, struct span value) 
             p->head->fields[field] = value;
         } else {
             p->doubled |= field == HTTP_AUTHORIZATION || field == HTTP_X_SIGNATURE;
+            if (field == HTTP_SEC_WEBSOCKET_KEY) {
+                p->head->fields[field].bytes = 0; /* twice is no key (RFC 6455, 11.3.1) */
+            }
         }
     }
 }
@@ -5422,6 +5448,7 @@ struct conns {
     u32 output_states; /* above it a socket is behind: it gets no states before it has drained */
     u32 chunks_count, large_count, large_per_address;
     u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
+    u32 chunks_round;                         /* lent since the port was last told to drain */
     u32 large_used, large_high;
     bool input_freed; /* since those who wait for input memory were last looked at */
     ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
@@ -5509,6 +5536,7 @@ static u32 chunk_lend(struct conns *c, struct conn *conn) {
     c->chunk_free = chunk_info(c, id)->next;
     *chunk_info(c, id) = (struct chunk){0, 0, 0};
     c->chunks_used++;
+    c->chunks_round++;
     c->chunks_high = u32_max(c->chunks_high, c->chunks_used);
     conn_hold(c, conn, conn->held + 1);
     return id;
@@ -5566,6 +5594,20 @@ static void output_start(struct conns *c, struct conn *conn, size_t bytes) {
     conn->out_head = conn->out_tail = id + 1;
 }
 
+/* Would one lent chunk hold all that the own one has, and `bytes` more? Nothing of it may be in
+   the port's hands. One piece is sent with a cheaper call than two are. */
+static bool output_moves(const struct conns *c, const struct conn *conn, size_t bytes) {
+    return conn->out_head == conn->out_tail && !chunk_is_lent(c, conn->out_head - 1) &&
+           !conn->out_start && !conn->out_taken && conn->out_bytes + bytes <= c->chunk_bytes;
+}
+
+static void output_move(struct conns *c, struct conn *conn) {
+    u32 own = conn->out_head - 1, lent = chunk_lend(c, conn);
+    *chunk_info(c, lent) = *chunk_info(c, own);
+    memcpy(chunk_data(c, lent), chunk_data(c, own), conn->out_bytes);
+    conn->out_head = conn->out_tail = lent + 1;
+}
+
 /* Appends; room was made by conns_output_reserve of the same call. `frame`: the bytes begin a
    frame, behind which the chain may be cut later. */
 static void output_add(struct conns *c, struct conn *conn, struct span s, bool frame) {
@@ -5575,6 +5617,10 @@ static void output_add(struct conns *c, struct conn *conn, struct span s, bool f
         }
         struct chunk *tail = chunk_info(c, conn->out_tail - 1);
         u32 room = chunk_capacity(c, conn->out_tail - 1) - tail->used;
+        if (room < s.bytes && output_moves(c, conn, s.bytes)) {
+            output_move(c, conn);
+            continue;
+        }
         if (!room) {
             tail->next = chunk_lend(c, conn) + 1;
             conn->out_tail = tail->next;
@@ -6065,9 +6111,28 @@ static void conn_output(struct kit *k, struct conns *c, struct conn *conn, struc
     output_add(c, conn, s, false);
 }
 
+/* The usual case: there is output already, and its last chunk has room for the frame. */
+static bool conn_frame_fits(struct conns *c, struct conn *conn, struct span frame) {
+    u32 id = conn->out_tail - 1;
+    struct chunk *tail = chunk_info(c, id);
+    if (frame.bytes > chunk_capacity(c, id) - tail->used ||
+        frame.bytes > conn_output_free(c, conn)) {
+        return false;
+    }
+    memcpy(chunk_data(c, id) + tail->used, frame.at, frame.bytes);
+    tail->frame = tail->frame ? tail->frame : tail->used + 1;
+    tail->used += (u32)frame.bytes;
+    conn->out_bytes += (u32)frame.bytes;
+    conn_mark(c, conn);
+    return true;
+}
+
 /* Queues a frame for a socket. What cannot be queued would be lost, and a socket that loses an
-   event is closed instead: false. The usual case is that the last chunk has room. */
+   event is closed instead: false. */
 static bool conn_frame(struct kit *k, struct conns *c, struct conn *conn, struct span frame) {
+    if (conn->out_bytes && conn_frame_fits(c, conn, frame)) {
+        return true;
+    }
     if (conns_output_reserve(k, c, conn, frame.bytes)) {
         conn_note_slow(k, c, conn);
         conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
@@ -7082,7 +7147,7 @@ struct rooms {
     struct pool pool, seats, bans;
     struct index by_id;
     struct index by_peer; /* seats, by room and peer id */
-    u32 players_max, slot_bytes;
+    u32 players_max, room_bans_max, slot_bytes;
     u64 seat_us, unconfirmed_us;
     bool list_changed;      /* since rooms_changed was announced */
     u64 quiet_until;        /* when it may be announced again */
@@ -7288,14 +7353,14 @@ static void seat_drop(struct kit *k, const struct rooms *r, struct seat *seat, s
     timer_set(&k->timers, TIMER_SEAT, seat_index(r, seat), time_after(k->now, r->seat_us));
 }
 
-/* Could one more sit down? A full table of seats counts as a full room. */
+/* Could one more sit down? */
 static mps_error room_seat_check(struct kit *k, const struct rooms *r, const struct room *room) {
     if (room->seats.count >= room->max_players) {
         return MPS_E_ROOM_FULL;
     }
     if (r->seats.used == r->seats.capacity) {
         metrics_count(&k->metrics, COUNTER_FULL_SEATS);
-        return MPS_E_ROOM_FULL;
+        return MPS_E_SEATS_FULL;
     }
     return MPS_OK;
 }
@@ -7405,12 +7470,15 @@ static void room_close(struct kit *k, struct rooms *r, struct presence *p, const
 
 /* -- bans -- */
 
-static bool room_bars(const struct rooms *r, const struct room *room, u64 user,
+/* One room may have all bans there are: what is looked at counts as work, or many requests that
+   came at once would take long. */
+static bool room_bars(struct kit *k, const struct rooms *r, const struct room *room, u64 user,
                       const mps_address *from) {
     u8 prefix[16];
     if (!room->bans.count) {
         return false;
     }
+    k->work += room->bans.count / WORK_GLANCES;
     address_prefix(from, prefix);
     for (u32 at = room->bans.head; at;) {
         const struct ban *ban = pool_at(&r->bans, at - 1);
@@ -7422,17 +7490,28 @@ static bool room_bars(const struct rooms *r, const struct room *room, u64 user,
     return false;
 }
 
-/* `user` 0: the address. False when the table is full. */
+/* `user` 0: the address. Barring twice is no change. False when the table, or the room's part of
+   it, is full. */
 static bool room_bar(struct kit *k, struct rooms *r, struct room *room, u64 user,
                      const mps_address *from) {
-    u64 handle = pool_take(&r->bans);
+    struct ban wanted = {.user = user};
+    if (!user) {
+        address_prefix(from, wanted.prefix);
+    }
+    for (u32 at = room->bans.head; at;) {
+        const struct ban *ban = pool_at(&r->bans, at - 1);
+        if (ban->user == user && memcmp(ban->prefix, wanted.prefix, sizeof ban->prefix) == 0) {
+            return true;
+        }
+        at = ban->place.next;
+    }
+    u64 handle = room->bans.count < r->room_bans_max ? pool_take(&r->bans) : 0;
     struct ban *ban = pool_get(&r->bans, handle);
     if (!ban) {
         metrics_count(&k->metrics, COUNTER_FULL_BANS);
         return false;
     }
-    ban->user = user;
-    address_prefix(from, ban->prefix);
+    *ban = wanted;
     queue_push(&room->bans, &r->bans, handle_index(handle));
     return true;
 }
@@ -7996,11 +8075,12 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, "", "members over all rooms"),
     CONFIG_NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, "",
                   "users and addresses barred, over all rooms"),
+    CONFIG_NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, "", "of these in one room"),
     CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
     CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
     CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
                   "unfinished input that each connection owns"),
-    CONFIG_NUMBER(output_bytes, FIXED, 384, 384, 384, 384, 65536, "B",
+    CONFIG_NUMBER(output_bytes, FIXED, 448, 384, 448, 384, 65536, "B",
                   "output that each connection owns"),
     CONFIG_NUMBER(chunks, FIXED, 1024, 24, 8192, 4, 1000000, "",
                   "chunks lent to connections that need more"),
@@ -8758,6 +8838,7 @@ static void server_create_rooms(struct mps_server *s, const struct server_layout
     index_create(&r->by_peer, index_slots(c->seats), block + o->seat_index, server_key(s));
     pool_create(&r->bans, c->bans, sizeof(struct ban), block + o->ban_slots, block + o->bans);
     r->players_max = c->room_players_max;
+    r->room_bans_max = c->room_bans_max;
     r->slot_bytes = c->slot_bytes;
     r->cards = near_set(r, block + o->room_cards);
     r->slots = near_set(r, block + o->states);
@@ -9282,9 +9363,13 @@ static bool server_outcomes_room(const struct mps_server *s) {
 }
 
 /* Output above high water stops input, so that a peer which does not read cannot make the server
-   keep more and more answers. Outcomes count as well: they are told only when the call ends. */
+   keep more and more answers. When one round has taken a good part of all memory for output, that
+   goes out first: it may be that everybody reads, and nobody need be closed for it. Outcomes count
+   as well: they are told only when the call ends. */
 static bool server_may_go_on(const struct mps_server *s, const struct conn *conn) {
-    return conn->out_bytes <= s->conns.output_high && server_outcomes_room(s);
+    const struct conns *c = &s->conns;
+    bool goes_out_first = c->chunks_round > c->chunks_count / 4;
+    return conn->out_bytes <= c->output_high && !goes_out_first && server_outcomes_room(s);
 }
 
 /* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Loopback is
@@ -9970,7 +10055,7 @@ static mps_error message_join_room(struct message *m) {
     if (!room || (!room->confirmed && room->maker != m->conn->socket.user)) {
         return room ? MPS_E_ROOM_UNCONFIRMED : MPS_E_ROOM_NOT_FOUND;
     }
-    if (room_bars(&s->rooms, room, m->user->mark, &m->conn->peer)) {
+    if (room_bars(&s->kit, &s->rooms, room, m->user->mark, &m->conn->peer)) {
         return MPS_E_BANNED;
     }
     if (!version_fits(version, room)) {
@@ -10002,6 +10087,7 @@ static struct room *room_quick_find(struct message *m, const struct room_wish *w
     u64 version = wish->version.bytes ? room_name_hash(r, wish->version) : 0;
     struct room *best = NULL;
     u32 most = 0;
+    m->s->kit.work += r->pool.capacity / (4 * WORK_GLANCES); /* cards are read in one sweep */
     for (u32 i = 0; i < r->pool.capacity; i++) {
         const struct room_card *card = room_card(r, i);
         if (card->gamemode != gamemode || !card->left || card->members <= most ||
@@ -10010,7 +10096,8 @@ static struct room *room_quick_find(struct message *m, const struct room_wish *w
             continue;
         }
         struct room *room = room_at(r, i);
-        if (!room_bars(r, room, m->user->mark, &m->conn->peer) && !room_seat_of(r, room, m->user)) {
+        if (!room_bars(&m->s->kit, r, room, m->user->mark, &m->conn->peer) &&
+            !room_seat_of(r, room, m->user)) {
             best = room;
             most = card->members;
         }
@@ -10054,7 +10141,7 @@ static mps_error message_quick_join(struct message *m) {
     }
     if (r->seats.used == r->seats.capacity) {
         metrics_count(&s->kit.metrics, COUNTER_FULL_SEATS);
-        return MPS_E_ROOM_FULL;
+        return MPS_E_SEATS_FULL;
     }
     if (room ? !game_peer_check(s, room, m->user->id, name)
              : !game_room_check(s, m->user->id, &wish)) {
@@ -10109,6 +10196,7 @@ static mps_error ban_address(struct message *m) {
     for (u32 at = m->room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
         struct seat *seat = seat_at(r, at - 1);
         const struct conn *conn = seat == m->seat ? NULL : seat_conn(&s->conns, seat);
+        s->kit.work++;
         if (conn) {
             address_prefix(&conn->peer, other);
         }
@@ -10786,6 +10874,7 @@ static bool list_has(const struct mps_server *s, enum producer_kind kind, u32 in
 static mps_error list_answer(struct request *r, enum producer_kind kind,
                              struct list_filter filter) {
     u64 limit, cursor, end;
+    u32 capacity = list_capacity(r->s, kind);
     mps_error error = query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
     error = error ? error : query_u64(r, "cursor", 0, &cursor);
     error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
@@ -10794,7 +10883,7 @@ static mps_error list_answer(struct request *r, enum producer_kind kind,
     }
     /* More than the most is no error: a client that wants all gets what there is, page by page. */
     limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
-    for (end = cursor; end < list_capacity(r->s, kind); end++) {
+    for (end = cursor; end < capacity; end++) {
         /* The first one past the page is where the next page begins. */
         if (list_has(r->s, kind, (u32)end, &filter) && !limit--) {
             struct text t = text_on(r->extra, sizeof r->extra - 1);
@@ -10804,6 +10893,7 @@ static mps_error list_answer(struct request *r, enum producer_kind kind,
             break;
         }
     }
+    r->s->kit.work += (u32)(end - cursor) / WORK_GLANCES;
     r->conn->producer = (struct producer){
         .kind = (u8)kind, .cursor = cursor, .end = end, .filter = filter.name, .open = filter.open};
     r->produce_type = "application/json";
@@ -11447,8 +11537,8 @@ static void upgrade_put(const struct request *r, struct text *t) {
     answer_put_status(t, 101);
     TEXT_LITERAL(t, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
     text_add(t, span_of(accept, sizeof accept));
-    if (list_names(r->head->fields[HTTP_SEC_WEBSOCKET_PROTOCOL], SPAN("mpserver.v1"))) {
-        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: mpserver.v1");
+    if (r->head->subprotocol) {
+        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: " HTTP_SUBPROTOCOL);
     }
     TEXT_LITERAL(t, "\r\nX-Request-Id: ");
     text_z(t, r->id);
@@ -12339,17 +12429,20 @@ static enum step request_step(struct mps_server *s, struct conn *conn, char *at,
     return STEP_DONE;
 }
 
-/* Answers the requests in `view`, at most requests_per_call, and gives how far it came.
+/* Answers the requests in `view`, at most requests_per_call and while there is work left to this
+   call, and gives how far it came.
    `granted` is for the first of them. A verdict of the game is carried out whatever the output:
    it comes only once. `ready` says that whole requests may be among the rest, and then nobody
    reads on before they are answered. */
 static size_t requests_answer(struct mps_server *s, struct conn *conn, struct input_view *view,
                               const mps_identity *granted) {
     size_t at = 0, used;
+    u32 work = s->kit.work + s->config.settle_max;
     bool more = true;
     conn->ready = false;
     for (u32 i = 0; at < view->bytes && more; i++) {
-        if (i == s->config.requests_per_call || (!granted && !server_may_go_on(s, conn))) {
+        bool enough = i == s->config.requests_per_call || s->kit.work >= work;
+        if (enough || (!granted && !server_may_go_on(s, conn))) {
             conn->ready = true;
             break;
         }
@@ -13174,6 +13267,7 @@ uint64_t mps_advance(mps_server *s, uint64_t now) {
     presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
     advance_drain(s);
     call_end(s);
+    s->conns.chunks_round = 0; /* the port drains now */
     return server_deadline(s);
 }
 

@@ -157,8 +157,10 @@ extern "C" {
     X(ROOMS_FULL, -412, "room_capacity_reached", 409, 0,                                           \
       "Every room is in use; join one, or try again (operator: raise `rooms`).")                   \
     X(ROOM_FULL, -413, "room_full", 409, 0, "The room is full; join another one.")                 \
+    X(SEATS_FULL, -415, "room_full", 409, 0,                                                       \
+      "Every seat of the server is taken; try again (operator: raise `seats`).")                   \
     X(BANS_FULL, -414, "bans_full", 503, 0,                                                        \
-      "Every ban is in use; kick instead (operator: raise `bans`).")                               \
+      "Every ban is in use; kick instead (operator: raise `bans` or `room_bans_max`).")            \
     X(NOT_FOUND, -500, "not_found", 404, 0,                                                        \
       "Nothing is served at this path; --help-routes lists what is.")                              \
     X(AUTH_REQUIRED, -501, "authentication_required", 401, 0,                                      \
@@ -253,7 +255,8 @@ typedef struct mps_address {
     uint32_t scope;
 } mps_address;
 
-/* A run of bytes to send: borrowed from the server until mps_tcp_sent says they are gone. */
+/* A run of bytes to send: borrowed from the server, once taken until mps_tcp_sent says they are
+   gone. */
 typedef struct mps_span {
     const void *bytes;
     size_t count;
@@ -378,6 +381,7 @@ typedef struct mps_config {
     uint32_t room_players_max; /* the most that a room's maxPlayers may say */
     uint32_t seats;            /* members over all rooms */
     uint32_t bans;             /* over all rooms */
+    uint32_t room_bans_max;    /* of these in one room */
     uint32_t lobbies;
     uint32_t lobby_players; /* the most that a lobby's max_players may say */
     uint32_t players;       /* over all lobbies */
@@ -532,7 +536,8 @@ bool mps_next_output(mps_server *server, mps_conn *conn);
 
 mps_fate mps_tcp_fate(const mps_server *server, mps_conn conn);
 
-/* Up to `max` spans of bytes that are not taken yet; gives how many. */
+/* Up to `max` spans of bytes that are not taken yet; gives how many. Take what is to be sent before
+   any other call: bytes that are not taken may move. */
 size_t mps_tcp_output(const mps_server *server, mps_conn conn, mps_span *spans, size_t max);
 
 /* The port has queued the next `count` bytes / the oldest `count` bytes need no memory any more. */

@@ -38,6 +38,8 @@ MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \
     node tests/node.mjs tests/wire/*.test.mjs
 if [ -z "${T:-}" ]; then
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
+    part 'soak' node tests/soak/soak.mjs
+    COUNT=100000 MPSERVER=build/mpserver-sanitized part 'soak, sanitized' node tests/soak/soak.mjs
 fi
 
 echo

@@ -23,6 +23,10 @@ node_is_current() {
     node -e 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)'
 }
 
+node_has_ws() {
+    node -e 'require("module").createRequire("/usr/share/nodejs/")("./ws")'
+}
+
 sanitizers() {
     echo 'int main(void) { return 0; }' |
         clang -fsanitize=address,undefined -x c -o /dev/null -
@@ -49,17 +53,20 @@ test)
     need clang-format has clang-format
     need curl has curl
     need nodejs node_is_current
+    need node-ws node_has_ws
     ;;
 bench)
     need wrk has wrk
     need nodejs node_is_current
     need util-linux has taskset
+    need node-ws test -e /usr/share/nodejs/ws
     ;;
 esac
 install_missing
 
 need libc6-dev header stdio.h
 need libstb-dev header stb/stb_ds.h
+[ "$1" != bench ] || need libwebsockets-dev header libwebsockets.h
 install_missing
 
 if [ "$1" = test ]; then

@@ -488,7 +488,7 @@ static void crowd_do_create(u32 peer) {
     } else if (crowd.own[p->user] < 0 || crowd.rooms[crowd.own[p->user]].confirmed) {
         crowd_want_fault(peer, MPS_E_NO_ROOM_FOUND);
     } else if (crowd.seats == hall.d.s->config.seats) {
-        crowd_want_fault(peer, MPS_E_ROOM_FULL);
+        crowd_want_fault(peer, MPS_E_SEATS_FULL);
     } else {
         snprintf(name, sizeof name, "u%d", p->user);
         crowd_sit(&crowd.rooms[crowd.own[p->user]], peer, name, true);
@@ -522,8 +522,10 @@ static void crowd_joins(u32 peer, struct crowd_room *r, const char *token, const
         crowd_want_fault(peer, MPS_E_ALREADY_IN_ROOM);
     } else if (mine) {
         crowd_resume(r, mine, peer);
-    } else if (r->members == r->max || crowd.seats == hall.d.s->config.seats) {
+    } else if (r->members == r->max) {
         crowd_want_fault(peer, MPS_E_ROOM_FULL);
+    } else if (crowd.seats == hall.d.s->config.seats) {
+        crowd_want_fault(peer, MPS_E_SEATS_FULL);
     } else {
         crowd_sit(r, peer, name, false);
     }
@@ -581,7 +583,7 @@ static void crowd_do_quick(u32 peer) {
     } else if (!best && rooms == CROWD_ROOMS) {
         crowd_want_fault(peer, MPS_E_ROOMS_FULL);
     } else if (crowd.seats == hall.d.s->config.seats) {
-        crowd_want_fault(peer, MPS_E_ROOM_FULL);
+        crowd_want_fault(peer, MPS_E_SEATS_FULL);
     } else {
         best = best ? best : crowd_find_new((u32)p->user);
         CHECK(best != NULL);

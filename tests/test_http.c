@@ -299,8 +299,8 @@ static void http_span_told(struct text *t, const char *name, struct span s) {
 
 /* Everything a head says, on one line; what is absent or false is left out. */
 static struct text http_head_told(const struct http_head *head, char *buffer, size_t capacity) {
-    static const char *const names[HTTP_FIELDS] = {
-        "auth", "id", "fwd", "sig", "origin", "none", "upgrade", "ws-key", "ws-ver", "ws-proto"};
+    static const char *const names[HTTP_FIELDS] = {"auth", "id",      "fwd",    "sig",   "origin",
+                                                   "none", "upgrade", "ws-key", "ws-ver"};
     struct text t = text_on(buffer, capacity);
     text_z(&t, http_method_names[head->method]);
     text_z(&t, head->minor ? " 1.1" : " 1.0");
@@ -309,6 +309,7 @@ static struct text http_head_told(const struct http_head *head, char *buffer, si
     text_z(&t, head->expects_continue ? " expects" : "");
     text_z(&t, head->content_coded ? " coded" : "");
     text_z(&t, head->connection_upgrade ? " upgrade" : "");
+    text_z(&t, head->subprotocol ? " v1" : "");
     if (head->has_length) {
         text_z(&t, " length=");
         text_u64(&t, head->content_length);
@@ -448,8 +449,12 @@ static const struct http_meaning {
      "GET 1.1 keep target=/ path=/ host=h origin=http://o none=\"a\", W/\"b\""},
     {"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: k==\r\n"
      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mpserver.v1, x\r\n",
-     "GET 1.1 keep upgrade target=/ws path=/ws host=h upgrade=websocket ws-key=k== ws-ver=13 "
-     "ws-proto=mpserver.v1, x"},
+     "GET 1.1 keep upgrade v1 target=/ws path=/ws host=h upgrade=websocket ws-key=k== ws-ver=13"},
+    {"GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: x\r\nSec-WebSocket-Protocol: y,mpserver.v1\r\n"
+     "Sec-WebSocket-Key: a\r\nSec-WebSocket-Key: a\r\n",
+     "GET 1.1 keep v1 target=/ws path=/ws host=h ws-key="},
+    {"GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: MPserver.v1, mpserver.v12\r\n",
+     "GET 1.1 keep target=/ws path=/ws host=h"},
     {"GET / HTTP/1.1\r\nOrigin:\r\nOrigin: second\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n",
      "GET 1.1 keep target=/ path=/ host=h id=a origin="},
     {"GET / HTTP/1.1\r\nOrigi: a\r\nOriginn: b\r\nX-Request_Id: c\r\nHos: d\r\nA: e\r\n",

@@ -3,18 +3,11 @@
    one epoll_wait a round, no second recv to see that there is nothing more.
    Usage: bare-http ANSWER_BYTES   prints its port and runs until SIGTERM. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include "net.h"
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define EVENTS_MAX 64
 #define INPUT_BYTES 16384
 #define PIPELINED_MAX 512
 #define ANSWER_BYTES_MAX 2048
@@ -22,11 +15,6 @@
 
 static char answers[PIPELINED_MAX * ANSWER_BYTES_MAX];
 static unsigned char matched[FILES_MAX]; /* of the blank line, by descriptor */
-
-static int fail(const char *what) {
-    perror(what);
-    exit(1);
-}
 
 /* One answer of exactly `bytes`, head included, as often as it may be pipelined. */
 static void answers_make(size_t bytes) {
@@ -42,35 +30,13 @@ static void answers_make(size_t bytes) {
     }
 }
 
-static int listener_open(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t bytes = sizeof address;
-    int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024) ||
-        getsockname(listener, (struct sockaddr *)&address, &bytes)) {
-        fail("listen");
-    }
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    return listener;
-}
-
 static void accept_all(int poll, int listener) {
     for (int i = 0; i < EVENTS_MAX; i++) {
-        int one = 1, file = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+        int file = connection_accept(poll, listener, FILES_MAX);
         if (file < 0) {
             return;
         }
-        if (file >= FILES_MAX) {
-            close(file);
-            continue;
-        }
-        struct epoll_event event = {.events = EPOLLIN, .data.fd = file};
         matched[file] = 0;
-        setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        epoll_ctl(poll, EPOLL_CTL_ADD, file, &event);
     }
 }
 

@@ -2,13 +2,14 @@
 // all: server CPU per request, in alternation, because a shared machine drifts.
 // Environment: ROTATIONS (5), SECONDS a run (3).
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { Conn, get, post, requestText, start } from '../wire/server.mjs';
+import {
+  LOAD_CORE, ROTATIONS, SECONDS, SERVER_CORE, median, startPinned,
+} from './measure.mjs';
 
-const ROTATIONS = Number(process.env.ROTATIONS ?? 5);
-const SECONDS = Number(process.env.SECONDS ?? 3);
 const BODY_BYTES = 284;
 const run = promisify(execFile);
 const ending = [];
@@ -19,8 +20,6 @@ function cpu(pid) {
   return readdirSync(`/proc/${pid}/task`).reduce((sum, task) => sum +
     Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]), 0);
 }
-
-const median = (list) => list.slice().sort((a, b) => a - b)[list.length >> 1];
 
 /* Makes a lobby whose LobbyInfo is exactly BODY_BYTES long: scene and player name fill it, once a
    first lobby has told how much is missing. */
@@ -54,25 +53,21 @@ async function prepared() {
   const answer = await conn.read();
   assert.equal(answer.body.length, BODY_BYTES, answer.text);
   conn.close();
-  await run('taskset', ['-a', '-cp', '0', String(server.pid)]);
+  await run('taskset', ['-a', '-cp', SERVER_CORE, String(server.pid)]);
   return { pid: server.pid, port: server.port, path, wire: head + BODY_BYTES };
 }
 
 async function bare(wire) {
-  const child = spawn('taskset', ['-c', '0', 'build/bare-http', String(wire)]);
-  t.after(() => child.kill('SIGTERM'));
-  const port = await new Promise((resolve, reject) => {
-    child.stdout.once('data', (bytes) => resolve(Number(bytes)));
-    child.once('exit', (code) => reject(new Error(`bare-http ended with ${code}`)));
-  });
-  return { pid: child.pid, port };
+  const child = await startPinned('build/bare-http', String(wire));
+  t.after(child.stop);
+  return child;
 }
 
 /* One run of wrk: microseconds of the server's CPU per request, and requests a second. */
 async function measure({ pid, port }, path, pipelined) {
   const script = pipelined ? ['-s', 'tests/bench/pipeline.lua'] : [];
   const before = cpu(pid);
-  const { stdout } = await run('taskset', ['-c', '1', 'wrk', '-t1', '-c64', `-d${SECONDS}s`,
+  const { stdout } = await run('taskset', ['-c', LOAD_CORE, 'wrk', '-t1', '-c64', `-d${SECONDS}s`,
     ...script, `http://127.0.0.1:${port}${path}`]);
   const used = cpu(pid) - before;
   assert.doesNotMatch(stdout, /Non-2xx|Socket errors: .*(read|write|timeout) [1-9]/, stdout);

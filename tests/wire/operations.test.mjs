@@ -3,21 +3,11 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import dgram from 'node:dgram';
 import { Conn, admin, bearer, get, metrics, post, refused, request, requestText, sleep, start, test,
-  within } from './server.mjs';
+  until, within } from './server.mjs';
 
 const PROXY = { trusted_proxies: ['127.0.0.0/8'] };
 const away = { 'X-Forwarded-For': '203.0.113.9' };
 const HALF = 'GET /healthz HTTP/1.1\r\nHost: a\r\nX-Half: ';
-
-/* Asks until `good(answer)`; for what happens soon after, not at once. */
-async function until(ask, good, what) {
-  for (const end = Date.now() + 10000; Date.now() < end; await sleep(50)) {
-    // A connection that draining finds idle is closed, even one that was about to ask.
-    const got = await Promise.resolve().then(ask).catch(() => null);
-    if (got !== null && good(got)) return got;
-  }
-  throw new Error(`${what}: not within 10 s`);
-}
 
 test('operations: metrics are Prometheus text and count', async (t) => {
   const s = await start(t);
