@@ -28,6 +28,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_sockets.c"
 #include "test_rooms.c"
 #include "test_game.c"
+#include "test_crowd.c"
 
 static const struct check_suite {
     const char *name;
@@ -50,6 +51,7 @@ static const struct check_suite {
     {"sockets", sockets_tests, COUNT_OF(sockets_tests)},
     {"rooms", rooms_tests, COUNT_OF(rooms_tests)},
     {"game", game_tests, COUNT_OF(game_tests)},
+    {"crowd", crowd_tests, COUNT_OF(crowd_tests)},
 };
 
 int main(int argc, char **argv) {

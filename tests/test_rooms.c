@@ -935,18 +935,18 @@ struct hearing {
     bool closed;
 };
 
-/* Takes everything off. States only get newer, chats come one after the other. */
+/* Takes everything off. States never get older, chats come one after the other. */
 static void hearing_take(struct hall *h, struct peer *p, struct hearing *t) {
     for (const char *got = peer_hear(h, p); *got; got = peer_hear(h, p)) {
         u32 from = 0, number = 0;
         if (sscanf(got, "{\"type\":\"player_state\",\"data\":{\"peerId\":%u,\"position\":%u", &from,
                    &number) == 2) {
-            CHECK(number > t->newest[from - 1][0]);
+            CHECK(number >= t->newest[from - 1][0]);
             t->newest[from - 1][0] = number;
             t->count[from - 1][0]++;
         } else if (sscanf(got, "{\"type\":\"player_snapshot\",\"data\":{\"from\":%u,\"payload\":%u",
                           &from, &number) == 2) {
-            CHECK(number > t->newest[from - 1][1]);
+            CHECK(number >= t->newest[from - 1][1]);
             t->newest[from - 1][1] = number;
             t->count[from - 1][1]++;
         } else if (sscanf(got,
