@@ -6005,6 +6005,14 @@ static void conn_want_work(struct conns *c, struct conn *conn) {
     }
 }
 
+/* Was it kept from going on by what others did in this call, and not by its own output? Then it
+   does not wait for that to drain: its peer may be one who writes without reading. */
+static void conn_go_on(struct conns *c, struct conn *conn) {
+    if (conn->ready && conn_reads(conn) && conn->out_bytes <= c->output_high) {
+        queue_push_once(&c->work, &c->pool, conn_index(c, conn));
+    }
+}
+
 /* A connection that waits for the rest of a request and cannot be given memory for it. Its patience
    runs from the first time it was short, so `starved_at` stays while it waits. */
 static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn) {
@@ -10596,7 +10604,8 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
     }
     conn->ready |= conn->state == CONN_SOCKET_AUTH && at < view->bytes;
     if (conn->state == CONN_SOCKET) {
-        bool half = at < view->bytes || !ws_reader_idle(&socket->reader);
+        /* What is held back here may be whole: its sender need not hurry. */
+        bool half = !conn->ready && (at < view->bytes || !ws_reader_idle(&socket->reader));
         bool begins = half && !socket->begun;
         socket->begun = !half ? 0 : begins ? s->kit.now : socket->begun;
         if (begins) {
@@ -12486,6 +12495,7 @@ static void conn_run(struct mps_server *s, struct conn *conn, struct input_view 
     }
     conn_check_starved(&s->kit, &s->conns, conn);
     conn_want_work(&s->conns, conn);
+    conn_go_on(&s->conns, conn);
     if (!conn->upgraded || conn->starved) { /* sockets put their time off when it comes up */
         conn_wait(&s->kit, &s->conns, conn);
     }
@@ -12883,6 +12893,7 @@ static void advance_work(struct mps_server *s) {
             conn_work(s, conn_at(&s->conns, first - 1));
         } else if (first) {
             conn_want_work(&s->conns, conn_at(&s->conns, first - 1));
+            conn_go_on(&s->conns, conn_at(&s->conns, first - 1));
         }
     }
 }

@@ -900,6 +900,65 @@ static void sockets_message_timeout(void) {
     hall_stop(&hall);
 }
 
+/* One who writes and does not read is held back, not timed out: what it said is whole. */
+static void sockets_held_back(void) {
+    char frames[8192];
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    p->l.stalled = true;
+    size_t bytes = 0, said = 0;
+    for (; bytes + 150 < mps_tcp_room(hall.d.s, p->l.conn); said++) {
+        memset(frames + bytes, 'x', 125);
+        char ping[125];
+        memset(ping, 'p', sizeof ping);
+        bytes += peer_frame(frames + bytes, 0x89, ping, sizeof ping);
+    }
+    CHECK(said > 20);
+    CHECK_INT(mps_tcp_input(hall.d.s, p->l.conn, hall.d.now, frames, bytes), MPS_OK);
+    hall_run(&hall, 0);
+    CHECK(conn_at(&hall.d.s->conns, (u32)p->l.conn.id - 1)->ready);
+    hall_run(&hall, 70 * S_US);
+    CHECK_INT(mps_tcp_fate(hall.d.s, p->l.conn), MPS_FATE_OPEN);
+    peer_unstall(&hall, p);
+    u32 pongs = 0;
+    for (const char *got = peer_hear(&hall, p); *got; got = peer_hear(&hall, p)) {
+        pongs += strncmp(got, "pong p", 6) == 0;
+    }
+    CHECK_INT(pongs, said);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* Held back by what others took of this round's memory, or by the work of one call, while its own
+   unread output is between low and high water: it goes on in the next round. */
+static void sockets_goes_on(void) {
+    char frames[2048];
+    mps_config c = hall_config();
+    c.settle_max = 16;
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    const struct conn *conn = conn_at(&hall.d.s->conns, (u32)p->l.conn.id - 1);
+    p->l.stalled = true;
+    while (conn->out_bytes <= hall.d.s->conns.output_low) {
+        peer_send(&hall, p, 0x89, "0123456789012345678901234567890123456789", 40);
+    }
+    u32 before = conn->out_bytes;
+    size_t bytes = 0;
+    for (u32 i = 0; i < 100; i++) { /* more than one call does, and little output */
+        bytes += peer_frame(frames + bytes, 0x8a, "", 0);
+    }
+    bytes += peer_frame(frames + bytes, 0x89, "", 0);
+    CHECK(bytes <= mps_tcp_room(hall.d.s, p->l.conn));
+    CHECK_INT(mps_tcp_input(hall.d.s, p->l.conn, hall.d.now, frames, bytes), MPS_OK);
+    CHECK(conn->ready);
+    hall_run(&hall, 0);
+    CHECK(!conn->ready);
+    CHECK_INT(conn->out_bytes, before + 2);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
 static void sockets_drain(void) {
     mps_config c = hall_config();
     hall_start(&hall, &c);
@@ -1433,6 +1492,8 @@ static const struct check_test sockets_tests[] = {
     {"hook_too_late", sockets_hook_too_late},
     {"silence", sockets_silence},
     {"message_timeout", sockets_message_timeout},
+    {"held_back", sockets_held_back},
+    {"goes_on", sockets_goes_on},
     {"drain", sockets_drain},
     {"presence", sockets_presence},
     {"presence_public", sockets_presence_public},
