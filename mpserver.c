@@ -8109,6 +8109,8 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, "B", "request body"),
     CONFIG_NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, "B",
                   "WebSocket message"),
+    CONFIG_NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, "B",
+                  "of one relayed message over all members that it goes to"),
     CONFIG_NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, "B",
                   "newest state of a member, two each; longer ones count as events"),
     CONFIG_NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, 8192, 1073741824, "B",
@@ -9566,6 +9568,33 @@ static void room_tell(struct mps_server *s, const struct room *room, const struc
     room_send(&s->kit, &s->conns, &s->rooms, room, except, event, event_end(s, t));
 }
 
+/* What a member says costs its bytes once for each that hears it, all in one call: so many members
+   may have no more. */
+static bool fanout_fits(const struct mps_server *s, const struct room *room, struct span frame) {
+    return (u64)frame.bytes * room->seats.count <= s->config.fanout_bytes_max;
+}
+
+/* What a member says, to all others. */
+static mps_error room_relay(struct message *m, enum event event, struct text *t) {
+    struct mps_server *s = m->s;
+    struct span frame = event_end(s, t);
+    if (!fanout_fits(s, m->room, frame)) {
+        return MPS_E_FANOUT_TOO_LARGE;
+    }
+    room_send(&s->kit, &s->conns, &s->rooms, m->room, m->seat, event, frame);
+    return MPS_OK;
+}
+
+static mps_error room_relay_state(struct message *m, enum slot_kind kind, struct text *t) {
+    struct mps_server *s = m->s;
+    struct span frame = event_end(s, t);
+    if (!fanout_fits(s, m->room, frame)) {
+        return MPS_E_FANOUT_TOO_LARGE;
+    }
+    room_send_state(&s->kit, &s->conns, &s->rooms, m->seat, kind, frame);
+    return MPS_OK;
+}
+
 /* The members of an id keep the JSON type that the user's token gave it. */
 static void put_user_id(struct text *t, const char *id, bool is_number) {
     if (is_number) {
@@ -10275,8 +10304,7 @@ static mps_error message_chat(struct message *m) {
         json_string(&m->v[0], &text);
         json_put_string(&t, utf8_cut(text, CHAT_POINTS_MAX));
     }
-    room_tell(m->s, m->room, m->seat, EVENT_CHAT, &t);
-    return MPS_OK;
+    return room_relay(m, EVENT_CHAT, &t);
 }
 
 static mps_error message_player_state(struct message *m) {
@@ -10285,18 +10313,14 @@ static mps_error message_player_state(struct message *m) {
     put_value(&t, SPAN(",\"position\":"), &m->v[0]);
     put_value(&t, SPAN(",\"rotation\":"), &m->v[1]);
     put_value(&t, SPAN(",\"velocity\":"), &m->v[2]);
-    room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_STATE,
-                    event_end(m->s, &t));
-    return MPS_OK;
+    return room_relay_state(m, SLOT_STATE, &t);
 }
 
 static mps_error message_player_snapshot(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PLAYER_SNAPSHOT);
     put_peer(&t, SPAN("\"from\":"), m->seat);
     put_value(&t, SPAN(",\"payload\":"), &m->v[0]);
-    room_send_state(&m->s->kit, &m->s->conns, &m->s->rooms, m->seat, SLOT_SNAPSHOT,
-                    event_end(m->s, &t));
-    return MPS_OK;
+    return room_relay_state(m, SLOT_SNAPSHOT, &t);
 }
 
 /* Is the raw token a string of 1 to ROOM_MODE_MAX bytes? It is looked at decoded only when it is
@@ -10335,11 +10359,10 @@ static mps_error message_rpc_call(struct message *m) {
     put_peer(&t, SPAN("\"fromPeer\":"), m->seat);
     put_value(&t, SPAN(",\"method\":"), &m->v[1]);
     put_value(&t, SPAN(",\"args\":"), &m->v[2]);
-    if (target) {
-        seat_send(&s->kit, &s->conns, target, EVENT_RPC_CALL, event_end(s, &t));
-    } else {
-        room_tell(s, m->room, m->seat, EVENT_RPC_CALL, &t);
+    if (!target) {
+        return room_relay(m, EVENT_RPC_CALL, &t);
     }
+    seat_send(&s->kit, &s->conns, target, EVENT_RPC_CALL, event_end(s, &t));
     return MPS_OK;
 }
 
@@ -13616,6 +13639,9 @@ mps_error mps_room_send(mps_server *s, uint64_t now, mps_room handle, uint32_t p
         return room ? MPS_E_INVALID_TARGET : MPS_E_HANDLE;
     }
     mps_error error = game_frame(s, type, data, bytes, &frame);
+    if (!error && !seat && !fanout_fits(s, room, frame)) {
+        error = MPS_E_FANOUT_TOO_LARGE;
+    }
     if (error) {
         return error;
     }

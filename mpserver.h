@@ -157,6 +157,8 @@ extern "C" {
     X(ROOMS_FULL, -412, "room_capacity_reached", 409, 0,                                           \
       "Every room is in use; join one, or try again (operator: raise `rooms`).")                   \
     X(ROOM_FULL, -413, "room_full", 409, 0, "The room is full; join another one.")                 \
+    X(FANOUT_TOO_LARGE, -416, "fanout_too_large", 413, 0,                                          \
+      "Too long for so many members; send it in parts (operator: raise `fanout_bytes_max`).")      \
     X(SEATS_FULL, -415, "room_full", 409, 0,                                                       \
       "Every seat of the server is taken; try again (operator: raise `seats`).")                   \
     X(BANS_FULL, -414, "bans_full", 503, 0,                                                        \
@@ -397,8 +399,9 @@ typedef struct mps_config {
     uint32_t large_inputs;     /* buffers for one whole request (head and body) or message each */
     uint32_t large_inputs_per_address;
     uint32_t head_bytes_max, target_bytes_max, body_bytes_max, message_bytes_max;
-    uint32_t slot_bytes;     /* of a member's newest state, two each */
-    uint32_t announce_bytes; /* announcements kept for sockets that have not heard them */
+    uint32_t fanout_bytes_max; /* of one relayed message over all members that it goes to */
+    uint32_t slot_bytes;       /* of a member's newest state, two each */
+    uint32_t announce_bytes;   /* announcements kept for sockets that have not heard them */
 
     /* work per call */
     uint32_t requests_per_call; /* of one connection */
@@ -597,8 +600,8 @@ mps_error mps_room_get(const mps_server *server, mps_room room, mps_room_info *i
 /* Sends {"type":type,"data":data} as an event: to all members (peer_id 0) or one, or to every
    socket of a user that shook hands. `type` is 1 to 64 of a-z 0-9 and _, `data` is JSON of
    `bytes` bytes, copied. MPS_E_HANDLE: no such room; MPS_E_INVALID_TARGET: no such member, or
-   the user is offline; MPS_E_ARGUMENT, MPS_E_BAD_JSON, MPS_E_MESSAGE_TOO_LARGE. A receiver that
-   cannot take it is closed with 1013. */
+   the user is offline; MPS_E_ARGUMENT, MPS_E_BAD_JSON, MPS_E_MESSAGE_TOO_LARGE,
+   MPS_E_FANOUT_TOO_LARGE. A receiver that cannot take it is closed with 1013. */
 mps_error mps_room_send(mps_server *server, uint64_t now, mps_room room, uint32_t peer_id,
                         const char *type, const char *data, size_t bytes);
 mps_error mps_user_send(mps_server *server, uint64_t now, const mps_identity *to, const char *type,

@@ -1275,6 +1275,35 @@ static void rooms_delete_evicted(void) {
     hall_stop(&hall);
 }
 
+/* What one message may cost over all members; to one of them it may be as long as any. */
+static void rooms_fanout(void) {
+    char say[2048], text[1401];
+    mps_config c = hall_config();
+    c.fanout_bytes_max = 4096;
+    hall_start(&hall, &c);
+    rooms_fill(&hall, 3, ROOM_BODY);
+    memset(text, 'x', 1400);
+    text[1400] = 0;
+    snprintf(say, sizeof say, "{'type':'chat','data':{'text':'%.400s'}}", text);
+    peer_say(&hall, &hall.p[0], say);
+    CHECK_INT(peer_count(&hall, &hall.p[1], "chat"), 1);
+    CHECK_INT(peer_count(&hall, &hall.p[2], "chat"), 1);
+    const char *const longs[] = {
+        "'rpc_call','data':{'method':'m','args':", "'player_state','data':{'position':",
+        "'player_snapshot','data':{'payload':"};
+    for (u32 i = 0; i < COUNT_OF(longs); i++) {
+        snprintf(say, sizeof say, "{'type':%s'%s'}}", longs[i], text);
+        peer_say(&hall, &hall.p[0], say);
+        CHECK_FAULT(&hall.p[0], MPS_E_FANOUT_TOO_LARGE, "");
+        CHECK_HEARS(&hall.p[1], "");
+    }
+    snprintf(say, sizeof say,
+             "{'type':'rpc_call','data':{'targetPeer':2,'method':'m','args':'%s'}}", text);
+    peer_say(&hall, &hall.p[0], say);
+    CHECK_INT(peer_count(&hall, &hall.p[1], "rpc_call"), 1);
+    hall_stop(&hall);
+}
+
 /* A thousand members and one. */
 static void rooms_thousand(void) {
     char room[ROOM_ID_BYTES + 1], id[16];
@@ -1355,5 +1384,6 @@ static const struct check_test rooms_tests[] = {
     {"short_of_chunks", rooms_short_of_chunks},
     {"brim", rooms_brim},
     {"delete_evicted", rooms_delete_evicted},
+    {"fanout", rooms_fanout},
     {"thousand", rooms_thousand},
 };

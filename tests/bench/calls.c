@@ -573,9 +573,10 @@ static void bench_say(struct bench *b, u32 i, const char *what) {
     }
 }
 
-/* What is copied to each member counts more than how many there are. */
+/* What is copied to each member counts more than how many there are: about as long as
+   fanout_bytes_max lets it be. */
 static void say_long(struct bench *b, u32 i, const char *what) {
-    char text[30000];
+    char text[4000];
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = 0;
     frame("{\"type\":\"rpc_call\",\"data\":{\"method\":\"x\",\"args\":\"%s\"}}", text);
@@ -723,7 +724,7 @@ static void big_relay(struct bench *b) {
     }
     bench_quiet(b);
     for (u32 i = 0; i < 4; i++) {
-        say_long(b, BIG + i, "rpc_call of 30 KB to all, big room");
+        say_long(b, BIG + i, "rpc_call of 4 KB to all, big room");
         bench_quiet(b);
     }
     for (u32 i = 0; i < 20; i++) {
@@ -979,7 +980,7 @@ static void full_chunks(struct bench *b) {
     bench_quiet(b);
     expect("chunks", b->s->conns.chunks_used + 1000 > b->s->conns.chunks_count, true);
     b->what = "a crowd of 1,024 wants chunks that others hold";
-    say_long(b, FULL_ROOMS, "rpc_call of 30 KB in a room of 1,024, chunks full");
+    say_long(b, FULL_ROOMS, "rpc_call of 4 KB in a room of 1,024, chunks full");
     bench_quiet(b);
     for (u32 i = 0; i < 40; i++) {
         frame("{\"type\":\"chat\",\"data\":{\"text\":\"%.480s\"}}", filler);
