@@ -2838,6 +2838,11 @@ static bool json_i64(struct json_value value, i64 min, i64 max, i64 *out) {
     if (value.type != JSON_NUMBER) {
         return false;
     }
+    i64 digit = *value.at - '0';
+    if (value.bytes == 1 && digit >= min && digit <= max) { /* the usual case */
+        *out = digit;
+        return true;
+    }
     struct json_decimal d = json_decimal_of(value);
     u64 size = 0;
     if (d.digits) {
@@ -7506,6 +7511,7 @@ static bool room_bar(struct kit *k, struct rooms *r, struct room *room, u64 user
     if (!user) {
         address_prefix(from, wanted.prefix);
     }
+    k->work += room->bans.count / WORK_GLANCES;
     for (u32 at = room->bans.head; at;) {
         const struct ban *ban = pool_at(&r->bans, at - 1);
         if (ban->user == user && memcmp(ban->prefix, wanted.prefix, sizeof ban->prefix) == 0) {

@@ -27,6 +27,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_server.c"
 #include "test_sockets.c"
 #include "test_rooms.c"
+#include "test_game.c"
 #include "test_crowd.c"
 
 static const struct check_suite {
@@ -49,6 +50,7 @@ static const struct check_suite {
     {"server", server_tests, COUNT_OF(server_tests)},
     {"sockets", sockets_tests, COUNT_OF(sockets_tests)},
     {"rooms", rooms_tests, COUNT_OF(rooms_tests)},
+    {"game", game_tests, COUNT_OF(game_tests)},
     {"crowd", crowd_tests, COUNT_OF(crowd_tests)},
 };
 

@@ -22,7 +22,7 @@
 #define ROUNDS_MAX 4000000
 #define SPANS_MAX 64
 #define BUFFER_BYTES 94208 /* of one read, as in platform/posix.c */
-#define MESSAGE_MAX 8192
+#define MESSAGE_MAX 32768
 #define HEARD_BYTES 16384
 #define ASKS_TIMED 16 /* one in so many */
 #define BAR_P9999_NS 100000
@@ -53,8 +53,8 @@ static const char *const kind_names[] = {"open",    "input", "eof",   "closed",
 
 /* One call: its least time, and what it did. */
 struct call {
-    u32 ns; /* least, once all replays are done */
-    u32 work, frames, bytes, all_ns[REPLAYS];
+    u32 ns;                                           /* least, once all replays are done */
+    u32 work, frames, closed, bytes, all_ns[REPLAYS]; /* closed: slow readers */
     const char *what;
     u8 kind;
 };
@@ -95,7 +95,7 @@ struct bench {
     char heard[HEARD_BYTES];
     size_t heard_bytes;
     struct tape tape;
-    u64 frames, asks;
+    u64 frames, closed, asks;
 };
 
 static int failures;
@@ -166,13 +166,16 @@ static void tape_note(struct bench *b, enum kind kind, size_t bytes, u64 ns) {
         }
     }
     u64 frames = kind < CALL_ASKS ? frames_out(b->s) : b->frames;
+    u64 closed = b->s->kit.metrics.counters[COUNTER_CLOSED_SLOW];
     t->calls[t->count++] = (struct call){.all_ns = {(u32)ns},
                                          .work = kind < CALL_SENT ? b->s->kit.work : 0,
                                          .frames = (u32)(frames - b->frames),
+                                         .closed = (u32)(closed - b->closed),
                                          .bytes = (u32)bytes,
                                          .what = b->what,
                                          .kind = (u8)kind};
     b->frames = frames;
+    b->closed = closed;
 }
 
 /* From one reading to the next, which is what each number has in it. The mean, since single
@@ -570,6 +573,15 @@ static void bench_say(struct bench *b, u32 i, const char *what) {
     }
 }
 
+/* What is copied to each member counts more than how many there are. */
+static void say_long(struct bench *b, u32 i, const char *what) {
+    char text[30000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    frame("{\"type\":\"rpc_call\",\"data\":{\"method\":\"x\",\"args\":\"%s\"}}", text);
+    bench_say(b, i, what);
+}
+
 static void bench_hear(struct bench *b, u32 i) {
     b->heard_of = &b->peers[i];
     b->heard_bytes = 0;
@@ -710,6 +722,10 @@ static void big_relay(struct bench *b) {
         }
     }
     bench_quiet(b);
+    for (u32 i = 0; i < 4; i++) {
+        say_long(b, BIG + i, "rpc_call of 30 KB to all, big room");
+        bench_quiet(b);
+    }
     for (u32 i = 0; i < 20; i++) {
         for (u32 k = 0; k < 400; k++) {
             frame(RPC, BIG_MEMBERS, k);
@@ -818,8 +834,8 @@ static void rooms_run(struct bench *b) {
 #define FULL_USERS 9700
 #define FULL_ROOMS 4096
 #define FULL_SEATS 9000
-#define FULL_CROWD 900 /* members of room 0 */
-#define FULL_HTTP 9850 /* from here on peers speak HTTP */
+#define FULL_CROWD 1024 /* members of room 0 */
+#define FULL_HTTP 9850  /* from here on peers speak HTTP */
 
 static void full_rooms(struct bench *b) {
     b->what = "rooms and seats fill";
@@ -830,7 +846,7 @@ static void full_rooms(struct bench *b) {
         frame("{\"type\":\"quick_join\",\"data\":{\"gamemode\":\"mode %u\",\"maxPlayers\":%u,"
               "\"version\":\"1\",\"name\":\"player %u\"}}",
               mode, mode ? 8 : 1024, i);
-        bench_say(b, i, mode ? "quick_join, 4,096 rooms" : "quick_join, room of 900");
+        bench_say(b, i, mode ? "quick_join, 4,096 rooms" : "quick_join, room of 1,024");
     }
     bench_quiet(b);
     expect("rooms", b->s->rooms.pool.used, FULL_ROOMS);
@@ -856,7 +872,7 @@ static void full_bans(struct bench *b) {
     for (u32 i = 0; i < bans + 640; i++) {
         frame("{\"type\":\"ban\",\"data\":{\"ip\":\"172.16.%u.%u\"}}", i >> 8, i & 255);
         if (i % 64 == 63) {
-            bench_say(b, 0, "64 bans of addresses at once, room of 900");
+            bench_say(b, 0, "64 bans of addresses at once, room of 1,024");
             bench_quiet(b);
         }
     }
@@ -962,10 +978,12 @@ static void full_chunks(struct bench *b) {
     }
     bench_quiet(b);
     expect("chunks", b->s->conns.chunks_used + 1000 > b->s->conns.chunks_count, true);
-    b->what = "a crowd of 900 wants chunks that others hold";
+    b->what = "a crowd of 1,024 wants chunks that others hold";
+    say_long(b, FULL_ROOMS, "rpc_call of 30 KB in a room of 1,024, chunks full");
+    bench_quiet(b);
     for (u32 i = 0; i < 40; i++) {
         frame("{\"type\":\"chat\",\"data\":{\"text\":\"%.480s\"}}", filler);
-        bench_say(b, FULL_ROOMS + i, "chat of 480 B in a room of 900, chunks full");
+        bench_say(b, FULL_ROOMS + i, "chat of 480 B in a room of 1,024, chunks full");
         bench_round(b);
     }
     bench_quiet(b);
@@ -985,7 +1003,7 @@ static void full_inputs(struct bench *b) {
     bench_round(b);
     for (u32 i = 0; i < 200; i++) {
         frame(CHAT, i);
-        bench_say(b, FULL_ROOMS + 100 + i, "chat, room of 900, inputs starve");
+        bench_say(b, FULL_ROOMS + 100 + i, "chat, room of 1,024, inputs starve");
         bench_round(b);
     }
 }
@@ -1070,7 +1088,7 @@ static const struct scenario scenarios[] = {
     {"storm", storm_all_read, {.dev = false}},
     {"stalls", storm_stalled, {.dev = false}},
     {"rooms", rooms_run, {.connections = 12000, .users = 12000}},
-    {"full", full_run, {.users = FULL_USERS, .seats = FULL_SEATS}},
+    {"full", full_run, {.users = FULL_USERS, .seats = FULL_SEATS, .room_bans_max = 8192}},
     {"idle", idle_run, {.dev = false}},
 };
 
@@ -1118,7 +1136,7 @@ static void bench_reset(struct bench *b, const mps_config *config) {
     b->postponed = 0;
     b->left = false;
     b->heard_of = NULL;
-    b->frames = b->asks = 0;
+    b->frames = b->closed = b->asks = 0;
     b->round = 0;
     frame_bytes = 0;
     b->now = 1000000;
@@ -1183,9 +1201,9 @@ static void print_slowest(const struct call *calls, size_t count) {
         }
         if (!known) {
             seen[told++] = c->what;
-            printf("    %9.2f us (median %.2f) %s, %s: work %u, frames %u, bytes %u\n", c->ns / 1e3,
-                   c->all_ns[REPLAYS / 2] / 1e3, kind_names[c->kind], c->what, c->work, c->frames,
-                   c->bytes);
+            printf("    %9.2f us (median %.2f) %s, %s: work %u, frames %u, closed %u, bytes %u\n",
+                   c->ns / 1e3, c->all_ns[REPLAYS / 2] / 1e3, kind_names[c->kind], c->what, c->work,
+                   c->frames, c->closed, c->bytes);
         }
     }
 }
