@@ -1191,6 +1191,83 @@ static void rooms_short_of_chunks(void) {
     CHECK(ended > 5 * cut); /* aborted is only whose frame being sent is all it holds */
 }
 
+/* Whatever part of a frame is sent when the rest is cut off, it comes to its end. */
+static void rooms_cut(void) {
+    for (u32 sent = 0; sent < 480; sent++) {
+        mps_config c = hall_config();
+        struct hearing t = {0}, good = {0};
+        u32 said = 0;
+        c.chunks = 12;
+        hall_start(&hall, &c);
+        rooms_fill(&hall, 3, ROOM_BODY);
+        struct peer *slow = &hall.p[1];
+        slow->l.stalled = true;
+        while (rooms_conn(&hall, slow)->held < 3) {
+            chat_say(&hall, &hall.p[0], ++said, 100);
+        }
+        peer_sip(&hall, slow, sent);
+        while (chunks_free(&hall.d.s->conns)) {
+            struct peer *f = hall_connect(&hall, "198.51.100.1");
+            f->l.stalled = true;
+            link_send(&f->l, "GET /healthz HTTP/1.1" END "GET /healthz HTTP/1.1" END);
+        }
+        chat_say(&hall, &hall.p[0], ++said, 700);
+        CHECK_INT(mps_tcp_fate(hall.d.s, slow->l.conn), MPS_FATE_FINISH);
+        peer_unstall(&hall, slow);
+        hearing_take(&hall, slow, &t);
+        CHECK(t.closed && !slow->spilled);
+        hearing_take(&hall, &hall.p[2], &good);
+        CHECK_INT(good.chats[0], said);
+        hall_check_empty(&hall);
+        hall_stop(&hall);
+    }
+}
+
+/* A member leaves whose states are the next to be given to one who catches up: those behind it are
+   given all the same. */
+static void rooms_catch_up_left(void) {
+    char say[512];
+    mps_config c = hall_config();
+    u32 heard[8] = {0}, from;
+    hall_start(&hall, &c);
+    rooms_fill(&hall, 8, ROOM_BODY);
+    struct peer *slow = &hall.p[0];
+    struct rooms *r = &hall.d.s->rooms;
+    slow->l.stalled = true;
+    for (u32 round = 0; round < 12; round++) {
+        for (u32 i = 1; i < 8; i++) {
+            snprintf(say, sizeof say, "{'type':'player_state','data':{'position':%u.%0140u}}",
+                     round, 1u);
+            peer_say(&hall, &hall.p[i], say);
+            snprintf(say, sizeof say, "{'type':'player_snapshot','data':{'payload':%u.%0140u}}",
+                     round, 1u);
+            peer_say(&hall, &hall.p[i], say);
+        }
+    }
+    const struct seat *seat = seat_at(r, rooms_conn(&hall, slow)->socket.seat - 1);
+    while (!seat->owed_walks && rooms_conn(&hall, slow)->out_bytes) {
+        peer_sip(&hall, slow, 50);
+    }
+    CHECK(seat->owed_walks && seat->owed_next);
+    u32 left = seat_at(r, seat->owed_next - 1)->peer;
+    CHECK(left > 2 && left < 8);
+    peer_say(&hall, &hall.p[left - 1], LEAVE);
+    peer_unstall(&hall, slow);
+    for (const char *got = peer_hear(&hall, slow); *got; got = peer_hear(&hall, slow)) {
+        u32 round;
+        if (sscanf(got, "{\"type\":\"player_state\",\"data\":{\"peerId\":%u,\"position\":%u.",
+                   &from, &round) == 2) {
+            heard[from - 1] += round == 11;
+        }
+    }
+    for (u32 i = 1; i < 8; i++) {
+        CHECK_INT(heard[i], i + 1 != left);
+    }
+    CHECK(!rooms_conn(&hall, slow)->socket.behind);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
 /* All members are full to the brim when their room is closed from outside. */
 static void rooms_brim(void) {
     char target[64], id[16], room[ROOM_ID_BYTES + 1];
@@ -1382,6 +1459,8 @@ static const struct check_test rooms_tests[] = {
     {"behind_random", rooms_behind_random},
     {"overflow", rooms_overflow},
     {"short_of_chunks", rooms_short_of_chunks},
+    {"cut", rooms_cut},
+    {"catch_up_left", rooms_catch_up_left},
     {"brim", rooms_brim},
     {"delete_evicted", rooms_delete_evicted},
     {"fanout", rooms_fanout},

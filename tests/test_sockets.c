@@ -172,11 +172,11 @@ static size_t peer_say(struct hall *h, struct peer *p, const char *text) {
 /* How many bytes the frame at `at` has, 0 when it is not complete. Judges its head: FIN, no
    reserved bits, no mask, the shortest length, an opcode that servers use. */
 static size_t peer_frame_whole(const struct peer *p, const u8 **payload, size_t *bytes) {
-    const u8 *at = (const u8 *)p->l.out + p->at;
     size_t rest = p->l.out_bytes - p->at, head = 2;
     if (rest < 2) {
         return 0;
     }
+    const u8 *at = (const u8 *)p->l.out + p->at;
     u64 length = at[1];
     CHECK(at[0] == 0x81 || at[0] == 0x88 || at[0] == 0x89 || at[0] == 0x8a);
     CHECK(length < 0x80);
