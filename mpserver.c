@@ -6079,17 +6079,38 @@ static void conn_close_socket(struct kit *k, struct conns *c, struct conn *conn,
     conn_finish(k, c, conn);
 }
 
-/* Takes the memory away from the one that holds most. A socket is told why (RFC 6455, 7.4.1: 1013);
-   an answer cannot be cut short in peace. */
+#define OUTPUT_REST_MAX 512
+
+/* Moves what is left into the connection's own bytes, if it fits them with a close frame behind it,
+   and gives all that is lent back. */
+static void output_shrink(struct conns *c, struct conn *conn) {
+    char rest[OUTPUT_REST_MAX];
+    mps_span spans[2];
+    struct text t = text_on(rest, sizeof rest);
+    if (conn->out_taken || conn->out_bytes + WS_CLOSE_BYTES_MAX > c->output_bytes) {
+        return;
+    }
+    size_t count = output_spans(c, conn, spans, COUNT_OF(spans));
+    for (size_t i = 0; i < count; i++) {
+        text_add(&t, span_of(spans[i].bytes, spans[i].count));
+    }
+    if (!t.cut && t.bytes == conn->out_bytes) {
+        output_drop(c, conn);
+        output_add(c, conn, text_span(&t), false);
+    }
+}
+
+/* Takes the memory away from the one that holds most. A socket is told why (RFC 6455, 7.4.1: 1013),
+   behind the frame that is being sent; an answer cannot be cut short in peace. */
 static void conn_evict(struct kit *k, struct conns *c, struct conn *conn) {
     u32 held = conn->held;
     conn_note_slow(k, c, conn);
     if (conn_is_socket(conn)) {
         output_cut(c, conn);
-    }
-    if (conn->held < held) {
+        output_shrink(c, conn);
         conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
-    } else {
+    }
+    if (conn->held >= held) { /* nothing came of it */
         conn_abort(k, c, conn);
     }
 }
@@ -6889,6 +6910,7 @@ struct presence {
     u32 sweep;              /* listeners that have not been visited since the last announcement */
     u32 sockets, sockets_high;
     bool is_public;   /* anonymous sockets hear of users, too */
+    bool renamed;     /* somebody who has a room or a seat: lists of rooms may name them */
     u32 seat_link_at; /* where section 62 keeps the links of a user's seats */
     struct news news;
 };
@@ -7029,7 +7051,9 @@ static u32 user_take(struct kit *k, struct presence *p, const mps_identity *who)
         user->seats.link_at = p->seat_link_at;
         index_put(&p->by_id, (u32)mark, at - 1);
     }
-    copy_z(user_at(p, at - 1)->name, sizeof user_at(p, at - 1)->name, span_z(who->name));
+    struct user *user = user_at(p, at - 1);
+    p->renamed |= (user->room || user->seats.count) && strcmp(user->name, who->name) != 0;
+    copy_z(user->name, sizeof user->name, span_z(who->name));
     return at;
 }
 
@@ -7348,6 +7372,7 @@ static void seat_attach(struct kit *k, const struct rooms *r, const struct conns
     MPS_ASSERT(!seat->conn && !conn->socket.seat);
     seat->conn = conn_index(c, conn) + 1;
     conn->socket.seat = seat_index(r, seat) + 1;
+    seat->barred = false;
     random_bytes(&k->random, seat->token, sizeof seat->token);
     timer_clear(&k->timers, TIMER_SEAT, seat_index(r, seat));
 }
@@ -9686,6 +9711,8 @@ static u32 announce_text(struct mps_server *s, struct span said) {
 /* Says that the public list reads differently, now or when its time has come. */
 static void announce_rooms(struct mps_server *s) {
     struct rooms *r = &s->rooms;
+    r->list_changed |= s->presence.renamed;
+    s->presence.renamed = false;
     if (!r->list_changed) {
         return;
     }

@@ -1188,7 +1188,7 @@ static void rooms_short_of_chunks(void) {
             break;
         }
     }
-    CHECK(ended > 5 * cut); /* aborted is only whose frame being sent is all it holds */
+    CHECK(ended > 5 * cut); /* cut off is who is in a frame too long for its own bytes */
 }
 
 /* Whatever part of a frame is sent when the rest is cut off, it comes to its end. */
