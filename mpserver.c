@@ -5606,6 +5606,7 @@ static bool output_moves(const struct conns *c, const struct conn *conn, size_t 
            !conn->out_start && !conn->out_taken && conn->out_bytes + bytes <= c->chunk_bytes;
 }
 
+/* The own chunk rests until the chain is gone, as it does once it is sent. */
 static void output_move(struct conns *c, struct conn *conn) {
     u32 own = conn->out_head - 1, lent = chunk_lend(c, conn);
     *chunk_info(c, lent) = *chunk_info(c, own);
@@ -5913,6 +5914,7 @@ static void conn_unstarve(struct conns *c, struct conn *conn) {
     conn->starved = false;
 }
 
+/* It speaks frames and may still be sent some. */
 static bool conn_is_socket(const struct conn *conn) {
     return conn->state == CONN_SOCKET || conn->state == CONN_SOCKET_AUTH;
 }
@@ -7220,10 +7222,12 @@ static struct room_card *room_card(const struct rooms *r, u32 index) {
     return (struct room_card *)near_get(r, r->cards) + index;
 }
 
+/* Slots stand apart from the seats: a fan-out walks seats, and hardly ever needs a slot. */
 static char *seat_slot(const struct rooms *r, u32 seat, enum slot_kind kind) {
     return (char *)near_get(r, r->slots) + ((size_t)seat * SLOT_KINDS + kind) * r->slot_bytes;
 }
 
+/* A room that is closing is gone for everybody but section 87. */
 static struct room *room_get(const struct rooms *r, u64 handle) {
     struct room *room = pool_get(&r->pool, handle);
     return room && !room->closing ? room : NULL;
@@ -7274,6 +7278,7 @@ static void room_set_created(struct room *room, i64 unix_ms) {
     date_put_iso(&t, unix_ms);
 }
 
+/* Asking counts: a full table is a thing that operators look for. */
 static bool rooms_full(struct kit *k, const struct rooms *r) {
     if (r->pool.used < r->pool.capacity) {
         return false;
@@ -9576,6 +9581,7 @@ static struct span frame_end(const struct mps_server *s, const struct text *t) {
     return span_of(t->at - bytes, bytes + t->bytes);
 }
 
+/* Closes what event_begin has opened; the span is good until the next answer or event is begun. */
 static struct span event_end(struct mps_server *s, struct text *t) {
     TEXT_LITERAL(t, "}}");
     return frame_end(s, t);
@@ -9588,6 +9594,7 @@ static void socket_send(struct mps_server *s, struct conn *conn, enum event even
     }
 }
 
+/* What the server itself says in a room: short, and never refused. */
 static void room_tell(struct mps_server *s, const struct room *room, const struct seat *except,
                       enum event event, struct text *t) {
     room_send(&s->kit, &s->conns, &s->rooms, room, except, event, event_end(s, t));
@@ -9610,6 +9617,7 @@ static mps_error room_relay(struct message *m, enum event event, struct text *t)
     return MPS_OK;
 }
 
+/* The same for a state, which a member that is behind gets later, if it is the newest then. */
 static mps_error room_relay_state(struct message *m, enum slot_kind kind, struct text *t) {
     struct mps_server *s = m->s;
     struct span frame = event_end(s, t);
@@ -9669,6 +9677,7 @@ static void message_refuse(struct message *m, mps_error error) {
     socket_send(m->s, m->conn, EVENT_ERROR, &t);
 }
 
+/* `field` is kept until the refusal is written: a literal. */
 static mps_error message_fault(struct message *m, mps_error error, const char *field) {
     m->error_field = field;
     return error;
@@ -9691,6 +9700,7 @@ static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error
 
 /* -- announcements -- */
 
+/* For signed-in sockets, or for all: the audience is judged when it is picked up. */
 static void announce_user(struct mps_server *s, enum event event, const struct user *user) {
     struct text t = event_begin(s, event);
     put_user(&t, user);
@@ -9782,6 +9792,7 @@ static void socket_over(struct mps_server *s, struct conn *conn) {
 
 /* -- rooms -- */
 
+/* Said when the seat is gone: who left hears nothing of it. */
 static void tell_peer_left(struct mps_server *s, const struct room *room, u32 peer) {
     struct text t = event_begin(s, EVENT_PEER_LEFT);
     JSON_KEY(&t, "peerId");
@@ -9789,6 +9800,7 @@ static void tell_peer_left(struct mps_server *s, const struct room *room, u32 pe
     room_tell(s, room, NULL, EVENT_PEER_LEFT, &t);
 }
 
+/* To all, the new host among them: it learns so that it is one. */
 static void tell_host_changed(struct mps_server *s, const struct room *room) {
     const struct seat *host = seat_at(&s->rooms, room->host - 1);
     struct text t = event_begin(s, EVENT_HOST_CHANGED);
@@ -9822,6 +9834,7 @@ static struct text kicked_begin(struct mps_server *s, const char *reason) {
     return t;
 }
 
+/* The victim hears why while it still has the seat; its socket stays open. */
 static void room_remove(struct mps_server *s, struct seat *seat, const char *reason) {
     struct text t = kicked_begin(s, reason);
     seat_send(&s->kit, &s->conns, seat, EVENT_KICKED, event_end(s, &t));
@@ -9905,6 +9918,7 @@ static mps_error room_resume(struct message *m, struct seat *seat) {
 
 /* -- the game's word -- */
 
+/* The hook wants texts that end in a zero, so it gets copies. */
 static bool game_room_check(const struct mps_server *s, const char *user_id,
                             const struct room_wish *wish) {
     const mps_hooks *hooks = &s->config.hooks;
@@ -9917,6 +9931,7 @@ static bool game_room_check(const struct mps_server *s, const char *user_id,
     return hooks->room_check(hooks->user, user_id, gamemode, map, wish->max_players);
 }
 
+/* Asked last, when nothing else stands against the seat. */
 static bool game_peer_check(const struct mps_server *s, const struct room *room,
                             const char *user_id, struct span name) {
     const mps_hooks *hooks = &s->config.hooks;
@@ -9970,6 +9985,7 @@ static bool value_text(struct json_value *v, size_t least, size_t most, struct s
     return json_string(v, out) && out->bytes >= least && out->bytes <= most && !span_has(*out, 0);
 }
 
+/* What players are called: 1 to 32 code points. */
 static bool value_name(struct json_value *v, struct span *out) {
     return json_string(v, out) && out->bytes <= MPS_NAME_BYTES_MAX &&
            name_valid(*out, NAME_POINTS_MAX);
@@ -9989,6 +10005,7 @@ static void put_value(struct text *t, struct span key, const struct json_value *
 
 /* -- handlers: presence -- */
 
+/* Beside the ping of RFC 6455, for clients that cannot send one, as browsers. */
 static mps_error message_ping(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PONG);
     JSON_KEY(&t, "ts");
@@ -10224,6 +10241,7 @@ static mps_error message_quick_join(struct message *m) {
     return MPS_OK;
 }
 
+/* The leaver gets no answer; what it hears next is of its next room. */
 static mps_error message_leave_room(struct message *m) {
     room_part(m->s, m->seat);
     return MPS_OK;
@@ -10239,6 +10257,7 @@ static mps_error message_victim(struct message *m, struct json_value v, struct s
     return *victim && *victim != m->seat ? MPS_OK : MPS_E_INVALID_TARGET;
 }
 
+/* Out of the room, but not for ever: that is what a ban is. */
 static mps_error message_kick(struct message *m) {
     struct seat *victim;
     mps_error error = message_victim(m, m->v[0], &victim);
@@ -10334,6 +10353,7 @@ static mps_error message_chat(struct message *m) {
     return room_relay(m, EVENT_CHAT, &t);
 }
 
+/* What the numbers mean is the game's business: they are checked as JSON and nothing else. */
 static mps_error message_player_state(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PLAYER_STATE);
     put_peer(&t, SPAN("\"peerId\":"), m->seat);
@@ -10343,6 +10363,7 @@ static mps_error message_player_state(struct message *m) {
     return room_relay_state(m, SLOT_STATE, &t);
 }
 
+/* Has a slot of its own beside that of player_state. */
 static mps_error message_player_snapshot(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PLAYER_SNAPSHOT);
     put_peer(&t, SPAN("\"from\":"), m->seat);
@@ -10604,6 +10625,7 @@ static void socket_closing(struct mps_server *s, struct conn *conn, struct span 
     }
 }
 
+/* Binary messages never come here: their first byte was an error. */
 static void socket_event(struct mps_server *s, struct conn *conn, const struct ws_event *event) {
     switch ((enum ws_opcode)event->opcode) {
     case WS_TEXT:
