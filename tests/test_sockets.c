@@ -173,7 +173,9 @@ static size_t peer_say(struct hall *h, struct peer *p, const char *text) {
    reserved bits, no mask, the shortest length, an opcode that servers use. */
 static size_t peer_frame_whole(const struct peer *p, const u8 **payload, size_t *bytes) {
     size_t rest = p->l.out_bytes - p->at, head = 2;
-    if (rest < 2) {
+    *payload = NULL;
+    *bytes = 0;
+    if (rest < 2 || !p->l.out) { /* a peer that dropped has forgotten what it heard */
         return 0;
     }
     const u8 *at = (const u8 *)p->l.out + p->at;

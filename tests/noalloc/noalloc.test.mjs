@@ -7,12 +7,15 @@ import dgram from 'node:dgram';
 import { resolve } from 'node:path';
 import { Conn, admin, get, metrics, post, printedMemory, request, requestText, sleep, start, test }
   from '../wire/server.mjs';
+import { Client, signIn } from '../wire/socket.mjs';
 
 const LIBRARY = resolve('build/noalloc.so');
 const CONFIG = {
-  connections: 32, refusals: 4, lobbies: 16, players: 20, large_inputs: 2, chunks: 32,
+  connections: 32, refusals: 4, lobbies: 16, players: 20, large_inputs: 2, chunks: 34,
   large_inputs_per_address: 2, buffer_wait_ms: 500, head_timeout_ms: 2000, body_timeout_ms: 2000,
   send_timeout_ms: 2000, player_timeout_ms: 1500, lobby_timeout_ms: 1500, log_level: 'debug',
+  users: 12, rooms: 3, seats: 8, bans: 4, ping_after_ms: 500, silence_timeout_ms: 1000,
+  message_timeout_ms: 800, seat_timeout_ms: 700, room_timeout_ms: 700,
 };
 
 /* The process's mappings; the stack may grow. */
@@ -56,6 +59,37 @@ async function ordinary(s) {
   await request(s, 'POST', '/lobbies', { body: `{"scene":"s"${' '.repeat(50000)}}` });
 }
 
+/* Rooms that fill up, refusals, relays short and long, silence, a reader that stalls. */
+async function players(s) {
+  const clients = [];
+  for (let i = 0; i < 14; i++) {
+    const user = await signIn(s, `p${i}`);
+    const client = await Client.open(s, { user }).catch(() => null);
+    if (!client) continue;
+    clients.push(client);
+    client.send('handshake', { version: '1', name: `p${i}` });
+    client.send('quick_join', { gamemode: `g${i % 4}`, maxPlayers: 3, version: '1', name: 'p' });
+    client.send(i % 2 ? 'leave_room' : 'ban', { ip: '192.0.2.1', peerId: 7 });
+    await post(s, '/api/rooms', { gamemode: 'g' }, { Authorization: `Bearer ${user.token}` });
+  }
+  clients[0].ws._socket.pause();
+  for (let i = 0; i < 200; i++) {
+    for (const client of clients) {
+      client.send('player_state', { position: i, rotation: 'x'.repeat(i * 3) });
+      client.send('chat', { text: '\u{1f600}'.repeat(i * 4) });
+      client.send('rpc_call', { targetPeer: i % 3, method: 'm', args: 'x'.repeat(i * 100) });
+    }
+    if (i % 20 === 0) await sleep(20);
+  }
+  await get(s, '/api/rooms');
+  await post(s, '/admin/announce', { text: 'all' }, admin());
+  for (const client of clients) client.ws.send('{');
+  await sleep(300);
+  for (const client of clients.slice(0, 6)) client.drop();
+  await sleep(1500); // seats and rooms run out, the silent are closed
+  for (const client of clients) client.drop();
+}
+
 async function rude(s) {
   const socket = dgram.createSocket('udp4');
   for (let i = 0; i < 300; i++) socket.send(Buffer.alloc(i * 5, i), s.udp, '127.0.0.1');
@@ -87,6 +121,7 @@ test('noalloc: nothing is allocated after the ready line', async (t) => {
   s.signal('SIGUSR2');
   await told(s, 'noalloc: armed');
   await ordinary(s);
+  await players(s);
   await rude(s);
   await ordinary(s);
 
