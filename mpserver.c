@@ -5377,7 +5377,6 @@ struct paces {
 /* A socket: marks that sections 60 to 82 keep here, where an idle one costs least. They take the
    place of the marks of requests, which an upgraded connection never needs again. */
 struct socket {
-    struct ws_reader reader;
     u32 user;     /* index + 1; 0: anonymous */
     u32 seat;     /* index + 1; 0: in no room */
     bool listens; /* it shook hands: announcements are for it */
@@ -5385,6 +5384,7 @@ struct socket {
     bool behind;  /* states were held back; its seat knows since when */
     bool pinged;  /* since it was last heard */
     u8 refusals;  /* in a row, by rate */
+    struct ws_reader reader;
     u64 refused_at;
     u64 heard;          /* announcements up to this position of the ring */
     u64 own;            /* behind its user's user_online, where that is not for it; else 0 */
@@ -5393,39 +5393,41 @@ struct socket {
     struct link of_user, listening, ended;
 };
 
-/* One connection. Times are microseconds on the clock of kit.now, counts of bytes are exact. */
+/* One connection. What a fan-out touches stands together at the front. Times are microseconds on
+   the clock of kit.now, counts of bytes are exact. */
 struct conn {
-    mps_address peer, local; /* who called, and at which address of ours */
-    u8 state;                /* enum conn_state; written by conn_set_state alone */
-    u8 tier;                 /* enum input_tier */
-    bool keep_alive;         /* of the request in progress */
-    bool ended;              /* the peer sent FIN */
-    bool starved;            /* waits for input memory since `starved_at` */
-    bool ready;     /* the input kept may hold whole requests: process it before reading on */
-    bool served;    /* at least one request was answered */
-    bool upgraded;  /* to a socket: tells which of the marks at the end are meant */
-    bool refused;   /* beyond `connections` or its rate: it is told so and nothing else */
-    u32 held;       /* lent chunks, of output and input */
-    u32 tier_index; /* of the lent chunk or the large buffer */
-    u32 in_bytes;   /* unfinished input that is kept */
+    u8 state;        /* enum conn_state; written by conn_set_state alone */
+    u8 tier;         /* enum input_tier */
+    bool keep_alive; /* of the request in progress */
+    bool ended;      /* the peer sent FIN */
+    bool starved;    /* waits for input memory since `starved_at` */
+    bool ready;      /* the input kept may hold whole requests: process it before reading on */
+    bool served;     /* at least one request was answered */
+    bool upgraded;   /* to a socket: tells which of the marks below are meant */
+    bool refused;    /* beyond `connections` or its rate: it is told so and nothing else */
+    u32 held;        /* lent chunks, of output and input */
+    u32 tier_index;  /* of the lent chunk or the large buffer */
+    u32 in_bytes;    /* unfinished input that is kept */
     u32 out_head, out_tail;   /* chunk + 1 */
     u32 out_start;            /* bytes of the first chunk that are sent */
     u32 out_bytes, out_taken; /* not sent yet; of these, in the port's hands */
-    u64 auth_ticket;          /* 0: none; else the request that the game thinks about */
-    u64 starved_at;
+    struct link dirty, work;
     u64 since; /* when the present phase began: idle, head, body, auth, linger; of a socket its last
                   byte */
     u64 progress_at; /* when output was last added to none, or sent */
-    u64 asked_at;    /* when the oldest request began whose answer is not sent */
-    u32 answers;     /* how many such there are */
-    struct link dirty, work, starving, holding;
-    union { /* `upgraded` tells which */
+    union {          /* `upgraded` tells which */
         struct {
             struct producer producer;
             struct request_marks request;
         };
         struct socket socket;
     };
+    struct link starving, holding;
+    u64 auth_ticket; /* 0: none; else the request that the game thinks about */
+    u64 starved_at;
+    u64 asked_at;            /* when the oldest request began whose answer is not sent */
+    u32 answers;             /* how many such there are */
+    mps_address peer, local; /* who called, and at which address of ours */
 };
 
 /* The list entry of a chunk; its bytes stand in another table, under the same id. */
@@ -7155,9 +7157,10 @@ struct seat {
     u32 room, user; /* indexes */
     u32 conn;       /* index + 1; 0: its socket dropped, and the seat is kept for a while */
     u32 peer;       /* within the room; never given to another there */
-    u32 owed_next;  /* while behind: the seat + 1 whose slots are looked at next; 0: none is left */
-    u64 owed_from;  /* while behind: slots with this serial or a later one were missed */
-    u64 owed_pass;  /* the room's serial when this walk over the slots began */
+    struct link place;
+    u32 owed_next; /* while behind: the seat + 1 whose slots are looked at next; 0: none is left */
+    u64 owed_from; /* while behind: slots with this serial or a later one were missed */
+    u64 owed_pass; /* the room's serial when this walk over the slots began */
     bool owed_walks; /* such a walk is under way */
     bool barred;     /* a ban of its address ends it as soon as its turn comes */
     u8 token[RESUME_TOKEN_BYTES];
@@ -7165,7 +7168,7 @@ struct seat {
     u64 slot_serial[SLOT_KINDS]; /* 0: empty */
     u32 slot_bytes[SLOT_KINDS];
     u32 hash; /* of room and peer, for index_remove */
-    struct link place, of_user;
+    struct link of_user;
 };
 
 /* One user or one address (its prefix, as in rate limits) barred from one room. */
