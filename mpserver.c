@@ -5422,7 +5422,7 @@ struct conn {
         };
         struct socket socket;
     };
-    struct link starving, holding;
+    struct link starving, holding, keeping;
     u64 auth_ticket; /* 0: none; else the request that the game thinks about */
     u64 starved_at;
     u64 asked_at;            /* when the oldest request began whose answer is not sent */
@@ -5460,10 +5460,13 @@ struct conns {
     bool input_freed; /* since those who wait for input memory were last looked at */
     ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
     struct queue dirty, work, starving; /* to be drained; has input or a producer; lacks memory */
-    struct queue ended; /* sockets that are over, and whose user and seat have not heard of it */
+    struct queue keeping; /* unfinished input in lent memory: who took it first stands first */
+    u64 keeping_next;     /* they are not looked at before: those that stay would be, without end */
+    struct queue ended;   /* sockets that are over, and whose user and seat have not heard of it */
     struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
     u32 held_max;                            /* no list above this one has members */
     u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
+    u64 input_hold_us;                   /* then it gives way to those who wait for memory */
     u64 ping_us, silence_us, message_us; /* of sockets */
     bool closing; /* the server shuts down: what is unsent has linger_us left */
 };
@@ -5795,6 +5798,7 @@ static void input_release(struct conns *c, struct conn *conn) {
     conn->tier = INPUT_NONE;
     conn->tier_index = 0;
     conn->in_bytes = 0;
+    queue_remove(&c->keeping, &c->pool, conn_index(c, conn));
     if (tier == INPUT_CHUNK) {
         chunk_return(c, conn, index);
     } else if (tier == INPUT_LARGE) {
@@ -5838,6 +5842,7 @@ static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
     bool was_chunk = conn->tier == INPUT_CHUNK;
     conn->tier_index = tier == INPUT_LARGE ? large_take(c, conn) : chunk_lend(c, conn);
     conn->tier = (u8)tier;
+    queue_push_once(&c->keeping, &c->pool, conn_index(c, conn));
     if (kept) {
         memcpy(input_data(c, conn), from, kept);
     }
@@ -6035,6 +6040,18 @@ static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn
         metrics_count(&k->metrics, COUNTER_FULL_LARGE_INPUTS);
     }
     queue_push_once(&c->starving, &c->pool, conn_index(c, conn));
+}
+
+/* When the connection whose turn it is to give way must, if anybody waits for memory for input;
+   NEVER when nobody does. */
+static u64 conns_give_way_at(const struct conns *c) {
+    if (!c->starving.count || !c->keeping.head) {
+        return NEVER;
+    }
+    const struct conn *conn = conn_at(c, c->keeping.head - 1);
+    u64 began = conn->upgraded ? conn->socket.begun : conn->request.started;
+    u64 due = time_after(began, c->input_hold_us);
+    return due > c->keeping_next ? due : c->keeping_next;
 }
 
 #define CONN_WAKE_MAX 64 /* waiting connections looked at when input memory came free */
@@ -8164,6 +8181,8 @@ static const struct config_row config_keys[] = {
                   "for the peer's FIN after the last answer"),
     CONFIG_NUMBER(buffer_wait_ms, LIVE, 5000, 5000, 5000, 10, 60000, "ms",
                   "for a large buffer to come free"),
+    CONFIG_NUMBER(input_hold_ms, LIVE, 4000, 4000, 4000, 10, 60000, "ms",
+                  "that unfinished input keeps lent memory while others wait for some"),
     CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, "ms",
                   "for the game to answer an authenticate hook"),
     CONFIG_NUMBER(player_timeout_ms, LIVE, 15000, 15000, 15000, 10, 3600000, "ms",
@@ -8853,6 +8872,7 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     conns->dirty.link_at = offsetof(struct conn, dirty);
     conns->work.link_at = offsetof(struct conn, work);
     conns->starving.link_at = offsetof(struct conn, starving);
+    conns->keeping.link_at = offsetof(struct conn, keeping);
     conns->ended.link_at = offsetof(struct conn, socket.ended);
     for (u32 i = 0; i <= CONN_HELD_MAX; i++) {
         conns->holders[i].link_at = offsetof(struct conn, holding);
@@ -8957,6 +8977,7 @@ static void server_apply_live(struct mps_server *s) {
     s->conns.send_us = c->send_timeout_ms * MS_US;
     s->conns.linger_us = c->linger_ms * MS_US;
     s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
+    s->conns.input_hold_us = c->input_hold_ms * MS_US;
     s->conns.auth_us = c->auth_timeout_ms * MS_US;
     s->conns.ping_us = c->ping_after_ms * MS_US;
     s->conns.silence_us = c->silence_timeout_ms * MS_US;
@@ -12674,6 +12695,20 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
                                                   : MPS_E_REQUEST_TIMEOUT);
 }
 
+/* Others wait for the memory that its half a request or message has kept for long: it is told
+   so, and closed. */
+static void conn_give_way(struct mps_server *s, struct conn *conn) {
+    struct request r;
+    metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
+    if (conn->upgraded) {
+        socket_refuse(s, conn, MPS_E_INPUTS_FULL);
+        socket_fail(s, conn, MPS_E_INPUTS_FULL);
+        return;
+    }
+    request_make(&r, s, conn, NULL);
+    request_refuse(&r, MPS_E_INPUTS_FULL);
+}
+
 /* Tells a connection that it cannot be served, and the operator that this happens. It holds one of
    the places for refusals until its socket is gone. */
 static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error, u32 retry_s) {
@@ -12973,6 +13008,30 @@ static void advance_work(struct mps_server *s) {
     }
 }
 
+#define KEEPING_LOOK_US ((u64)50000)
+
+/* Many halves of requests must not keep everybody else out. One that was kept whole, that the game
+   thinks about, or that waits for memory itself goes to the end of the line instead. */
+static void advance_keeping(struct mps_server *s) {
+    struct conns *c = &s->conns;
+    if (conns_give_way_at(c) > s->kit.now) {
+        return;
+    }
+    for (u32 i = u32_min(c->keeping.count, CONN_EVICTIONS_MAX); i > 0; i--) {
+        struct conn *conn = conn_at(c, c->keeping.head - 1);
+        bool half = conn_reads(conn) && !conn->ready && !conn->starved;
+        u64 began = conn->upgraded ? conn->socket.begun : conn->request.started;
+        if (half && time_after(began, c->input_hold_us) > s->kit.now) {
+            break; /* those behind it are younger */
+        }
+        queue_push(&c->keeping, &c->pool, queue_pop(&c->keeping, &c->pool) - 1);
+        if (half && server_outcomes_room(s)) {
+            conn_give_way(s, conn);
+        }
+    }
+    c->keeping_next = time_after(s->kit.now, KEEPING_LOOK_US);
+}
+
 /* The walk goes by slot and continues where the last call ended. */
 static bool drain_sweeping(const struct mps_server *s) {
     return (s->drain == DRAIN_GRACE || s->drain == DRAIN_CLOSING) &&
@@ -13017,7 +13076,8 @@ static void advance_drain(struct mps_server *s) {
 static u64 server_deadline(const struct mps_server *s) {
     bool now = s->kit.outcomes.count || s->conns.work.count || s->conns.ended.count ||
                s->presence.sweep || drain_sweeping(s) || drain_over(s);
-    return now ? 0 : timer_next(&s->kit.timers);
+    u64 timer = timer_next(&s->kit.timers), keeping = conns_give_way_at(&s->conns);
+    return now ? 0 : timer < keeping ? timer : keeping;
 }
 
 /* == 90 api ======================================================================================
@@ -13357,6 +13417,7 @@ uint64_t mps_advance(mps_server *s, uint64_t now) {
     advance_timers(s);
     advance_work(s);
     presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
+    advance_keeping(s);
     advance_drain(s);
     call_end(s);
     s->conns.chunks_round = 0; /* the port drains now */

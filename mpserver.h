@@ -409,7 +409,7 @@ typedef struct mps_config {
 
     /* time-outs, milliseconds */
     uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, send_timeout_ms, linger_ms;
-    uint32_t buffer_wait_ms, auth_timeout_ms;
+    uint32_t buffer_wait_ms, input_hold_ms, auth_timeout_ms;
     uint32_t ping_after_ms, silence_timeout_ms, message_timeout_ms; /* of sockets */
     uint32_t seat_timeout_ms, room_timeout_ms;
     uint32_t player_timeout_ms, lobby_timeout_ms, drain_grace_ms;

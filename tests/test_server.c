@@ -482,6 +482,7 @@ static void link_send_large(struct link_test *l) {
 
 static void server_full_large_inputs(void) {
     mps_config c = server_test_config();
+    c.input_hold_ms = 60000;
     struct drive d;
     struct link_test l[4];
     drive_start(&d, &c);
@@ -519,6 +520,46 @@ static void server_full_large_inputs(void) {
     CHECK_INT(l[2].out_bytes, 0);
     links_close(l, 4);
     CHECK_INT(d.s->conns.large_used, 0);
+    drive_stop(&d);
+}
+
+/* Halves of requests keep all memory for input: the oldest give way to those who wait, as many as it
+   takes, and none that is young or complete. */
+static void server_halves_give_way(void) {
+    mps_config c = server_test_config();
+    char head[400];
+    struct drive d;
+    struct link_test l[12];
+    c.large_inputs_per_address = 1;
+    c.large_inputs = 1;
+    drive_start(&d, &c);
+    links_open(&d, l, 12, "198.51.100.1");
+    memset(head, 'x', sizeof head);
+    memcpy(head, "GET /healthz HTTP/1.1\r\nHost: h\r\nX: ", 35);
+    head[sizeof head - 1] = 0;
+    u32 kept = 0;
+    while (kept < 11 && !link_send(&l[kept], head)) {
+        kept++;
+        drive_run(&d, 100000, l, 12);
+    }
+    CHECK(kept > 4 && kept < 11);
+    u32 waits = kept;
+    CHECK(link_send(&l[waits], "") == 0 && mps_tcp_room(d.s, l[waits].conn) == 0);
+    CHECK_INT(mps_tcp_fate(d.s, l[0].conn), MPS_FATE_OPEN);
+    drive_run(&d, 4 * S_US - kept * 100000 - 1000, l, 12);
+    CHECK_INT(mps_tcp_fate(d.s, l[0].conn), MPS_FATE_OPEN);
+    drive_run(&d, 1000, l, 12);
+    CHECK_HAS(&l[0], "HTTP/1.1 503 Service Unavailable\r\n");
+    CHECK_HAS(&l[0], "\"error\":\"large_inputs_full\"");
+    CHECK_INT(mps_tcp_fate(d.s, l[1].conn), MPS_FATE_OPEN);
+    CHECK(mps_tcp_room(d.s, l[waits].conn) > 0);
+    link_send(&l[waits], "\r\n\r\n");
+    CHECK_HAS(&l[waits], "HTTP/1.1 200 OK\r\n");
+    CHECK_INT(drive_count(&d, COUNTER_CLOSED_NO_ROOM), 1);
+    /* Nobody waits: the others keep what they have until their own time is up. */
+    drive_run(&d, 4 * S_US, l, 12);
+    CHECK_INT(mps_tcp_fate(d.s, l[1].conn), MPS_FATE_OPEN);
+    links_close(l, 12);
     drive_stop(&d);
 }
 
@@ -1548,6 +1589,7 @@ static const struct check_test server_tests[] = {
     {"full_connections", server_full_connections},
     {"full_lobbies", server_full_lobbies},
     {"full_large_inputs", server_full_large_inputs},
+    {"halves_give_way", server_halves_give_way},
     {"large_share", server_large_share},
     {"full_chunks", server_full_chunks},
     {"high_water", server_high_water},

@@ -1325,6 +1325,7 @@ static void sockets_large(void) {
 /* Both buffers are taken; of two who wait, one is given one in time. */
 static void sockets_large_full(void) {
     mps_config c = hall_config();
+    c.input_hold_ms = 60000;
     hall_start(&hall, &c);
     struct peer *p[4];
     for (u32 i = 0; i < 4; i++) {
