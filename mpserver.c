@@ -1067,6 +1067,7 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     X(STATES_HELD, "states_held_back_total", "",                                              \
       "States not sent to a member that was behind; newer ones took their place.")            \
     X(ROOMS_OPENED, "rooms_opened_total", "", "Relay rooms made.")                            \
+    X(ROOMS_CLOSED, "rooms_closed_total", "", "Relay rooms gone, whatever the reason.")       \
     X(PEERS_JOINED, "peers_joined_total", "", "Seats taken in rooms.")                        \
     X(PEERS_LEFT, "peers_left_total", "", "Seats in rooms ended, whatever the reason.")       \
     X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                            \
@@ -7184,7 +7185,8 @@ struct seat {
     char name[MPS_NAME_BYTES_MAX + 1];
     u64 slot_serial[SLOT_KINDS]; /* 0: empty */
     u32 slot_bytes[SLOT_KINDS];
-    u32 hash; /* of room and peer, for index_remove */
+    u32 hash;    /* of room and peer, for index_remove */
+    u8 from[16]; /* the prefix of the address that its socket has, or had: bans go by it */
     struct link of_user;
 };
 
@@ -7398,6 +7400,7 @@ static void seat_attach(struct kit *k, const struct rooms *r, const struct conns
     seat->conn = conn_index(c, conn) + 1;
     conn->socket.seat = seat_index(r, seat) + 1;
     seat->barred = false;
+    address_prefix(&conn->peer, seat->from);
     random_bytes(&k->random, seat->token, sizeof seat->token);
     timer_clear(&k->timers, TIMER_SEAT, seat_index(r, seat));
 }
@@ -7528,6 +7531,7 @@ static void room_close(struct kit *k, struct rooms *r, struct presence *p, const
     room_disown(p, room);
     index_remove(&r->by_id, room->hash, index);
     timer_clear(&k->timers, TIMER_ROOM, index);
+    metrics_count(&k->metrics, COUNTER_ROOMS_CLOSED);
     outcomes_add(&k->outcomes, OUTCOME_ROOM_CLOSED, pool_handle(&r->pool, index), 0);
 }
 
@@ -10134,15 +10138,14 @@ static bool version_fits(struct span version, const struct room *room) {
     return !version.bytes || !room->version[0] || span_equal(version, span_z(room->version));
 }
 
-/* The seat that a resumeToken names, of this user in this room; compared in constant time. */
-static mps_error room_resume_by(struct message *m, const struct room *room, struct span hex) {
+/* By the resumeToken of the user's seat in this room; compared in constant time. */
+static mps_error room_resume_by(struct message *m, struct seat *mine, struct span hex) {
     u8 token[RESUME_TOKEN_BYTES];
-    struct seat *seat = room_seat_of(&m->s->rooms, room, m->user);
-    if (!seat || !hex_read(hex, token, sizeof token) ||
-        !crypto_equal(seat->token, token, sizeof token)) {
+    if (!mine || !hex_read(hex, token, sizeof token) ||
+        !crypto_equal(mine->token, token, sizeof token)) {
         return MPS_E_RESUME_INVALID;
     }
-    return room_resume(m, seat);
+    return room_resume(m, mine);
 }
 
 /* {roomId, version, name, resumeToken?}. A user who lost the token, too, still is the same user:
@@ -10166,16 +10169,17 @@ static mps_error message_join_room(struct message *m) {
     if (!room || (!room->confirmed && room->maker != m->conn->socket.user)) {
         return room ? MPS_E_ROOM_UNCONFIRMED : MPS_E_ROOM_NOT_FOUND;
     }
-    if (room_bars(&s->kit, &s->rooms, room, m->user->mark, &m->conn->peer)) {
-        return MPS_E_BANNED;
+    struct seat *mine = room_seat_of(&s->rooms, room, m->user);
+    bool host = mine && room->host == seat_index(&s->rooms, mine) + 1;
+    if (!host && room_bars(&s->kit, &s->rooms, room, m->user->mark, &m->conn->peer)) {
+        return MPS_E_BANNED; /* a host that barred its own address is still host */
     }
     if (!version_fits(version, room)) {
         return MPS_E_VERSION_MISMATCH;
     }
     if (token.bytes) {
-        return room_resume_by(m, room, token);
+        return room_resume_by(m, mine, token);
     }
-    struct seat *mine = room_seat_of(&s->rooms, room, m->user);
     if (mine) {
         return seat_conn(&s->conns, mine) ? MPS_E_ALREADY_IN_ROOM : room_resume(m, mine);
     }
@@ -10298,7 +10302,7 @@ static mps_error ban_address(struct message *m) {
     struct rooms *r = &s->rooms;
     struct span text;
     mps_address address;
-    u8 prefix[16], other[16];
+    u8 prefix[16];
     if (!value_text(&m->v[1], 1, ADDRESS_TEXT_MAX, &text) || !address_parse(text, &address)) {
         return message_fault(m, MPS_E_INVALID_FIELD, "ip");
     }
@@ -10308,12 +10312,8 @@ static mps_error ban_address(struct message *m) {
     address_prefix(&address, prefix);
     for (u32 at = m->room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
         struct seat *seat = seat_at(r, at - 1);
-        const struct conn *conn = seat == m->seat ? NULL : seat_conn(&s->conns, seat);
         s->kit.work++;
-        if (conn) {
-            address_prefix(&conn->peer, other);
-        }
-        if (conn && memcmp(prefix, other, sizeof prefix) == 0) {
+        if (seat != m->seat && memcmp(prefix, seat->from, sizeof prefix) == 0) {
             seat->barred = true;
             timer_set(&s->kit.timers, TIMER_SEAT, at - 1, s->kit.now);
         }

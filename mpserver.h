@@ -142,7 +142,7 @@ extern "C" {
     X(CONNECTIONS_FULL, -404, "connections_full", 503, 1013,                                       \
       "Every connection is in use; try again (operator: raise `connections`).")                    \
     X(INPUTS_FULL, -405, "large_inputs_full", 503, 1013,                                           \
-      "No buffer for a large request was free; try again (operator: raise `large_inputs`).")       \
+      "No memory for a text this long was free; try again (operator: `chunks`, `large_inputs`).")  \
     X(OUTPUT_FULL, -406, "output_full", 503, 1013,                                                 \
       "No memory for the answer was free; try again (operator: raise `chunks`).")                  \
     X(LOBBIES_FULL, -407, "lobbies_full", 503, 0,                                                  \

@@ -11,6 +11,7 @@ struct crowd_seat {
     u32 user, id; /* id: as a peer of its room */
     int peer;     /* of the crowd; -1: dropped */
     u64 due;
+    u32 address;             /* of its socket, also when that has dropped */
     char name[8], token[33]; /* "": not heard yet */
 };
 
@@ -233,6 +234,7 @@ static void crowd_attach(struct crowd_room *r, struct crowd_seat *seat, u32 peer
     char text[2048];
     struct crowd_peer *p = &crowd.p[peer];
     seat->peer = (int)peer;
+    seat->address = crowd.p[peer].address;
     seat->token[0] = 0;
     p->room = (int)(r - crowd.rooms);
     p->token[0] = 0;
@@ -512,7 +514,7 @@ static void crowd_joins(u32 peer, struct crowd_room *r, const char *token, const
         crowd_want_fault(peer, MPS_E_ROOM_NOT_FOUND);
     } else if (!r->confirmed && r->maker != (u32)p->user + 1) {
         crowd_want_fault(peer, MPS_E_ROOM_UNCONFIRMED);
-    } else if (crowd_barred(r, p)) {
+    } else if (crowd_barred(r, p) && !(mine && mine->id == r->host)) {
         crowd_want_fault(peer, MPS_E_BANNED);
     } else if (*token && mine && strcmp(mine->token, token) == 0) {
         crowd_resume(r, mine, peer);
@@ -707,8 +709,7 @@ static void crowd_do_ban_address(u32 peer) {
     r->bans++;
     crowd.bans++;
     for (u32 i = 0; i < r->members; i++) {
-        int other = r->seats[i].peer;
-        if (other >= 0 && other != (int)peer && crowd.p[other].address == address) {
+        if (r->seats[i].peer != (int)peer && r->seats[i].address == address) {
             ids[count++] = r->seats[i].id;
         }
     }

@@ -523,8 +523,8 @@ static void server_full_large_inputs(void) {
     drive_stop(&d);
 }
 
-/* Halves of requests keep all memory for input: the oldest give way to those who wait, as many as it
-   takes, and none that is young or complete. */
+/* Halves of requests keep all memory for input: the oldest give way to those who wait, as many as
+   it takes, and none that is young or complete. */
 static void server_halves_give_way(void) {
     mps_config c = server_test_config();
     char head[400];
