@@ -2155,11 +2155,13 @@ static bool json_read_string_on(struct json_reader *r) {
         if (*r->at < 0x20) {
             return json_fail(r, r->at, "Control characters in strings must be escaped.");
         }
-        u32 bytes = utf8_sequence(r->at, r->end);
-        if (bytes == 0) {
-            return json_fail(r, r->at, "The text is not valid UTF-8.");
-        }
-        r->at += bytes;
+        do { /* longer characters come in runs */
+            u32 bytes = utf8_sequence(r->at, r->end);
+            if (bytes == 0) {
+                return json_fail(r, r->at, "The text is not valid UTF-8.");
+            }
+            r->at += bytes;
+        } while (r->at < r->end && *r->at >= 0x80);
     }
     return json_fail(r, r->end, NULL);
 }
@@ -3289,6 +3291,17 @@ static void json_put_escape(struct text *t, u8 c) {
     text_hex(t, &c, 1);
 }
 
+/* Behind the bytes that go out as they are. Longer characters come in runs, in names above all, so
+   words are tried again only behind them. */
+static const u8 *json_skip_unescaped(const u8 *at, const u8 *end) {
+    while ((at = json_skip_plain(at, end)) < end && *at >= 0x80) {
+        do {
+            at++;
+        } while (at < end && *at >= 0x80);
+    }
+    return at;
+}
+
 /* Quoted; escaped is only what must be. The bytes are valid UTF-8. */
 static void json_put_string(struct text *t, struct span s) {
     const u8 *at = (const u8 *)s.at;
@@ -3297,9 +3310,7 @@ static void json_put_string(struct text *t, struct span s) {
     text_char(t, '"');
     while (at < end) {
         const u8 *run = at;
-        while ((at = json_skip_plain(at, end)) < end && *at >= 0x80) {
-            at++;
-        }
+        at = json_skip_unescaped(at, end);
         text_add(t, span_of((const char *)run, (size_t)(at - run)));
         if (at < end) {
             json_put_escape(t, *at++);
