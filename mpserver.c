@@ -1325,6 +1325,12 @@ static bool pool_alive(const struct pool *p, u32 index) {
     return pool_slot(p, index)->generation & 1;
 }
 
+/* Records do not carry their index; it follows from where they stand. */
+static u32 pool_index(const struct pool *p, const void *record) {
+    size_t distance = (size_t)((const char *)record - (const char *)near_get(p, p->items));
+    return (u32)(distance / p->item_bytes);
+}
+
 /* The handle of a living record, 0 for a free slot. */
 static u64 pool_handle(const struct pool *p, u32 index) {
     return pool_alive(p, index) ? (u64)pool_slot(p, index)->generation << 32 | (index + 1) : 0;
@@ -1441,6 +1447,12 @@ static void index_create(struct index *x, u32 slots, void *at, struct siphash_ke
 /* Callers keep the hash with their record: index_remove needs it when the name may be gone. */
 static u32 index_hash(const struct index *x, const void *name, size_t bytes) {
     return (u32)siphash(&x->key, name, bytes);
+}
+
+/* The hash by which lists and searches compare names without touching them; never 0, which is left
+   to mean none, or any. */
+static u64 index_name(const struct index *x, struct span name) {
+    return siphash(&x->key, name.at, name.bytes) | 1;
 }
 
 /* The next candidate: value + 1, or 0. Ends at an empty slot, of which half are. */
@@ -5487,10 +5499,8 @@ static struct conn *conn_at(const struct conns *c, u32 index) {
     return pool_at(&c->pool, index);
 }
 
-/* Records do not carry their index; it follows from where they stand. */
 static u32 conn_index(const struct conns *c, const struct conn *conn) {
-    return (u32)((size_t)((const char *)conn - (const char *)pool_at(&c->pool, 0)) /
-                 c->pool.item_bytes);
+    return pool_index(&c->pool, conn);
 }
 
 static void conn_set_state(struct conn *conn, enum conn_state state) {
@@ -5702,8 +5712,9 @@ static void output_cut(struct conns *c, struct conn *conn) {
     }
 }
 
-/* Up to `max` spans of what is not taken yet. Chunks do not move and are only added to, so spans
-   stay good until their bytes are sent or dropped. */
+/* Up to `max` spans of what is not taken yet. Lent chunks do not move and are only added to;
+   the own one may move as long as nothing of it is taken. So spans whose bytes were taken stay good
+   until those are sent. */
 static size_t output_spans(const struct conns *c, const struct conn *conn, mps_span *spans,
                            size_t max) {
     size_t count = 0;
@@ -6054,15 +6065,19 @@ static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn
     queue_push_once(&c->starving, &c->pool, conn_index(c, conn));
 }
 
+/* When its unfinished input has been kept as long as others who wait for memory must bear. */
+static u64 conn_holds_until(const struct conns *c, const struct conn *conn) {
+    u64 began = conn->upgraded ? conn->socket.begun : conn->request.started;
+    return time_after(began, c->input_hold_us);
+}
+
 /* When the connection whose turn it is to give way must, if anybody waits for memory for input;
    NEVER when nobody does. */
 static u64 conns_give_way_at(const struct conns *c) {
     if (!c->starving.count || !c->keeping.head) {
         return NEVER;
     }
-    const struct conn *conn = conn_at(c, c->keeping.head - 1);
-    u64 began = conn->upgraded ? conn->socket.begun : conn->request.started;
-    u64 due = time_after(began, c->input_hold_us);
+    u64 due = conn_holds_until(c, conn_at(c, c->keeping.head - 1));
     return due > c->keeping_next ? due : c->keeping_next;
 }
 
@@ -6730,6 +6745,17 @@ static struct bucket *bucket_make(struct kit *k, struct rates *r, const struct b
     return b;
 }
 
+/* Spends one event of the bucket that is full again at `full_at`; 0 when there was one to spend,
+   else the microseconds until there is, and nothing is spent. */
+static u64 bucket_spend(u64 *full_at, u64 now, u64 cost_us, u64 burst_us) {
+    u64 next = (*full_at > now ? *full_at : now) + cost_us;
+    if (next - now > burst_us) {
+        return next - now - burst_us;
+    }
+    *full_at = next;
+    return 0;
+}
+
 /* Spends one event; 0 when there was one to spend, else the microseconds until there is. Who is
    refused pays nothing: the wait that was promised stays true however often one asks. */
 static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
@@ -6741,27 +6767,19 @@ static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
     if (!b) {
         b = bucket_make(k, r, &key, hash);
     }
-    u64 full_at = b->full_at > k->now ? b->full_at : k->now;
-    u64 ahead = full_at + r->cost_us[class] - k->now;
-    if (ahead > r->burst_us[class]) {
-        return ahead - r->burst_us[class];
+    u64 wait_us = bucket_spend(&b->full_at, k->now, r->cost_us[class], r->burst_us[class]);
+    if (!wait_us) {
+        heap_set(&r->fullest, pool_index(&r->pool, b), b->full_at);
     }
-    b->full_at = full_at + r->cost_us[class];
-    u32 index = (u32)((size_t)((char *)b - (char *)pool_at(&r->pool, 0)) / r->pool.item_bytes);
-    heap_set(&r->fullest, index, b->full_at);
-    return 0;
+    return wait_us;
 }
 
 /* Spends one message of a player, like rate_spend, but from buckets that stand with the player:
    there are as many as there are players, and none is ever forgotten. False: there was none. */
 static bool pace_spend(const struct kit *k, const struct rates *r, struct paces *p,
                        enum pace_class class) {
-    u64 full_at = p->full_at[class] > k->now ? p->full_at[class] : k->now;
-    if (full_at + r->pace_cost_us[class] - k->now > r->pace_burst_us[class]) {
-        return false;
-    }
-    p->full_at[class] = full_at + r->pace_cost_us[class];
-    return true;
+    return !bucket_spend(&p->full_at[class], k->now, r->pace_cost_us[class],
+                         r->pace_burst_us[class]);
 }
 
 /* -- ranges: what trusted_proxies and metrics_allow were frozen into -- */
@@ -6941,7 +6959,7 @@ struct presence {
     struct index by_id;
     struct queue listeners; /* of connections: who was visited longest ago stands first */
     u32 sweep;              /* listeners that have not been visited since the last announcement */
-    u32 sockets, sockets_high;
+    u32 sockets;
     bool is_public;   /* anonymous sockets hear of users, too */
     bool renamed;     /* somebody who has a room or a seat: lists of rooms may name them */
     u32 seat_link_at; /* where section 62 keeps the links of a user's seats */
@@ -6972,8 +6990,14 @@ static struct news_entry *news_take(struct news *n, u32 bytes) {
     return entry;
 }
 
+/* An announcement of ANNOUNCE_POINTS_MAX code points, with its envelope and its entry's head. */
+#define NEWS_BYTES_MAX 3200
+#define ANNOUNCE_BYTES_MIN 8192
+_Static_assert(2 * NEWS_BYTES_MAX <= ANNOUNCE_BYTES_MIN,
+               "the ring has room for two of the longest");
+
 /* To be picked up by every socket that it is for; those of the moment are the ones that wait. The
-   ring has room for two of the longest: config_check_fit sees to it. */
+   ring has room for two of the longest: announce_bytes has no smaller value. */
 static void presence_announce(struct presence *p, enum audience audience, enum event event,
                               struct span frame) {
     struct news *n = &p->news;
@@ -7181,6 +7205,7 @@ struct room {
 
 /* player_state and player_snapshot. */
 enum slot_kind { SLOT_STATE, SLOT_SNAPSHOT, SLOT_KINDS };
+static const enum event slot_events[SLOT_KINDS] = {EVENT_PLAYER_STATE, EVENT_PLAYER_SNAPSHOT};
 
 struct seat {
     u32 room, user; /* indexes */
@@ -7242,13 +7267,11 @@ static struct seat *seat_at(const struct rooms *r, u32 index) {
 }
 
 static u32 room_index(const struct rooms *r, const struct room *room) {
-    return (u32)((size_t)((const char *)room - (const char *)pool_at(&r->pool, 0)) /
-                 r->pool.item_bytes);
+    return pool_index(&r->pool, room);
 }
 
 static u32 seat_index(const struct rooms *r, const struct seat *seat) {
-    return (u32)((size_t)((const char *)seat - (const char *)pool_at(&r->seats, 0)) /
-                 r->seats.item_bytes);
+    return pool_index(&r->seats, seat);
 }
 
 static struct room_card *room_card(const struct rooms *r, u32 index) {
@@ -7279,7 +7302,7 @@ static struct room *room_find(const struct rooms *r, struct span id) {
 }
 
 static u64 room_name_hash(const struct rooms *r, struct span name) {
-    return siphash(&r->by_id.key, name.at, name.bytes) | 1;
+    return index_name(&r->by_id, name);
 }
 
 /* Puts a public room on the list, or takes it off. */
@@ -7643,7 +7666,7 @@ static bool seat_falls_behind(const struct conns *c, struct room *room, struct s
 static void room_send_state(struct kit *k, struct conns *c, const struct rooms *r,
                             struct seat *sender, enum slot_kind kind, struct span frame) {
     struct room *room = room_at(r, sender->room);
-    enum event event = kind == SLOT_STATE ? EVENT_PLAYER_STATE : EVENT_PLAYER_SNAPSHOT;
+    enum event event = slot_events[kind];
     u32 passed = 0;
     if (frame.bytes > r->slot_bytes) {
         sender->slot_serial[kind] = 0;
@@ -7681,7 +7704,7 @@ static bool seat_catch_up_with(struct kit *k, struct conns *c, const struct room
         if (!conn_frame(k, c, conn, frame)) {
             return false;
         }
-        k->metrics.messages_out[kind == SLOT_STATE ? EVENT_PLAYER_STATE : EVENT_PLAYER_SNAPSHOT]++;
+        k->metrics.messages_out[slot_events[kind]]++;
     }
     return true;
 }
@@ -7842,7 +7865,7 @@ static u32 lobby_hash(const struct lobbies *l, struct span code) {
 
 /* For listings by scene: hashes are compared, never 0. 0 is left to mean any scene. */
 static u64 lobby_scene_hash(const struct lobbies *l, struct span scene) {
-    return siphash(&l->by_code.key, scene.at, scene.bytes) | 1;
+    return index_name(&l->by_code, scene);
 }
 
 /* `code` may be anything that stood in a path; what is too long for a code names no lobby. */
@@ -8178,7 +8201,7 @@ static const struct config_row config_keys[] = {
                   "of one relayed message over all members that it goes to"),
     CONFIG_NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, "B",
                   "newest state of a member, two each; longer ones count as events"),
-    CONFIG_NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, 8192, 1073741824, "B",
+    CONFIG_NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, "B",
                   "announcements kept for sockets that have not heard them"),
     CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, "",
                   "pipelined requests answered before others have their turn"),
@@ -8610,8 +8633,6 @@ static mps_config config_effective(const mps_config *given) {
 #define ROOM_TEXT_FIXED 1024
 #define ROOM_TEXT_MEMBER (6 * NAME_POINTS_MAX + 48)
 #define EVENT_TEXT_FIXED 1024
-/* An announcement of ANNOUNCE_POINTS_MAX code points, with its envelope and its entry's head. */
-#define NEWS_BYTES_MAX 3200
 
 /* What the answer scratch holds: no answer, no unit of a long one and no message is longer. */
 static u32 config_answer_bytes(const mps_config *c) {
@@ -9803,7 +9824,6 @@ static void socket_open(struct mps_server *s, struct conn *conn, const mps_ident
     memset(&conn->socket, 0, sizeof conn->socket);
     conn_enter(&s->kit, &s->conns, conn, CONN_SOCKET);
     p->sockets++;
-    p->sockets_high = u32_max(p->sockets_high, p->sockets);
     metrics_count(&s->kit.metrics, COUNTER_SOCKETS_OPENED);
     if (who) {
         mps_error error = socket_identify(s, conn, who);
@@ -13031,8 +13051,7 @@ static void advance_keeping(struct mps_server *s) {
     for (u32 i = u32_min(c->keeping.count, CONN_EVICTIONS_MAX); i > 0; i--) {
         struct conn *conn = conn_at(c, c->keeping.head - 1);
         bool half = conn_reads(conn) && !conn->ready && !conn->starved;
-        u64 began = conn->upgraded ? conn->socket.begun : conn->request.started;
-        if (half && time_after(began, c->input_hold_us) > s->kit.now) {
+        if (half && conn_holds_until(c, conn) > s->kit.now) {
             break; /* those behind it are younger */
         }
         queue_push(&c->keeping, &c->pool, queue_pop(&c->keeping, &c->pool) - 1);
