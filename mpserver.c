@@ -18,19 +18,24 @@
      32 json          UTF-8, JSON reader and writer, numbers
      34 addresses     text of IPv4 and IPv6, ranges, dates
      36 log           records as text and JSON, the ring of recent lines
+     38 mathematics   square root, sine
      40 http          HTTP/1.1 parser and writer, pure
      42 websocket     frames of RFC 6455: reader and heads, pure
+     44 stun          Binding requests and their answers, pure
+     46 datagrams     positions as JSON and as binary v1: reader and writers, pure
      50 connections   states, byte rings, lent chunks, large inputs, back-pressure
      52 auth          identities, JWT HS256
      54 rate limits   token buckets by address and by player, trusted proxies
      60 presence      users, sockets, the ring of announcements
      62 rooms         relay rooms, seats, bans, fan-out, newest states
      64 lobbies       lobbies, their players, codes
+     65 real time     players' addresses and positions, what a tick tells whom
      80 server        struct mps_server, configuration table, layout, checks
      81 answers       the request being answered, heads, errors, reading bodies and queries
      82 websocket h.  what the messages do, messages[], frames in and out
      84 http handlers what the routes do, routes[], producers of long answers
      85 requests      from bytes to handlers: limits, tokens, bodies, time-outs
+     86 datagram h.   what the datagrams do, packets[], answers at once
      87 settle        outcomes become hooks and log lines
      88 advance       timers[], slices of left-over work
      90 api           thin mps_* wrappers */
@@ -60,13 +65,6 @@ static void assert_failed(void) {
 #endif
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-/* For what is finished and tested, and whose first user is a later section. */
-#if defined(__GNUC__)
-#define MPS_UNUSED __attribute__((unused))
-#else
-#define MPS_UNUSED
-#endif
 
 typedef uint8_t u8;
 typedef uint16_t u16;
@@ -108,6 +106,15 @@ static void store_be32(u8 *at, u32 value) {
     at[1] = (u8)(value >> 16);
     at[2] = (u8)(value >> 8);
     at[3] = (u8)value;
+}
+
+/* Any unsigned number of `bytes` bytes, the lowest first, as binary datagrams have them. */
+static u64 load_le(const u8 *at, u32 bytes) {
+    u64 value = 0;
+    while (bytes) {
+        value = value << 8 | at[--bytes];
+    }
+    return value;
 }
 
 static u64 load_le64(const u8 *at) {
@@ -264,6 +271,16 @@ static void text_u64(struct text *t, u64 value) {
     text_add(t, span_of(digits + at, sizeof digits - at));
 }
 
+/* A number as `bytes` bytes, the lowest first; what is above them is cut off. */
+static void text_le(struct text *t, u64 value, u32 bytes) {
+    char at[8];
+    MPS_ASSERT(bytes <= sizeof at);
+    for (u32 i = 0; i < bytes; i++, value >>= 8) {
+        at[i] = (char)(u8)value;
+    }
+    text_add(t, span_of(at, bytes));
+}
+
 /* Negated as an unsigned number: the least i64 has no positive counterpart. */
 static void text_i64(struct text *t, i64 value) {
     if (value < 0) {
@@ -393,6 +410,9 @@ static const struct error_row *error_row(mps_error error) {
     X(CLOCK_SET, INFO, "clock_set", "the date is known")                                       \
     X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                            \
     X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                         \
+    X(UDP_TOKEN_WRONG, WARN, "invalid_udp_token", "a join by UDP with a wrong token")          \
+    X(DATAGRAMS_LOST, WARN, "datagrams_lost",                                                  \
+      "datagrams came faster than they were read; the kernel dropped some")                    \
     X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                  \
     X(DRAINED, INFO, "drained", "shut down")
 
@@ -1062,6 +1082,7 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     X(FULL_ROOMS, "table_full_total", "table=\"rooms\"", "")                                  \
     X(FULL_SEATS, "table_full_total", "table=\"seats\"", "")                                  \
     X(FULL_BANS, "table_full_total", "table=\"bans\"", "")                                    \
+    X(FULL_REPLIES, "table_full_total", "table=\"datagram_replies\"", "")                     \
     X(SOCKETS_OPENED, "sockets_opened_total", "", "WebSockets opened.")                       \
     X(SOCKETS_CLOSED, "sockets_closed_total", "", "WebSockets over, whoever ended them.")     \
     X(STATES_HELD, "states_held_back_total", "",                                              \
@@ -1074,8 +1095,23 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                             \
     X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")     \
     X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                \
-    X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "Datagrams dropped.")           \
+    X(DATAGRAMS_OUT, "datagrams_sent_total", "", "Datagrams made to be sent.")                \
+    X(DATAGRAM_BYTES, "datagram_bytes_total", "way=\"in\"", "Bytes of datagrams.")            \
+    X(DATAGRAM_BYTES_OUT, "datagram_bytes_total", "way=\"out\"", "")                          \
+    X(DROPS_UNKNOWN, "drops_total", "reason=\"unknown\"", "Datagrams dropped.")               \
+    X(DROPS_MALFORMED, "drops_total", "reason=\"malformed\"", "")                             \
     X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                               \
+    X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "")                             \
+    X(DROPS_RATE, "drops_total", "reason=\"rate_limited\"", "")                               \
+    X(DROPS_TOKEN, "drops_total", "reason=\"invalid_udp_token\"", "")                         \
+    X(DROPS_FOREIGN, "drops_total", "reason=\"foreign_player\"", "")                          \
+    X(DROPS_REFUSED, "drops_total", "reason=\"refused\"", "")                                 \
+    X(DROPS_STALE, "drops_total", "reason=\"stale\"", "")                                     \
+    X(DROPS_KERNEL, "drops_total", "reason=\"kernel\"", "")                                   \
+    X(CORRECTIONS, "position_corrections_total", "", "Positions refused.")                    \
+    X(WITHHELD, "datagrams_withheld_total", "",                                               \
+      "Datagrams not sent to an address that is not proved.")                                 \
+    X(STUN_ANSWERS, "stun_answers_total", "", "STUN requests answered.")                      \
     X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.") \
     X(PORT_ERRORS, "port_errors_total", "", "Errors that the platform reported.")
 
@@ -3212,15 +3248,17 @@ static void json_digits_exact(u64 bits, struct json_digits *digits) {
 
 /* The quick way, and why it is right. Most numbers in a game have few decimals. Of the integers n
    with n / 10^places == v, the first below 10^15 is the shortest text: 15 digits are never two
-   texts of one double, and the product is off by less than 0.3, so none is missed. */
-static bool json_digits_short(double v, struct json_digits *digits) {
+   texts of one double, and the product is off by less than 0.3, so none is missed. For `single` it
+   is enough that the text reads back as the same float, which takes fewer decimals. */
+static bool json_digits_short(double v, bool single, struct json_digits *digits) {
     for (u32 places = 0; JSON_F64_STRICT && places <= JSON_POW10_MAX; places++) {
         double scaled = v * json_pow10[places];
         if (!(scaled < json_pow10[JSON_DIGITS_EXACT])) {
             return false;
         }
         u64 n = (u64)(scaled + 0.5);
-        if ((double)n / json_pow10[places] == v) {
+        double back = (double)n / json_pow10[places];
+        if (back == v || (single && n && (float)back == (float)v)) {
             struct text t = text_on(digits->at, sizeof digits->at);
             text_u64(&t, n);
             digits->point = (i32)t.bytes - (i32)places;
@@ -3368,7 +3406,7 @@ static void json_put_raw(struct text *t, struct span s) {
 
 /* The shortest text that reads back as the same double; -0 is written 0, as ECMAScript does.
    JSON has no infinities and no NaN: `v` is finite. */
-MPS_UNUSED static void json_put_f64(struct text *t, double v) {
+static void json_put_real(struct text *t, double v, bool single) {
     struct json_digits digits;
     u64 bits;
     memcpy(&bits, &v, sizeof bits);
@@ -3381,10 +3419,20 @@ MPS_UNUSED static void json_put_f64(struct text *t, double v) {
     if (bits & F64_SIGN) {
         text_char(t, '-');
     }
-    if (!json_digits_short(v < 0 ? -v : v, &digits)) {
+    if (!json_digits_short(v < 0 ? -v : v, single, &digits)) {
         json_digits_exact(bits & ~F64_SIGN, &digits);
     }
     json_put_digits(t, &digits);
+}
+
+static void json_put_f64(struct text *t, double v) {
+    json_put_real(t, v, false);
+}
+
+/* Few decimals for a number that came as 32 bits: what reads back as the same float. One outside
+   1e-22..1e15 is written as the double that it is. */
+static void json_put_f32(struct text *t, double v) {
+    json_put_real(t, v, true);
 }
 
 /* == 34 addresses ================================================================================
@@ -3482,6 +3530,11 @@ static bool address_is_loopback(const mps_address *a) {
    hosts. */
 static bool address_same_ip(const mps_address *a, const mps_address *b) {
     return memcmp(a->ip, b->ip, sizeof a->ip) == 0 && a->scope == b->scope;
+}
+
+/* The same host and port. */
+static bool address_equal(const mps_address *a, const mps_address *b) {
+    return a->port == b->port && address_same_ip(a, b);
 }
 
 /* Zeroes all but the first `bits` bits. */
@@ -3958,6 +4011,47 @@ static void log_emit(struct log *log, mps_log_record *r) {
     if (log->hook) {
         log->hook(log->user, r);
     }
+}
+
+/* == 38 mathematics ===============================================================================
+   The two functions of <math.h> that the game needs, from the four operations alone, so that every
+   machine gets the same bits. */
+
+#define REAL_PI 3.14159265358979323846
+
+/* Of a finite number that is not negative, within two units of the last place. Newton's method from
+   a guess that halves the exponent; each round doubles the digits that are right. */
+static double real_sqrt(double v) {
+    u64 bits;
+    double root;
+    if (!(v > 0)) {
+        return 0;
+    }
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits >> 1) + ((u64)F64_EXPONENT_BIAS << (F64_FRACTION_BITS - 1));
+    memcpy(&root, &bits, sizeof root);
+    for (u32 i = 0; i < 6; i++) {
+        root = 0.5 * (root + v / root);
+    }
+    return root;
+}
+
+/* Within 1e-11 for angles of up to some thousand turns, which is all that is asked. The series of
+   Taylor, folded to a quarter turn, where nine terms do. */
+static double real_sin(double angle) {
+    double turns = angle / (2 * REAL_PI);
+    double x = angle - 2 * REAL_PI * (double)(i64)(turns < 0 ? turns - 0.5 : turns + 0.5);
+    x = x > REAL_PI / 2 ? REAL_PI - x : x < -REAL_PI / 2 ? -REAL_PI - x : x;
+    double term = x, sum = x;
+    for (u32 n = 2; n <= 18; n += 2) {
+        term *= -x * x / (double)(n * (n + 1));
+        sum += term;
+    }
+    return sum;
+}
+
+static double real_cos(double angle) {
+    return real_sin(angle + REAL_PI / 2);
 }
 
 /* == 40 http ====================================================================================
@@ -5325,6 +5419,615 @@ static void ws_accept(struct span key, char out[WS_ACCEPT_BYTES]) {
     MPS_ASSERT(written == WS_ACCEPT_BYTES);
 }
 
+/* == 44 stun ======================================================================================
+   STUN, RFC 8489: reads Binding requests and writes their answers, so that peers who want to reach
+   each other learn under which address they are seen. Pure. No authentication: who asks is told his
+   own address and nothing else (9: a server may do without). Integers are big-endian.
+
+        0                   1                   2                   3
+       |0 0| type, 14 bits             | length of what follows        |   section 5
+       | magic cookie, 0x2112A442                                      |
+       | transaction id, 12 bytes                                      |
+       | attributes: type, length, value padded to 4 bytes             |   section 14 */
+
+#define STUN_HEAD_BYTES 20
+#define STUN_ID_BYTES 12
+#define STUN_ATTRIBUTE_HEAD 4
+#define STUN_COOKIE 0x2112A442u
+#define STUN_FINGERPRINT_XOR 0x5354554Eu
+#define STUN_ANSWER_BYTES_MAX 52 /* of a success: IPv6 and FINGERPRINT */
+#define STUN_UNKNOWN_MAX 4       /* attributes that one error names */
+
+enum { STUN_BINDING_REQUEST = 0x0001, STUN_BINDING_SUCCESS = 0x0101, STUN_BINDING_ERROR = 0x0111 };
+enum {
+    STUN_ERROR_CODE = 0x0009,
+    STUN_UNKNOWN_ATTRIBUTES = 0x000A,
+    STUN_XOR_MAPPED_ADDRESS = 0x0020,
+    STUN_OPTIONAL = 0x8000, /* from here on an attribute may be ignored */
+    STUN_FINGERPRINT = 0x8028
+};
+
+/* A checked message. Borrowed from its bytes. */
+struct stun_message {
+    u32 type;
+    const u8 *id;                  /* of the transaction */
+    u16 unknown[STUN_UNKNOWN_MAX]; /* attributes that must be understood and are not */
+    u32 unknown_count;
+};
+
+/* Two bits of zero and the cookie tell STUN from everything else at the port (section 5). */
+static bool stun_looks_like(const u8 *at, size_t bytes) {
+    return bytes >= 8 && !(at[0] & 0xC0) && load_be32(at + 4) == STUN_COOKIE;
+}
+
+static u32 load_be16(const u8 *at) {
+    return (u32)at[0] << 8 | at[1];
+}
+
+/* CRC-32 of ITU-T V.42, four bits a step: 64 bytes of table for a few messages a second. */
+static u32 crc32(const u8 *at, size_t bytes) {
+    static const u32 table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
+                                  0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+                                  0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                  0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    u32 crc = 0xFFFFFFFF;
+    for (size_t i = 0; i < bytes; i++) {
+        crc ^= at[i];
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
+    }
+    return ~crc;
+}
+
+/* What a server has to understand to answer: credentials, of which it needs none, and what ICE adds
+   to its checks (RFC 8445, 7.1), so that these get their answer, too. */
+static bool stun_understood(u32 attribute) {
+    static const u16 known[] = {
+        0x0006 /* USERNAME */,
+        0x0008 /* MESSAGE-INTEGRITY */,
+        0x0014 /* REALM */,
+        0x0015 /* NONCE */,
+        0x001C /* ..-SHA256 */,
+        0x001E /* USERHASH */,
+        0x001D /* PASSWORD-ALGORITHM */,
+        0x0024 /* PRIORITY */,
+        0x0025 /* USE-CANDIDATE */,
+    };
+    bool found = attribute >= STUN_OPTIONAL;
+    for (size_t i = 0; i < COUNT_OF(known); i++) {
+        found |= attribute == known[i];
+    }
+    return found;
+}
+
+/* A message as it must be: the lengths agree, and a FINGERPRINT, when there is one, stands last and
+   is right (14.7). */
+static bool stun_read(const u8 *at, size_t bytes, struct stun_message *m) {
+    if (bytes < STUN_HEAD_BYTES || !stun_looks_like(at, bytes) || bytes % 4 ||
+        load_be16(at + 2) != bytes - STUN_HEAD_BYTES) {
+        return false;
+    }
+    *m = (struct stun_message){.type = load_be16(at), .id = at + 8};
+    size_t place = STUN_HEAD_BYTES;
+    while (place < bytes) {
+        u32 type = load_be16(at + place), length = load_be16(at + place + 2);
+        size_t next = place + STUN_ATTRIBUTE_HEAD + ((length + 3u) & ~3u);
+        if (next > bytes) {
+            return false;
+        }
+        if (type == STUN_FINGERPRINT) {
+            u32 print = crc32(at, place) ^ STUN_FINGERPRINT_XOR;
+            return length == 4 && next == bytes &&
+                   load_be32(at + place + STUN_ATTRIBUTE_HEAD) == print;
+        }
+        if (m->type == STUN_BINDING_REQUEST && !stun_understood(type) &&
+            m->unknown_count < STUN_UNKNOWN_MAX) {
+            m->unknown[m->unknown_count++] = (u16)type;
+        }
+        place = next;
+    }
+    return true;
+}
+
+static void stun_put_be(struct text *t, u32 value, u32 bytes) {
+    u8 at[4];
+    store_be32(at, value);
+    text_add(t, span_of((const char *)at + 4 - bytes, bytes));
+}
+
+/* The length is filled in by stun_put_end. */
+static void stun_put_head(struct text *t, u32 type, const u8 *id) {
+    stun_put_be(t, type, 2);
+    stun_put_be(t, 0, 2);
+    stun_put_be(t, STUN_COOKIE, 4);
+    text_add(t, span_of((const char *)id, STUN_ID_BYTES));
+}
+
+/* The length covers the FINGERPRINT before that is computed (14.7). */
+static void stun_put_end(struct text *t) {
+    u32 length = (u32)t->bytes - STUN_HEAD_BYTES + 8;
+    t->at[2] = (char)(length >> 8);
+    t->at[3] = (char)length;
+    u32 print = crc32((const u8 *)t->at, t->bytes) ^ STUN_FINGERPRINT_XOR;
+    stun_put_be(t, (u32)STUN_FINGERPRINT << 16 | 4, 4);
+    stun_put_be(t, print, 4);
+    MPS_ASSERT(!t->cut);
+}
+
+/* XOR-MAPPED-ADDRESS (14.2): the port and the address, hidden from routers that rewrite whatever
+   looks like an address by XOR with the cookie and the id. IPv4 takes the family of IPv4, although
+   a dual-stack socket knows it as a mapped address. */
+static void stun_put_mapped(struct text *t, const u8 *id, const mps_address *a) {
+    u8 mask[ADDRESS_BYTES];
+    u32 bytes = address_is_v4(a) ? 4 : ADDRESS_BYTES;
+    store_be32(mask, STUN_COOKIE);
+    memcpy(mask + 4, id, STUN_ID_BYTES);
+    stun_put_be(t, STUN_XOR_MAPPED_ADDRESS << 16 | (4 + bytes), 4);
+    stun_put_be(t, bytes == 4 ? 1 : 2, 2);
+    stun_put_be(t, a->port ^ STUN_COOKIE >> 16, 2);
+    for (u32 i = 0; i < bytes; i++) {
+        text_char(t, (char)(a->ip[ADDRESS_BYTES - bytes + i] ^ mask[i]));
+    }
+}
+
+static void stun_put_success(struct text *t, const u8 *id, const mps_address *from) {
+    stun_put_head(t, STUN_BINDING_SUCCESS, id);
+    stun_put_mapped(t, id, from);
+    stun_put_end(t);
+}
+
+/* 420, with the attributes that were not understood (6.3.1.1). The reason phrase is empty: the
+   answer must not be longer than what asked for it. */
+static void stun_put_unknown(struct text *t, const struct stun_message *m) {
+    stun_put_head(t, STUN_BINDING_ERROR, m->id);
+    stun_put_be(t, STUN_ERROR_CODE << 16 | 4, 4);
+    stun_put_be(t, 4 << 8 | 20, 4);
+    stun_put_be(t, STUN_UNKNOWN_ATTRIBUTES << 16 | 2 * m->unknown_count, 4);
+    for (u32 i = 0; i < m->unknown_count; i++) {
+        stun_put_be(t, m->unknown[i], 2);
+    }
+    if (m->unknown_count % 2) {
+        stun_put_be(t, 0, 2); /* padding */
+    }
+    stun_put_end(t);
+}
+
+/* == 46 datagrams =================================================================================
+   What players say by UDP, as JSON and as binary v1: one reader that makes the same packet of both,
+   and the writers of both. Pure. Who may say it, and what it changes, is asked elsewhere.
+
+   Binary v1, little-endian. From a client:
+       | 0xB1 | type | seq, 2 | player id, 4 | token, 8 |  JOIN: n, code   STATE: 24 bytes
+                                                           LEAVE: nothing  PING: t, 4; cookie, 8
+   From the server:
+       | 0xB1 | type | seq, 2 | server ms, 4 |             then by type, see the writers below
+   A state, and with id in front and age behind an entry of a snapshot:
+       | x, y, z, float32 each | rx, ry, rz, int16 each: angle / pi * 32767 | flags, 2 | */
+
+#define DATAGRAM_BYTES_MAX 1200 /* with the heads of IPv6 and UDP below 1280 (RFC 8200, 5) */
+#define BINARY_MAGIC 0xB1
+#define BINARY_HEAD_BYTES 16 /* of a client's */
+#define BINARY_ENTRY_BYTES 26
+#define BINARY_SNAPSHOT_HEAD 9 /* with the count */
+#define BINARY_ENTRIES_MAX ((DATAGRAM_BYTES_MAX - BINARY_SNAPSHOT_HEAD) / BINARY_ENTRY_BYTES)
+#define BINARY_TOKEN_BYTES 8 /* of UDP_TOKEN_BYTES */
+#define UDP_TOKEN_BYTES 16
+#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES) /* in hexadecimal digits */
+#define COOKIE_BYTES 8
+#define WEAPON_BYTES_MAX 66 /* of a weapon_id as JSON: 64 and quotes */
+#define ECHO_BYTES_MAX 66   /* of what is only sent back: t, nonce */
+#define POSITION_MAX 3.4e38 /* what a float holds */
+#define ANGLE_UNITS 32767   /* int16 units of half a turn */
+
+enum packet_type {
+    PACKET_JOIN,
+    PACKET_STATE,
+    PACKET_LEAVE,
+    PACKET_PING,
+    PACKET_WEAPON,
+    PACKET_DISCOVER,
+    PACKET_TYPES
+};
+
+/* The server's, in binary. */
+enum {
+    BINARY_WELCOME = 129,
+    BINARY_SNAPSHOT,
+    BINARY_JOINED,
+    BINARY_LEFT,
+    BINARY_CORRECTION,
+    BINARY_PONG,
+    BINARY_ERROR = 255
+};
+
+/* How both forms name a packet; `binary` 0: it has none. */
+struct packet_name {
+    const char *json;
+    u8 binary;
+};
+
+static const struct packet_name packet_names[PACKET_TYPES] = {
+    [PACKET_JOIN] = {"join", 1},
+    [PACKET_STATE] = {"position_update", 2},
+    [PACKET_LEAVE] = {"leave", 3},
+    [PACKET_PING] = {"ping", 4},
+    [PACKET_WEAPON] = {"weapon_switch", 0},
+    [PACKET_DISCOVER] = {"discover", 0},
+};
+
+/* Where somebody is, as x, y, z, and where he looks, in radians. All finite. */
+struct pose {
+    double position[3], rotation[3];
+    u16 flags;   /* the game's own, of binary clients */
+    bool single; /* came as float32, and goes out as text of no more digits */
+};
+
+/* Borrowed from the datagram. Only what the type has is set. */
+struct packet {
+    enum packet_type type;
+    bool binary, batch, has_cookie;
+    u16 seq; /* of the sender, binary only */
+    u32 player_id;
+    u32 token_bytes; /* 0: none; BINARY_TOKEN_BYTES or UDP_TOKEN_BYTES */
+    u8 token[UDP_TOKEN_BYTES];
+    u8 cookie[COOKIE_BYTES];
+    u32 t_ms;           /* of a binary ping */
+    struct span code;   /* of the lobby; empty: none was given */
+    struct span echo;   /* t or nonce as JSON */
+    struct span weapon; /* as JSON */
+    struct pose pose;
+};
+
+/* -- reading JSON -- */
+
+enum {
+    KEY_TYPE,
+    KEY_PLAYER_ID,
+    KEY_POSITION,
+    KEY_ROTATION,
+    KEY_LOBBY_CODE,
+    KEY_UDP_TOKEN,
+    KEY_BATCH,
+    KEY_WEAPON_ID,
+    KEY_T,
+    KEY_COOKIE,
+    KEY_NONCE,
+    KEYS
+};
+static const char *const packet_keys[KEYS] = {"type",       "player_id", "position", "rotation",
+                                              "lobby_code", "udp_token", "batch",    "weapon_id",
+                                              "t",          "cookie",    "nonce"};
+
+/* {"x","y","z"}, all three of them. */
+static bool packet_read_vector(struct json_value object, double out[3]) {
+    struct json_value key, value;
+    u32 seen = 0;
+    if (object.type != JSON_OBJECT) {
+        return false;
+    }
+    struct json_walk walk = json_walk_into(object);
+    while (json_walk_member(&walk, &key, &value)) {
+        for (u32 i = 0; i < 3; i++) {
+            const char name[2] = {(char)('x' + i), 0};
+            double number;
+            if (!json_is(&key, name)) {
+                continue;
+            }
+            if (!json_f64(value, &number) || number > POSITION_MAX || number < -POSITION_MAX) {
+                return false;
+            }
+            out[i] = number;
+            seen |= 1u << i;
+        }
+    }
+    return seen == 7;
+}
+
+/* A scalar that is kept or sent back as it was written. */
+static bool packet_read_raw(const struct json_value *v, u32 bytes_max, struct span *out) {
+    *out = span_of(v->at, v->bytes);
+    return (v->type == JSON_STRING || v->type == JSON_NUMBER) && v->bytes <= bytes_max;
+}
+
+/* A token that is no token is one that fits nobody. */
+static void packet_read_token(struct json_value *v, struct packet *p) {
+    struct span hex;
+    if (v->type == JSON_ABSENT || v->type == JSON_NULL) {
+        return;
+    }
+    p->token_bytes = UDP_TOKEN_BYTES;
+    if (!json_string(v, &hex) || !hex_read(hex, p->token, UDP_TOKEN_BYTES)) {
+        memset(p->token, 0, sizeof p->token);
+    }
+}
+
+/* The members beside player_id that the type wants. */
+static bool packet_read_members(struct json_value v[KEYS], struct packet *p) {
+    struct span hex;
+    switch (p->type) {
+    case PACKET_JOIN:
+        packet_read_token(&v[KEY_UDP_TOKEN], p);
+        p->batch = v[KEY_BATCH].type == JSON_TRUE;
+        return json_string(&v[KEY_LOBBY_CODE], &p->code);
+    case PACKET_STATE:
+        return packet_read_vector(v[KEY_POSITION], p->pose.position) &&
+               packet_read_vector(v[KEY_ROTATION], p->pose.rotation);
+    case PACKET_WEAPON:
+        return json_string(&v[KEY_LOBBY_CODE], &p->code) &&
+               packet_read_raw(&v[KEY_WEAPON_ID], WEAPON_BYTES_MAX, &p->weapon);
+    case PACKET_LEAVE:
+        return json_string(&v[KEY_LOBBY_CODE], &p->code);
+    case PACKET_PING:
+        p->has_cookie = json_string(&v[KEY_COOKIE], &hex) && hex_read(hex, p->cookie, COOKIE_BYTES);
+        return packet_read_raw(&v[KEY_T], ECHO_BYTES_MAX, &p->echo);
+    case PACKET_DISCOVER:
+    case PACKET_TYPES:
+        return packet_read_raw(&v[KEY_NONCE], ECHO_BYTES_MAX, &p->echo);
+    }
+    return false;
+}
+
+/* Decodes strings in place. A ping and a discover need no player_id; who sends it tells whose a
+   ping is. */
+static bool packet_read_json(char *at, size_t bytes, struct packet *p) {
+    struct json_value v[KEYS];
+    struct json_fault fault;
+    i64 id;
+    if (!json_object(at, bytes, packet_keys, KEYS, v, &fault)) {
+        return false;
+    }
+    u32 type = 0;
+    while (type < PACKET_TYPES && !json_is(&v[KEY_TYPE], packet_names[type].json)) {
+        type++;
+    }
+    p->type = (enum packet_type)type;
+    if (type == PACKET_TYPES) {
+        return false;
+    }
+    if (type != PACKET_PING && type != PACKET_DISCOVER) {
+        if (!json_i64(v[KEY_PLAYER_ID], 1, UINT32_MAX, &id)) {
+            return false;
+        }
+        p->player_id = (u32)id;
+    }
+    return packet_read_members(v, p);
+}
+
+/* -- reading binary -- */
+
+/* float32 as a number; false when it is infinite or none. */
+static bool packet_read_float(const u8 *at, double *out) {
+    u32 bits = (u32)load_le(at, 4);
+    float value;
+    if ((bits & 0x7F800000) == 0x7F800000) {
+        return false;
+    }
+    memcpy(&value, &bits, sizeof value);
+    *out = (double)value;
+    return true;
+}
+
+static double angle_of_units(i32 units) {
+    return units * (REAL_PI / ANGLE_UNITS);
+}
+
+/* client_ms comes first, and nothing here depends on it: when a state was so is judged by when it
+   came. */
+static bool packet_read_pose(const u8 *at, struct pose *pose) {
+    for (u32 i = 0; i < 3; i++) {
+        u32 units = (u32)load_le(at + 16 + 2 * (size_t)i, 2);
+        if (!packet_read_float(at + 4 + 4 * (size_t)i, &pose->position[i])) {
+            return false;
+        }
+        pose->rotation[i] = angle_of_units(units < 0x8000 ? (i32)units : (i32)units - 0x10000);
+    }
+    pose->flags = (u16)load_le(at + 22, 2);
+    pose->single = true;
+    return true;
+}
+
+/* Each type has one length. */
+static bool packet_read_binary(const u8 *at, size_t bytes, struct packet *p) {
+    if (bytes < BINARY_HEAD_BYTES) {
+        return false;
+    }
+    const u8 *body = at + BINARY_HEAD_BYTES;
+    size_t body_bytes = bytes - BINARY_HEAD_BYTES;
+    p->binary = true;
+    p->seq = (u16)load_le(at + 2, 2);
+    p->player_id = (u32)load_le(at + 4, 4);
+    p->token_bytes = load_le(at + 8, 8) ? BINARY_TOKEN_BYTES : 0;
+    memcpy(p->token, at + 8, BINARY_TOKEN_BYTES);
+    switch (at[1]) {
+    case 1:
+        p->type = PACKET_JOIN;
+        p->code = span_of((const char *)body + 1, body_bytes ? body[0] : 0);
+        return body_bytes && body_bytes == 1 + (size_t)body[0];
+    case 2:
+        p->type = PACKET_STATE;
+        return body_bytes == 24 && packet_read_pose(body, &p->pose);
+    case 3:
+        p->type = PACKET_LEAVE;
+        return body_bytes == 0;
+    case 4:
+        p->type = PACKET_PING;
+        p->has_cookie = true;
+        p->t_ms = body_bytes == 12 ? (u32)load_le(body, 4) : 0;
+        if (body_bytes == 12) {
+            memcpy(p->cookie, body + 4, COOKIE_BYTES);
+        }
+        return body_bytes == 12;
+    default:
+        return false;
+    }
+}
+
+/* `at` may be changed. False: it is no packet of a client. */
+static bool packet_read(u8 *at, size_t bytes, struct packet *p) {
+    memset(p, 0, sizeof *p);
+    return at[0] == BINARY_MAGIC ? packet_read_binary(at, bytes, p)
+                                 : packet_read_json((char *)at, bytes, p);
+}
+
+/* -- writing JSON -- */
+
+static void packet_put_number(struct text *t, double v, bool single) {
+    if (single) {
+        json_put_f32(t, v);
+    } else {
+        json_put_f64(t, v);
+    }
+}
+
+static void packet_put_vector(struct text *t, const double v[3], bool single) {
+    TEXT_LITERAL(t, "{\"x\":");
+    packet_put_number(t, v[0], single);
+    TEXT_LITERAL(t, ",\"y\":");
+    packet_put_number(t, v[1], single);
+    TEXT_LITERAL(t, ",\"z\":");
+    packet_put_number(t, v[2], single);
+    text_char(t, '}');
+}
+
+static void packet_put_where(struct text *t, const struct pose *pose) {
+    TEXT_LITERAL(t, ",\"position\":");
+    packet_put_vector(t, pose->position, pose->single);
+    TEXT_LITERAL(t, ",\"rotation\":");
+    packet_put_vector(t, pose->rotation, pose->single);
+}
+
+/* position_update to the others, position_correction to the owner. */
+static void packet_put_pose(struct text *t, const char *type, u32 id, const struct pose *pose) {
+    TEXT_LITERAL(t, "{\"type\":\"");
+    text_z(t, type);
+    TEXT_LITERAL(t, "\",\"player_id\":");
+    text_u64(t, id);
+    packet_put_where(t, pose);
+    text_char(t, '}');
+}
+
+static void packet_put_welcome(struct text *t, u32 id, u32 tick_hz, const u8 cookie[COOKIE_BYTES]) {
+    TEXT_LITERAL(t, "{\"type\":\"welcome\",\"message\":\"Welcome\",\"player_id\":");
+    text_u64(t, id);
+    TEXT_LITERAL(t, ",\"tick_hz\":");
+    text_u64(t, tick_hz);
+    TEXT_LITERAL(t, ",\"cookie\":\"");
+    text_hex(t, cookie, COOKIE_BYTES);
+    TEXT_LITERAL(t, "\"}");
+}
+
+static void packet_put_joined(struct text *t, u32 id, struct span name) {
+    TEXT_LITERAL(t, "{\"type\":\"player_joined\",\"player\":{\"id\":");
+    text_u64(t, id);
+    TEXT_LITERAL(t, ",\"name\":");
+    json_put_string(t, name);
+    TEXT_LITERAL(t, "}}");
+}
+
+static void packet_put_left(struct text *t, u32 id) {
+    TEXT_LITERAL(t, "{\"type\":\"player_left\",\"player_id\":");
+    text_u64(t, id);
+    text_char(t, '}');
+}
+
+static void packet_put_weapon(struct text *t, u32 id, struct span weapon) {
+    TEXT_LITERAL(t, "{\"type\":\"weapon_switched\",\"player_id\":");
+    text_u64(t, id);
+    TEXT_LITERAL(t, ",\"weapon_id\":");
+    text_add(t, weapon);
+    text_char(t, '}');
+}
+
+static void packet_put_dummy(struct text *t, const struct pose *pose) {
+    TEXT_LITERAL(t, "{\"type\":\"server_dummy_update\",\"position\":");
+    packet_put_vector(t, pose->position, pose->single);
+    text_char(t, '}');
+}
+
+/* One of the players of a state_sync. The comma that goes before it is written, too: who sends it
+   first leaves it out. */
+static void packet_put_member(struct text *t, u32 id, struct span name, const struct pose *pose,
+                              struct span weapon) {
+    TEXT_LITERAL(t, ",{\"id\":");
+    text_u64(t, id);
+    TEXT_LITERAL(t, ",\"name\":");
+    json_put_string(t, name);
+    packet_put_where(t, pose);
+    TEXT_LITERAL(t, ",\"weapon_id\":");
+    text_add(t, weapon.bytes ? weapon : SPAN("null"));
+    text_char(t, '}');
+}
+
+/* What stands around the players; parts count from 1. */
+static const char sync_head[] = "{\"type\":\"state_sync\",\"players\":[";
+#define SYNC_TAIL_MAX 56
+
+static void packet_put_sync_tail(struct text *t, u32 sync, u32 part, u32 parts) {
+    TEXT_LITERAL(t, "],\"sync\":");
+    text_u64(t, sync);
+    TEXT_LITERAL(t, ",\"part\":");
+    text_u64(t, part);
+    TEXT_LITERAL(t, ",\"parts\":");
+    text_u64(t, parts);
+    text_char(t, '}');
+}
+
+static void packet_put_pong(struct text *t, struct span echo, i64 server_time) {
+    TEXT_LITERAL(t, "{\"type\":\"pong\",\"t\":");
+    text_add(t, echo);
+    TEXT_LITERAL(t, ",\"server_time\":");
+    text_i64(t, server_time);
+    text_char(t, '}');
+}
+
+static void packet_put_error(struct text *t, const char *code) {
+    TEXT_LITERAL(t, "{\"type\":\"error\",\"error\":\"");
+    text_z(t, code);
+    TEXT_LITERAL(t, "\"}");
+}
+
+/* -- writing binary -- */
+
+static void binary_put_head(struct text *t, u32 type, u32 seq, u32 server_ms) {
+    text_le(t, BINARY_MAGIC, 1);
+    text_le(t, type, 1);
+    text_le(t, seq, 2);
+    text_le(t, server_ms, 4);
+}
+
+/* int16 units of an angle of any number of turns. Past 10^9 nothing tells where in a turn it
+   is. */
+static u32 angle_units(double angle) {
+    double turns = angle / (2 * REAL_PI);
+    if (!(turns < 1e9 && turns > -1e9)) {
+        return 0;
+    }
+    turns -= (double)(i64)(turns < 0 ? turns - 0.5 : turns + 0.5); /* to -0.5..0.5 */
+    double units = turns * (2 * ANGLE_UNITS);
+    return (u32)(i32)(units < 0 ? units - 0.5 : units + 0.5) & 0xFFFF;
+}
+
+static void binary_put_welcome(struct text *t, u32 id, u32 tick_hz, const u8 cookie[COOKIE_BYTES]) {
+    text_le(t, id, 4);
+    text_le(t, u32_min(tick_hz, 255), 1);
+    text_add(t, span_of((const char *)cookie, COOKIE_BYTES));
+}
+
+static void binary_put_entry(struct text *t, u32 id, const struct pose *pose, u64 age_ms) {
+    text_le(t, id, 4);
+    for (u32 i = 0; i < 3; i++) {
+        float value = (float)pose->position[i];
+        u32 bits;
+        memcpy(&bits, &value, sizeof bits);
+        text_le(t, bits, 4);
+    }
+    for (u32 i = 0; i < 3; i++) {
+        text_le(t, angle_units(pose->rotation[i]), 2);
+    }
+    text_le(t, pose->flags, 2);
+    text_le(t, age_ms < 0xFFFF ? age_ms : 0xFFFF, 2);
+}
+
 /* == 50 connections ==============================================================================
    TCP connections without their sockets: a state, unfinished input, unsent output. It knows bytes
    and memory, and nothing of what they say, except for the few marks of the request in progress
@@ -5392,10 +6095,18 @@ struct request_marks {
     u8 minor;    /* HTTP/1.minor of a long answer */
 };
 
-/* What a player sends is limited in three classes; section 54 knows what they cost. */
-enum pace_class { PACE_STATES, PACE_CHATS, PACE_MESSAGES, PACE_CLASSES };
+/* What a player sends is limited in classes; section 54 knows what they cost. Those up to PACE_KEPT
+   are what a socket can send. */
+enum pace_class {
+    PACE_STATES,
+    PACE_CHATS,
+    PACE_MESSAGES,
+    PACE_KEPT,
+    PACE_DATAGRAMS = PACE_KEPT,
+    PACE_CLASSES
+};
 struct paces {
-    u64 full_at[PACE_CLASSES]; /* as in struct bucket */
+    u64 full_at[PACE_KEPT]; /* as in struct bucket */
 };
 
 /* A socket: marks that sections 60 to 82 keep here, where an idle one costs least. They take the
@@ -6671,7 +7382,7 @@ static bool auth_mint(struct text *t, const struct auth_grant *g, const struct h
    forgotten: nobody loses less. */
 
 /* What is limited. Each class has buckets of its own. */
-enum rate_class { RATE_CONNECTIONS, RATE_REQUESTS, RATE_DATAGRAMS, RATE_CLASSES };
+enum rate_class { RATE_CONNECTIONS, RATE_REQUESTS, RATE_DATAGRAMS, RATE_STUN, RATE_CLASSES };
 
 /* Bytes only, hence without padding: hashed and compared as a whole. */
 struct bucket_key {
@@ -6776,10 +7487,9 @@ static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
 
 /* Spends one message of a player, like rate_spend, but from buckets that stand with the player:
    there are as many as there are players, and none is ever forgotten. False: there was none. */
-static bool pace_spend(const struct kit *k, const struct rates *r, struct paces *p,
+static bool pace_spend(const struct kit *k, const struct rates *r, u64 *full_at,
                        enum pace_class class) {
-    return !bucket_spend(&p->full_at[class], k->now, r->pace_cost_us[class],
-                         r->pace_burst_us[class]);
+    return !bucket_spend(full_at, k->now, r->pace_cost_us[class], r->pace_burst_us[class]);
 }
 
 /* -- ranges: what trusted_proxies and metrics_allow were frozen into -- */
@@ -7787,9 +8497,9 @@ static bool rooms_check(const struct rooms *r) {
 #define LOBBY_CODE_MADE 6  /* letters of a code that is made here */
 #define LOBBY_SCENE_MAX 64 /* bytes */
 #define LOBBY_MADE_TRIES 16
-#define UDP_TOKEN_BYTES 16
-#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES) /* in hexadecimal digits */
-#define DUMMY_PLAYER_ID 999                  /* of the TEST lobby; no player gets it */
+#define DUMMY_PLAYER_ID 999 /* of the TEST lobby; no player gets it */
+
+#define LOBBY_GONE_MAX 16 /* leavers that are told again, should the first telling be lost */
 
 /* No look-alikes: without I, L, O, 0 and 1. */
 static const char lobby_code_letters[] = "ABCDEFGHJKMNPQRSTUVWXYZ23456789";
@@ -7805,7 +8515,29 @@ struct lobby {
     i64 created_ms;
     char created[DATE_TEXT_BYTES]; /* the same as text: it is asked for more often than made */
     mps_address creator;           /* who may delete it, by IP */
-    struct queue players;          /* in the order of joining */
+    struct queue players;          /* in the order of joining, hence of ids */
+    /* Of section 65. */
+    bool has_dummy;
+    bool stirred;              /* there is something to tell at the next tick */
+    u32 bound;                 /* players with an address */
+    u32 sync;                  /* number of the latest state_sync */
+    u64 ticked_at, sync_at;    /* the latest tick; when all is told again */
+    u32 gone[LOBBY_GONE_MAX];  /* ids of the latest to leave, a ring */
+    u32 gone_count, gone_told; /* who ever left; of these told, not counting again */
+    u32 gone_again[2];         /* of these before the latest sync, and before the one before it */
+    struct link due;           /* in `due` of struct lobbies */
+};
+
+/* How a player wants to be spoken to; as it joined by UDP last. */
+enum player_speech { SPEECH_NONE, SPEECH_JSON, SPEECH_BATCH, SPEECH_BINARY };
+
+/* What the next tick has to tell: of a player to the others, or to the player itself. */
+enum {
+    NEWS_JOINED = 1,
+    NEWS_POSE = 2,
+    NEWS_WEAPON = 4,
+    NEWS_CORRECTION = 8, /* to itself */
+    NEWS_SYNC = 16       /* to itself: everything */
 };
 
 /* Lives from lobby_join until section 87 has told that it left. Its lobby's record lives longer. */
@@ -7817,13 +8549,36 @@ struct player {
     char name[MPS_NAME_BYTES_MAX + 1];
     mps_address joined_from;
     struct link seat; /* in the lobby's `players` */
+    /* Of section 65. */
+    u8 speech; /* enum player_speech; SPEECH_NONE: no address, and all below means nothing */
+    u8 news;   /* NEWS_* */
+    u8 weapon_bytes;
+    bool proved;                /* the address is truly its own, so it may be sent anything */
+    bool heard;                 /* it has sent something since it joined: its welcome came */
+    bool seq_known;             /* seq_in says something */
+    bool posed;                 /* it has said where it is, at posed_at */
+    u16 seq_in, seq_out;        /* of its newest state; of the latest datagram to it */
+    u32 credit;                 /* bytes that an unproved address may still be sent */
+    u32 address_hash;           /* for index_remove */
+    u32 mark;                   /* its place in the tick being sent */
+    mps_address address, local; /* where it is; where it reached us */
+    u64 joined_at, bound_at, posed_at; /* on the clock of kit.now, as all below */
+    u64 paid_at;                       /* up to here its way was long enough for its speed */
+    u64 paced;                         /* its datagrams, as in struct bucket */
+    struct pose pose;                  /* authoritative */
+    char weapon[WEAPON_BYTES_MAX];     /* as JSON */
 };
 
 struct lobbies {
     struct pool pool, players;
-    struct index by_code;
+    struct index by_code, by_address;
+    struct siphash_key cookie_key;
+    struct queue due;        /* lobbies whose tick has come */
     u32 players_max;         /* the most max_players may say */
     u64 player_us, empty_us; /* patience with a silent player, with an empty lobby */
+    u32 tick_hz;
+    u64 tick_us;
+    u32 speed_max; /* units a second; MPS_UNLIMITED: any */
 };
 
 /* Why a player went; the text goes into the log. */
@@ -7945,6 +8700,23 @@ static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish 
     return handle;
 }
 
+/* Something is to be told: a tick comes, at once or a period after the latest. Without anybody to
+   tell it to there is nothing to do. */
+static void lobby_stir(struct kit *k, struct lobbies *l, u64 handle, struct lobby *lobby) {
+    if (!lobby->stirred && lobby->bound && !lobby->closing) {
+        lobby->stirred = true;
+        timer_set(&k->timers, TIMER_LOBBY, handle_index(handle),
+                  time_after(lobby->ticked_at, l->tick_us));
+    }
+}
+
+/* Nobody is there any more: the timer may mean something else. */
+static void lobby_end_ticks(struct kit *k, struct lobbies *l, u64 handle, struct lobby *lobby) {
+    lobby->stirred = false;
+    queue_remove(&l->due, &l->pool, handle_index(handle));
+    timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
+}
+
 static struct player *player_get(const struct lobbies *l, u64 handle) {
     return pool_get(&l->players, handle);
 }
@@ -7985,8 +8757,8 @@ static mps_error lobby_join_check(struct kit *k, const struct lobbies *l,
     return MPS_OK;
 }
 
-/* lobby_join_check has agreed in the same call, and the name was checked. A lobby with players has
-   no timer; the players have one each. The player is borrowed for the call. */
+/* lobby_join_check has agreed in the same call, and the name was checked. A lobby with players does
+   not expire; its timer is that of its ticks. The player is borrowed for the call. */
 static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, struct span name,
                                  const mps_address *from) {
     struct lobby *lobby = lobby_get(l, handle);
@@ -7999,13 +8771,40 @@ static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, s
     copy_z(player->name, sizeof player->name, name);
     random_bytes(&k->random, player->token, sizeof player->token);
     player->joined_from = *from;
+    player->joined_at = k->now;
+    if (!lobby->players.count) {
+        timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
+    }
     queue_push(&lobby->players, &l->players, handle_index(player_handle));
-    timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
+    player->news = NEWS_JOINED;
+    lobby_stir(k, l, handle, lobby);
     timer_set(&k->timers, TIMER_PLAYER, handle_index(player_handle),
               time_after(k->now, l->player_us));
     metrics_count(&k->metrics, COUNTER_PLAYERS_JOINED);
     outcomes_add(&k->outcomes, OUTCOME_PLAYER_JOINED, player_handle, 0);
     return player;
+}
+
+/* An address belongs to one player: index + 1, or 0. */
+static u32 player_by_address(const struct lobbies *l, const mps_address *from, u32 hash) {
+    struct index_probe probe;
+    u32 at = index_first(&l->by_address, hash, &probe);
+    while (at && !address_equal(&player_at(l, at - 1)->address, from)) {
+        at = index_next(&l->by_address, &probe);
+    }
+    return at;
+}
+
+/* It keeps its seat and is told nothing more until it joins by UDP again. */
+static void player_unbind(struct lobbies *l, u32 index) {
+    struct player *player = player_at(l, index);
+    struct lobby *lobby = pool_get(&l->pool, player->lobby);
+    if (player->speech != SPEECH_NONE) {
+        MPS_ASSERT(lobby && lobby->bound);
+        index_remove(&l->by_address, player->address_hash, index);
+        player->speech = SPEECH_NONE;
+        lobby->bound--;
+    }
 }
 
 /* Out of the lobby; the record goes when the game has been told. Its lobby may be closing, hence
@@ -8015,8 +8814,14 @@ static void player_leave(struct kit *k, struct lobbies *l, u32 index, enum leave
     struct lobby *lobby = pool_get(&l->pool, player->lobby);
     MPS_ASSERT(lobby && !player->leaving);
     player->leaving = true;
+    player_unbind(l, index);
     queue_remove(&lobby->players, &l->players, index);
     timer_clear(&k->timers, TIMER_PLAYER, index);
+    lobby->gone[lobby->gone_count++ % LOBBY_GONE_MAX] = player->id;
+    lobby_stir(k, l, player->lobby, lobby);
+    if (!lobby->players.count) {
+        lobby_end_ticks(k, l, player->lobby, lobby);
+    }
     if (!lobby->players.count && !lobby->permanent && !lobby->closing) {
         timer_set(&k->timers, TIMER_LOBBY, handle_index(player->lobby),
                   time_after(k->now, l->empty_us));
@@ -8047,11 +8852,12 @@ static void lobby_close(struct kit *k, struct lobbies *l, u64 handle) {
 /* What must hold between two calls: every player who has not left sits in one lobby, every lobby
    that is not closing is found by its code. */
 static bool lobbies_check(const struct lobbies *l) {
-    u32 seats = 0, indexed = 0, seated = 0;
+    u32 seats = 0, indexed = 0, seated = 0, bound = 0, addresses = 0;
     for (u32 i = 0; i < l->pool.capacity; i++) {
         const struct lobby *lobby = pool_at(&l->pool, i);
         if (pool_alive(&l->pool, i)) {
             seats += lobby->players.count;
+            bound += lobby->bound;
             indexed += !lobby->closing;
             if (lobby->players.count > lobby->max_players ||
                 (!lobby->closing &&
@@ -8061,10 +8867,762 @@ static bool lobbies_check(const struct lobbies *l) {
         }
     }
     for (u32 i = 0; i < l->players.capacity; i++) {
-        seated += pool_alive(&l->players, i) && !player_at(l, i)->leaving;
+        const struct player *player = player_at(l, i);
+        seated += pool_alive(&l->players, i) && !player->leaving;
+        if (pool_alive(&l->players, i) && player->speech != SPEECH_NONE) {
+            addresses++;
+            if (player->leaving ||
+                player_by_address(l, &player->address, player->address_hash) != i + 1) {
+                return false;
+            }
+        }
     }
-    return seats == seated && indexed == l->by_code.used && pool_check(&l->pool) &&
-           pool_check(&l->players);
+    return seats == seated && indexed == l->by_code.used && bound == addresses &&
+           addresses == l->by_address.used && pool_check(&l->pool) && pool_check(&l->players);
+}
+
+/* == 65 real time =================================================================================
+   Players by UDP: the address that each is bound to and whether it is truly the player's, where
+   everybody is, and ticks. A tick tells each player of a lobby the newest state of the others. It
+   is put together when the port asks for output, so a port that cannot send gets newer states
+   later, never a queue of old ones. What is for many is written once into an arena; a datagram is a
+   list of spans of it. Pure bookkeeping and bytes: section 86 decides who may say what. */
+
+#define SYNC_US S_US /* from one telling of everything to the next */
+#define MOVE_SLACK_US \
+    (100 * MS_US) /* what datagrams may come closer together than they were sent */
+#define JOINED_AGAIN_US (2 * SYNC_US + S_US / 2) /* names are told at two syncs more, at least */
+#define CREDIT_MAX 65536
+#define TICK_MEMBER_MAX 512 /* bytes of one player of a state_sync, at most */
+#define TICK_UPDATE_MAX 256 /* the same of a position_update or a position_correction */
+#define TICK_HEAD_BYTES 144 /* of a datagram, what it has for itself: a name of 128 and its head */
+#define TICK_NOBODY UINT32_MAX
+
+/* -- addresses -- */
+
+static u32 address_index_hash(const struct lobbies *l, const mps_address *a) {
+    u8 bytes[ADDRESS_BYTES + 6];
+    memcpy(bytes, a->ip, ADDRESS_BYTES);
+    bytes[ADDRESS_BYTES] = (u8)(a->port >> 8);
+    bytes[ADDRESS_BYTES + 1] = (u8)a->port;
+    store_be32(bytes + ADDRESS_BYTES + 2, a->scope);
+    return index_hash(&l->by_address, bytes, sizeof bytes);
+}
+
+static u32 player_at_address(const struct lobbies *l, const mps_address *from) {
+    return l->by_address.used ? player_by_address(l, from, address_index_hash(l, from)) : 0;
+}
+
+/* Who sends it back from an address receives there. It follows from the player and the address, so
+   none is kept. */
+static void player_cookie(const struct lobbies *l, u64 handle, const mps_address *a,
+                          u8 out[COOKIE_BYTES]) {
+    u8 bytes[ADDRESS_BYTES + 14];
+    struct text t = text_on((char *)bytes, sizeof bytes);
+    text_add(&t, span_of((const char *)a->ip, ADDRESS_BYTES));
+    text_le(&t, a->port, 2);
+    text_le(&t, a->scope, 4);
+    text_le(&t, handle, 8);
+    struct text o = text_on((char *)out, COOKIE_BYTES);
+    text_le(&o, siphash(&l->cookie_key, bytes, t.bytes), COOKIE_BYTES);
+}
+
+/* The player is at this address from now on. An address is proved at once when the HTTP join came
+   from its IP; otherwise it starts without credit. Who was there before must have been asked. */
+static void player_bind(struct kit *k, struct lobbies *l, u32 index, const mps_address *from,
+                        const mps_address *to, enum player_speech speech) {
+    struct player *player = player_at(l, index);
+    struct lobby *lobby = lobby_get(l, player->lobby);
+    MPS_ASSERT(lobby && !player->leaving && speech != SPEECH_NONE);
+    if (player->speech == SPEECH_NONE || !address_equal(&player->address, from)) {
+        player_unbind(l, index);
+        player->address = *from;
+        player->address_hash = address_index_hash(l, from);
+        player->proved = address_same_ip(from, &player->joined_from);
+        player->credit = 0;
+        index_put(&l->by_address, player->address_hash, index);
+        if (!lobby->bound++) { /* what went before is no news to the first one */
+            lobby->gone_told = lobby->gone_again[0] = lobby->gone_again[1] = lobby->gone_count;
+            lobby->sync_at = time_after(k->now, SYNC_US);
+        }
+    }
+    player->local = *to;
+    player->speech = (u8)speech;
+    player->bound_at = k->now;
+    player->heard = player->seq_known = false;
+    player->news |= NEWS_SYNC;
+    lobby_stir(k, l, player->lobby, lobby);
+}
+
+/* What came from an unproved address may go back to it, byte for byte. */
+static void player_credit(struct player *player, size_t bytes) {
+    player->credit = u32_min(player->credit + (u32)bytes, CREDIT_MAX);
+}
+
+/* True: send it, it is accounted for. */
+static bool player_may_get(struct kit *k, struct player *player, size_t bytes) {
+    if (!player->proved && player->credit < bytes) {
+        metrics_count(&k->metrics, COUNTER_WITHHELD);
+        return false;
+    }
+    player->credit -= player->proved ? 0 : (u32)bytes;
+    return true;
+}
+
+/* -- states -- */
+
+/* Sequence numbers wrap: the newer one is less than half a round ahead. */
+static bool seq_newer(u16 a, u16 b) {
+    u16 ahead = (u16)(a - b);
+    return ahead && ahead < 0x8000;
+}
+
+static double pose_distance(const struct pose *a, const struct pose *b) {
+    double sum = 0;
+    for (u32 i = 0; i < 3; i++) {
+        double d = a->position[i] - b->position[i];
+        sum += d * d;
+    }
+    return sum <= POSITION_MAX ? real_sqrt(sum) : POSITION_MAX;
+}
+
+/* From when on the way to here has not been travelled yet, when it was travelled at full speed. A
+   datagram may be late and the next one not, which makes a step look faster than it was. */
+static u64 player_paid_at(const struct player *player) {
+    u64 from = player->posed_at > MOVE_SLACK_US ? player->posed_at - MOVE_SLACK_US : 0;
+    return player->paid_at > from ? player->paid_at : from;
+}
+
+/* Can it be there by now? The first position is taken as it is. Decides only. */
+static bool player_may_move(const struct kit *k, const struct lobbies *l,
+                            const struct player *player, const struct pose *pose) {
+    if (!player->posed || l->speed_max == MPS_UNLIMITED) {
+        return true;
+    }
+    double reach = (double)(k->now - player_paid_at(player)) / S_US * l->speed_max;
+    return pose_distance(&player->pose, pose) <= reach;
+}
+
+/* player_may_move has agreed in the same call. */
+static void player_move(struct kit *k, struct lobbies *l, u32 index, const struct pose *pose) {
+    struct player *player = player_at(l, index);
+    if (player->posed && l->speed_max != MPS_UNLIMITED) {
+        double way = pose_distance(&player->pose, pose) / l->speed_max;
+        player->paid_at = player_paid_at(player) + (u64)(way * S_US);
+    }
+    player->pose = *pose;
+    player->posed = true;
+    player->posed_at = k->now;
+    player->news |= NEWS_POSE;
+    lobby_stir(k, l, player->lobby, pool_get(&l->pool, player->lobby));
+}
+
+/* Something else to be told at the next tick. */
+static void player_news(struct kit *k, struct lobbies *l, u32 index, u8 news) {
+    struct player *player = player_at(l, index);
+    player->news |= news;
+    lobby_stir(k, l, player->lobby, pool_get(&l->pool, player->lobby));
+}
+
+/* -- ticks -- */
+
+/* A text in the arena. 0 bytes: none. */
+struct tick_text {
+    u32 at, bytes;
+};
+
+/* A player as the tick found it. Those who moved come first, then those who stand somewhere, then
+   those who have not said where: an order in which every list that is sent is a first part. */
+struct tick_mark {
+    u64 player; /* handle: it may leave while the tick is being sent */
+    u32 id;
+    u8 news;
+    struct tick_text update, joined, weapon, correction, member;
+};
+
+/* One tick at a time is being sent, the one of `lobby`, and where it stands. */
+struct ticks {
+    u32 players_max, arena_bytes, heads_max;
+    ptrdiff_t marks, arena, heads; /* distances from here, section 20 */
+    u32 used, heads_used;          /* of the arena; of the heads in this call */
+    u64 lobby;                     /* handle; 0: none is being sent */
+    bool sync_due, resumed;
+    u32 dummy;                     /* 1 with a dummy, which is the first of the entries */
+    u32 count, moved, posed;       /* marks; of these the first ones */
+    u32 joined, weapons;           /* marks with such a text or news */
+    u32 entries;                   /* where they are in the arena */
+    bool has_entries, has_members; /* these were written, so they can be sent */
+    u32 sync, gone_from, gone_again, gone_to;
+    u32 server_ms;
+    struct tick_text dummy_text;
+    /* the cursor: whose turn it is, at which step, how far in it */
+    u32 receiver, receiver_id, step, at, part, parts;
+};
+
+static struct tick_mark *tick_mark(const struct ticks *t, u32 at) {
+    MPS_ASSERT(at < t->players_max);
+    return (struct tick_mark *)near_get(t, t->marks) + at;
+}
+
+static char *tick_arena(const struct ticks *t) {
+    return near_get(t, t->arena);
+}
+
+/* Bytes that a tick of so many players can take at most. */
+static u32 tick_bytes(u32 players) {
+    return players * (TICK_MEMBER_MAX + TICK_UPDATE_MAX + BINARY_ENTRY_BYTES) + TICK_UPDATE_MAX;
+}
+
+/* Notes what was written since `start`; what did not fit is taken back, and told a tick later. */
+static bool tick_keep(struct text *x, size_t start, struct tick_text *out) {
+    if (x->cut) {
+        x->bytes = start;
+        x->cut = false;
+        return false;
+    }
+    *out = (struct tick_text){(u32)start, (u32)(x->bytes - start)};
+    return true;
+}
+
+/* Those of the lobby in the order that struct tick_mark tells. News are taken over here. */
+static void tick_mark_all(struct lobbies *l, struct ticks *t, const struct lobby *lobby) {
+    t->count = t->moved = t->posed = t->joined = t->weapons = 0;
+    for (u32 rank = 0; rank < 3; rank++) {
+        for (u32 at = lobby->players.head; at; at = player_at(l, at - 1)->seat.next) {
+            struct player *player = player_at(l, at - 1);
+            u32 own = player->news & NEWS_POSE ? 0 : player->posed ? 1 : 2;
+            if (own == rank) {
+                player->mark = t->count;
+                *tick_mark(t, t->count++) = (struct tick_mark){pool_handle(&l->players, at - 1),
+                                                               player->id,
+                                                               player->news,
+                                                               {0, 0},
+                                                               {0, 0},
+                                                               {0, 0},
+                                                               {0, 0},
+                                                               {0, 0}};
+                t->joined += (player->news & NEWS_JOINED) != 0;
+                t->weapons += (player->news & NEWS_WEAPON) != 0;
+            }
+        }
+        t->moved = rank == 0 ? t->count : t->moved;
+        t->posed = rank <= 1 ? t->count : t->posed;
+    }
+    for (u32 i = 0; i < t->count; i++) {
+        player_get(l, tick_mark(t, i)->player)->news = 0;
+    }
+}
+
+/* The dummy circles the origin; where it is follows from the time alone. */
+static struct pose tick_dummy(const struct kit *k) {
+    double angle = 0.5 * (double)(k->now - k->born) / S_US;
+    return (struct pose){{3 * real_cos(angle), 1, 3 * real_sin(angle)}, {0, 0, 0}, 0, true};
+}
+
+/* For binary clients: fixed entries, one after the other. */
+static void tick_write_entries(const struct kit *k, const struct lobbies *l, struct ticks *t,
+                               struct text *x) {
+    t->entries = (u32)x->bytes;
+    t->has_entries = true;
+    if (t->dummy) {
+        struct pose pose = tick_dummy(k);
+        binary_put_entry(x, DUMMY_PLAYER_ID, &pose, 0);
+    }
+    for (u32 i = 0; i < t->posed; i++) {
+        const struct player *player = player_get(l, tick_mark(t, i)->player);
+        binary_put_entry(x, player->id, &player->pose, (k->now - player->posed_at) / MS_US);
+    }
+    MPS_ASSERT(!x->cut);
+}
+
+/* For JSON clients that are told everything. One part has to hold one player at least. */
+static void tick_write_members(const struct lobbies *l, struct ticks *t, struct text *x) {
+    t->has_members = true;
+    for (u32 i = 0; i < t->count; i++) {
+        struct tick_mark *m = tick_mark(t, i);
+        const struct player *player = player_get(l, m->player);
+        size_t start = x->bytes;
+        packet_put_member(x, player->id, span_z(player->name), &player->pose,
+                          span_of(player->weapon, player->weapon_bytes));
+        bool kept = tick_keep(x, start, &m->member);
+        MPS_ASSERT(kept && m->member.bytes <= TICK_MEMBER_MAX);
+    }
+}
+
+/* For JSON clients: what is new of one player. Gives the news that found no room. */
+static u8 tick_write_news(const struct player *player, struct tick_mark *m, bool updates,
+                          struct text *x) {
+    u8 left = 0;
+    size_t start = x->bytes;
+    if (updates && m->news & NEWS_POSE) {
+        packet_put_pose(x, "position_update", m->id, &player->pose);
+        left |= tick_keep(x, start, &m->update) ? 0 : NEWS_POSE;
+        start = x->bytes;
+    }
+    if (m->news & NEWS_JOINED) {
+        packet_put_joined(x, m->id, span_z(player->name));
+        left |= tick_keep(x, start, &m->joined) ? 0 : NEWS_JOINED;
+        start = x->bytes;
+    }
+    if (m->news & NEWS_WEAPON) {
+        packet_put_weapon(x, m->id, span_of(player->weapon, player->weapon_bytes));
+        left |= tick_keep(x, start, &m->weapon) ? 0 : NEWS_WEAPON;
+        start = x->bytes;
+    }
+    if (m->news & NEWS_CORRECTION) {
+        packet_put_pose(x, "position_correction", m->id, &player->pose);
+        left |= tick_keep(x, start, &m->correction) ? 0 : NEWS_CORRECTION;
+    }
+    return left;
+}
+
+/* Writes once what the receivers of this tick want. */
+static void tick_write(struct kit *k, struct lobbies *l, struct ticks *t, struct lobby *lobby) {
+    struct text x = text_on(tick_arena(t), t->arena_bytes);
+    u32 speakers[SPEECH_BINARY + 1] = {0};
+    bool wanted = t->sync_due;
+    x.bytes = t->used;
+    for (u32 i = 0; i < t->count; i++) {
+        const struct tick_mark *m = tick_mark(t, i);
+        const struct player *player = player_get(l, m->player);
+        speakers[player->speech]++;
+        wanted |= (m->news & NEWS_SYNC) || (player->speech == SPEECH_BATCH && t->moved);
+    }
+    bool json = speakers[SPEECH_JSON] || speakers[SPEECH_BATCH];
+    t->has_entries = t->has_members = false;
+    if (speakers[SPEECH_BINARY]) {
+        tick_write_entries(k, l, t, &x);
+    }
+    if (json && wanted) {
+        lobby->sync++;
+        tick_write_members(l, t, &x);
+    }
+    t->dummy_text.bytes = 0;
+    if (json && t->dummy) {
+        struct pose pose = tick_dummy(k);
+        size_t start = x.bytes;
+        packet_put_dummy(&x, &pose);
+        tick_keep(&x, start, &t->dummy_text);
+    }
+    for (u32 i = 0; json && i < t->count; i++) {
+        struct player *player = player_get(l, tick_mark(t, i)->player);
+        u8 left = tick_write_news(player, tick_mark(t, i), speakers[SPEECH_JSON] != 0, &x);
+        if (left) {
+            player->news |= left;
+            lobby_stir(k, l, t->lobby, lobby);
+        }
+    }
+    t->sync = lobby->sync;
+    t->used = (u32)x.bytes;
+}
+
+/* Begins the tick of a lobby and sets its next one. The date of a tick is when it was due, or late
+   wake-ups would add up to a slower rate. */
+static void tick_begin(struct kit *k, struct lobbies *l, struct ticks *t, u64 handle) {
+    struct lobby *lobby = lobby_get(l, handle);
+    u64 due = time_after(lobby->ticked_at, l->tick_us);
+    lobby->ticked_at = due <= k->now && k->now - due < l->tick_us ? due : k->now;
+    lobby->stirred = false;
+    if (!lobby->bound) {
+        return;
+    }
+    t->lobby = handle;
+    t->server_ms = (u32)((k->now - k->born) / MS_US);
+    t->sync_due = k->now >= lobby->sync_at;
+    t->dummy = lobby->has_dummy;
+    t->gone_from = lobby->gone_told;
+    t->gone_again = lobby->gone_again[1];
+    t->gone_to = lobby->gone_told = lobby->gone_count;
+    t->receiver = lobby->players.head;
+    t->step = t->at = 0;
+    t->resumed = false;
+    tick_mark_all(l, t, lobby);
+    tick_write(k, l, t, lobby);
+    if (t->sync_due) {
+        lobby->gone_again[1] = lobby->gone_again[0];
+        lobby->gone_again[0] = lobby->gone_count;
+        lobby->sync_at = time_after(k->now, SYNC_US);
+    }
+    if (t->dummy) {
+        lobby_stir(k, l, handle, lobby);
+    } else if (!lobby->stirred) {
+        timer_set(&k->timers, TIMER_LOBBY, handle_index(handle), lobby->sync_at);
+    }
+}
+
+/* -- what a tick tells one player -- */
+
+/* One player's turn: each step makes its datagrams one by one, and false when it has no more. */
+struct tick_turn {
+    const struct kit *k;
+    const struct lobbies *l;
+    struct ticks *t;
+    struct player *to;
+    u64 handle;
+    u32 own; /* its mark, or TICK_NOBODY */
+    mps_datagram *out;
+};
+
+static void datagram_add(mps_datagram *d, const void *bytes, size_t count) {
+    if (count) {
+        MPS_ASSERT(d->spans_count < MPS_DATAGRAM_SPANS);
+        d->spans[d->spans_count++] = (mps_span){bytes, count};
+        d->bytes += count;
+    }
+}
+
+static bool tick_add_text(struct tick_turn *turn, struct tick_text text) {
+    datagram_add(turn->out, tick_arena(turn->t) + text.at, text.bytes);
+    return text.bytes != 0;
+}
+
+/* Bytes for one datagram alone. */
+static struct text tick_head(const struct ticks *t) {
+    MPS_ASSERT(t->heads_used < t->heads_max);
+    char *heads = near_get(t, t->heads);
+    return text_on(heads + (size_t)t->heads_used * TICK_HEAD_BYTES, TICK_HEAD_BYTES);
+}
+
+static struct text tick_binary_head(struct tick_turn *turn, u32 type) {
+    struct text x = tick_head(turn->t);
+    binary_put_head(&x, type, ++turn->to->seq_out, turn->t->server_ms);
+    return x;
+}
+
+/* The datagram begins with these bytes. */
+static bool tick_add_head(struct tick_turn *turn, const struct text *x) {
+    MPS_ASSERT(!x->cut);
+    datagram_add(turn->out, x->at, x->bytes);
+    return true;
+}
+
+static bool turn_is_binary(const struct tick_turn *turn) {
+    return turn->to->speech == SPEECH_BINARY;
+}
+
+/* Everything is told when its time has come, to who has just joined, and to who wants one batch
+   instead of many updates when somebody else has moved. */
+static bool turn_gets_all(const struct tick_turn *turn) {
+    const struct ticks *t = turn->t;
+    bool asked = turn->own != TICK_NOBODY && tick_mark(t, turn->own)->news & NEWS_SYNC;
+    u32 others = t->moved - (turn->own < t->moved);
+    return t->sync_due || asked || (turn->to->speech == SPEECH_BATCH && others);
+}
+
+/* A welcome that is lost would keep a client waiting that sends nothing before it. Those who have
+   just joined got theirs at once. */
+static bool tell_welcome(struct tick_turn *turn) {
+    u8 cookie[COOKIE_BYTES];
+    bool fresh = turn->own == TICK_NOBODY || tick_mark(turn->t, turn->own)->news & NEWS_SYNC;
+    if (turn->t->at++ || !turn->t->sync_due || turn->to->heard || fresh) {
+        return false;
+    }
+    struct text x = tick_head(turn->t);
+    player_cookie(turn->l, turn->handle, &turn->to->address, cookie);
+    if (turn_is_binary(turn)) {
+        x = tick_binary_head(turn, BINARY_WELCOME);
+        binary_put_welcome(&x, turn->to->id, turn->l->tick_hz, cookie);
+    } else {
+        packet_put_welcome(&x, turn->to->id, turn->l->tick_hz, cookie);
+    }
+    return tick_add_head(turn, &x);
+}
+
+/* To a binary client names are told again at each sync while one of the two is new, as it has no
+   state_sync to learn them from; of the others one at each sync, in turn. */
+static bool joined_again(const struct tick_turn *turn, const struct player *about, u32 at) {
+    const struct ticks *t = turn->t;
+    u64 since = turn->to->bound_at > about->joined_at ? turn->to->bound_at : about->joined_at;
+    return turn_is_binary(turn) && turn_gets_all(turn) &&
+           (turn->k->now - since < JOINED_AGAIN_US || at == t->server_ms / 1000 % t->count);
+}
+
+static bool tell_joined(struct tick_turn *turn) {
+    struct ticks *t = turn->t;
+    while ((t->joined || turn_is_binary(turn)) && t->at < t->count) {
+        u32 at = t->at++;
+        const struct tick_mark *m = tick_mark(t, at);
+        const struct player *about = player_get(turn->l, m->player);
+        if (at == turn->own || !about) {
+            continue;
+        }
+        if (!turn_is_binary(turn)) {
+            if (tick_add_text(turn, m->joined)) {
+                return true;
+            }
+        } else if (m->news & NEWS_JOINED || joined_again(turn, about, at)) {
+            struct text x = tick_binary_head(turn, BINARY_JOINED);
+            struct span name = span_z(about->name);
+            text_le(&x, m->id, 4);
+            text_le(&x, name.bytes, 1);
+            text_add(&x, name);
+            return tick_add_head(turn, &x);
+        }
+    }
+    return false;
+}
+
+/* To a binary client again at the next two syncs; a state_sync tells JSON clients who is there. The
+   ring holds the latest: with more at once, syncs and snapshots without them tell the rest. */
+static bool tell_left(struct tick_turn *turn) {
+    struct ticks *t = turn->t;
+    const struct lobby *lobby = lobby_get(turn->l, t->lobby);
+    bool again = turn_is_binary(turn) && t->sync_due;
+    u32 from = again ? t->gone_again : t->gone_from;
+    u32 oldest = lobby->gone_count > LOBBY_GONE_MAX ? lobby->gone_count - LOBBY_GONE_MAX : 0;
+    from = from > oldest ? from : oldest;
+    if (from + t->at >= t->gone_to) {
+        return false;
+    }
+    u32 id = lobby->gone[(from + t->at++) % LOBBY_GONE_MAX];
+    struct text x = tick_head(t);
+    if (turn_is_binary(turn)) {
+        x = tick_binary_head(turn, BINARY_LEFT);
+        text_le(&x, id, 4);
+    } else {
+        packet_put_left(&x, id);
+    }
+    return tick_add_head(turn, &x);
+}
+
+static bool tell_weapons(struct tick_turn *turn) {
+    struct ticks *t = turn->t;
+    while (t->weapons && !turn_is_binary(turn) && t->at < t->count) {
+        u32 at = t->at++;
+        if (at != turn->own && tick_add_text(turn, tick_mark(t, at)->weapon)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool tell_correction(struct tick_turn *turn) {
+    const struct tick_mark *m = turn->own == TICK_NOBODY ? NULL : tick_mark(turn->t, turn->own);
+    if (turn->t->at++ || !m || !(m->news & NEWS_CORRECTION)) {
+        return false;
+    }
+    if (!turn_is_binary(turn)) {
+        return tick_add_text(turn, m->correction);
+    }
+    struct text x = tick_binary_head(turn, BINARY_CORRECTION);
+    binary_put_entry(&x, m->id, &turn->to->pose, (turn->k->now - turn->to->posed_at) / MS_US);
+    return tick_add_head(turn, &x);
+}
+
+static bool tell_dummy(struct tick_turn *turn) {
+    return !turn->t->at++ && !turn_is_binary(turn) && tick_add_text(turn, turn->t->dummy_text);
+}
+
+/* One for each who moved, to those who did not ask for a batch. */
+static bool tell_updates(struct tick_turn *turn) {
+    struct ticks *t = turn->t;
+    while (turn->to->speech == SPEECH_JSON && t->at < t->moved) {
+        u32 at = t->at++;
+        if (at != turn->own && tick_add_text(turn, tick_mark(t, at)->update)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* As many entries as fit. `own` is left out of the middle: entries behind it move up by one. */
+static bool tell_snapshot(struct tick_turn *turn) {
+    struct ticks *t = turn->t;
+    u32 listed = t->dummy + (turn_gets_all(turn) ? t->posed : t->moved);
+    u32 own = turn->own == TICK_NOBODY ? listed : u32_min(turn->own + t->dummy, listed);
+    u32 others = listed - (own < listed), from = t->at * BINARY_ENTRIES_MAX;
+    if (!turn_is_binary(turn) || !t->has_entries || from >= others) {
+        return false;
+    }
+    u32 count = u32_min(others - from, BINARY_ENTRIES_MAX);
+    u32 before = from < own ? u32_min(count, own - from) : 0;
+    const char *entries = tick_arena(t) + t->entries;
+    struct text x = tick_binary_head(turn, BINARY_SNAPSHOT);
+    text_le(&x, count, 1);
+    tick_add_head(turn, &x);
+    datagram_add(turn->out, entries + (size_t)from * BINARY_ENTRY_BYTES,
+                 (size_t)before * BINARY_ENTRY_BYTES);
+    datagram_add(turn->out, entries + (size_t)(from + before + 1) * BINARY_ENTRY_BYTES,
+                 (size_t)(count - before) * BINARY_ENTRY_BYTES);
+    t->at++;
+    return true;
+}
+
+/* From mark `from` on, how far one part reaches. */
+static u32 sync_cut(const struct ticks *t, u32 own, u32 from) {
+    size_t bytes = sizeof sync_head - 1 + SYNC_TAIL_MAX;
+    while (from < t->count) {
+        bytes += from == own ? 0 : tick_mark(t, from)->member.bytes;
+        if (bytes > DATAGRAM_BYTES_MAX) {
+            break;
+        }
+        from++;
+    }
+    return from;
+}
+
+/* Members stand one behind the other in the arena, each with a comma before it, so a part is one
+   span, or two when the receiver's own is in between. Alone, one is told that nobody is there. */
+static bool tell_sync(struct tick_turn *turn) {
+    struct ticks *t = turn->t;
+    if (turn_is_binary(turn) || !t->has_members || !turn_gets_all(turn) ||
+        (t->at && t->at >= t->count)) {
+        return false;
+    }
+    if (!t->at) {
+        t->part = t->parts = 0;
+        for (u32 at = 0; at < t->count || !t->parts; t->parts++) {
+            at = sync_cut(t, turn->own, at);
+        }
+    }
+    u32 from = t->at, to = sync_cut(t, turn->own, from);
+    u32 middle = turn->own >= from && turn->own < to ? turn->own : to;
+    const u32 ends[2][2] = {{from, middle}, {middle + 1, to}};
+    struct text x = tick_head(t);
+    packet_put_sync_tail(&x, t->sync, ++t->part, t->parts);
+    datagram_add(turn->out, sync_head, sizeof sync_head - 1);
+    for (u32 i = 0; i < 2; i++) {
+        if (ends[i][0] < ends[i][1]) {
+            struct tick_text first = tick_mark(t, ends[i][0])->member;
+            struct tick_text last = tick_mark(t, ends[i][1] - 1)->member;
+            u32 comma = turn->out->spans_count == 1; /* the first goes without */
+            datagram_add(turn->out, tick_arena(t) + first.at + comma,
+                         last.at + last.bytes - first.at - comma);
+        }
+    }
+    t->at = t->part == t->parts ? u32_max(t->count, 1) : to;
+    return tick_add_head(turn, &x);
+}
+
+/* In this order: who is there, then where. */
+static bool (*const tick_steps[])(struct tick_turn *turn) = {
+    tell_welcome, tell_joined,  tell_left,     tell_weapons, tell_correction,
+    tell_dummy,   tell_updates, tell_snapshot, tell_sync,
+};
+
+/* Whose turn it is: index + 1, or 0 when all had theirs. Between two calls players may have gone;
+   ids only grow along the list. */
+static u32 tick_receiver(const struct lobbies *l, struct ticks *t) {
+    const struct lobby *lobby = lobby_get(l, t->lobby);
+    if (!lobby) {
+        return 0;
+    }
+    if (t->resumed) {
+        u32 at = lobby->players.head;
+        while (at && player_at(l, at - 1)->id < t->receiver_id) {
+            at = player_at(l, at - 1)->seat.next;
+        }
+        if (at && player_at(l, at - 1)->id != t->receiver_id) {
+            t->step = t->at = 0;
+        }
+        t->receiver = at;
+        t->resumed = false;
+    }
+    while (t->receiver && player_at(l, t->receiver - 1)->speech == SPEECH_NONE) {
+        t->receiver = player_at(l, t->receiver - 1)->seat.next;
+        t->step = t->at = 0;
+    }
+    return t->receiver;
+}
+
+/* The next datagram of the tick; false when it is over. */
+static bool tick_next(struct kit *k, struct lobbies *l, struct ticks *t, mps_datagram *out) {
+    for (u32 at = tick_receiver(l, t); at; at = tick_receiver(l, t)) {
+        struct player *to = player_at(l, at - 1);
+        struct tick_turn turn = {k, l, t, to, pool_handle(&l->players, at - 1), TICK_NOBODY, out};
+        if (to->mark < t->count && tick_mark(t, to->mark)->player == turn.handle) {
+            turn.own = to->mark;
+        }
+        t->receiver_id = to->id;
+        while (t->step < COUNT_OF(tick_steps)) {
+            out->bytes = out->spans_count = 0;
+            if (!tick_steps[t->step](&turn)) {
+                t->step++;
+                t->at = 0;
+            } else if (player_may_get(k, to, out->bytes)) {
+                out->to = to->address;
+                out->from = to->local;
+                t->heads_used++;
+                return true;
+            }
+        }
+        t->receiver = to->seat.next;
+        t->step = t->at = 0;
+    }
+    return false;
+}
+
+/* Up to `max` datagrams of the ticks that have come. Several ticks share the arena; it is used anew
+   when the port has sent what is in it. */
+static size_t ticks_output(struct kit *k, struct lobbies *l, struct ticks *t, mps_datagram *out,
+                           size_t max) {
+    size_t count = 0;
+    t->heads_used = 0;
+    t->resumed = true;
+    while (count < size_min(max, t->heads_max)) {
+        if (!t->lobby) {
+            t->used = count ? t->used : 0;
+            u32 at = l->due.head;
+            const struct lobby *next = at ? pool_at(&l->pool, at - 1) : NULL;
+            if (!next || t->arena_bytes - t->used < tick_bytes(next->players.count)) {
+                break;
+            }
+            queue_remove(&l->due, &l->pool, at - 1);
+            tick_begin(k, l, t, pool_handle(&l->pool, at - 1));
+        } else if (tick_next(k, l, t, &out[count])) {
+            count++;
+        } else {
+            t->lobby = 0;
+        }
+    }
+    return count;
+}
+
+/* -- answers at once: welcome, pong and what else is not for a tick -- */
+
+/* Each a struct reply and its bytes. They start over when all are sent, which is every round. */
+struct replies {
+    u32 capacity, start, end;
+    ptrdiff_t bytes; /* distance from here, section 20 */
+};
+
+struct reply {
+    mps_address to, from;
+    u32 bytes;
+};
+
+static u32 reply_room(u32 bytes) {
+    return (u32)(sizeof(struct reply) + ((bytes + 7u) & ~7u));
+}
+
+/* Copied. Without room it is dropped, as the network might have done. */
+static void replies_add(struct kit *k, struct replies *r, const mps_address *to,
+                        const mps_address *from, struct span bytes) {
+    char *at = (char *)near_get(r, r->bytes) + r->end;
+    struct reply head = {*to, *from, (u32)bytes.bytes};
+    if (reply_room(head.bytes) > r->capacity - r->end) {
+        metrics_count(&k->metrics, COUNTER_FULL_REPLIES);
+        return;
+    }
+    memcpy(at, &head, sizeof head);
+    memcpy(at + sizeof head, bytes.at, bytes.bytes);
+    r->end += reply_room(head.bytes);
+}
+
+static size_t replies_output(struct replies *r, mps_datagram *out, size_t max) {
+    size_t count = 0;
+    for (; count < max && r->start < r->end; count++) {
+        const char *at = (const char *)near_get(r, r->bytes) + r->start;
+        struct reply head;
+        memcpy(&head, at, sizeof head);
+        out[count] = (mps_datagram){.to = head.to, .from = head.from};
+        datagram_add(&out[count], at + sizeof head, head.bytes);
+        r->start += reply_room(head.bytes);
+    }
+    if (!count) {
+        r->start = r->end = 0; /* the port has sent them all */
+    }
+    return count;
 }
 
 /* == 80 server ===================================================================================
@@ -8075,8 +9633,6 @@ static bool lobbies_check(const struct lobbies *l) {
 /* The server's own deadlines, beside those of its records. */
 enum server_timer { SERVER_TIMER_DRAIN, SERVER_TIMER_ROOMS, SERVER_TIMERS };
 
-/* With the headers of IPv6 and UDP below 1280, what every link carries whole (RFC 8200, 5). */
-#define DATAGRAM_BYTES_MAX 1200
 #define SERVER_MAGIC 0x6D70736572766572u /* "mpserver" */
 /* The layout rounds every table to as much: with the block aligned, all of them are. */
 #define SERVER_ALIGN 16
@@ -8101,6 +9657,8 @@ struct mps_server {
     struct presence presence;
     struct rooms rooms;
     struct lobbies lobbies;
+    struct ticks ticks;
+    struct replies replies;
     mps_config config; /* effective; its strings are the copies below */
     char name[SERVER_NAME_MAX + 1], public_host[PUBLIC_HOST_MAX + 1];
     char cors_origin[CORS_ORIGIN_MAX + 1];
@@ -8124,8 +9682,9 @@ struct mps_server {
 /* What a value is in mps_config and in a file. Numbers and names come first: mps_reconfigure goes
    by that order when it logs a value. */
 enum config_type {
-    CONFIG_U32, /* 0: the preset's number */
-    CONFIG_U16, /* a port; 0 is 0 */
+    CONFIG_U32,  /* 0: the preset's number */
+    CONFIG_MOST, /* the same, but a file's 0 is no limit: MPS_UNLIMITED */
+    CONFIG_U16,  /* a port; 0 is 0 */
     CONFIG_BOOL,
     CONFIG_SWITCH, /* auto, on, off */
     CONFIG_LEVEL,
@@ -8149,6 +9708,8 @@ struct config_row {
 /* clang-format off */
 #define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc)                          \
     {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
+#define CONFIG_LIMIT(key, live, small, tiny, large, min, max, unit, doc)                           \
+    {#key, CONFIG_MOST, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
 #define CONFIG_OTHER(key, type, live, min, max, doc)                                               \
     {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", doc}
 /* clang-format on */
@@ -8179,12 +9740,16 @@ static const struct config_row config_keys[] = {
                   "users and addresses barred, over all rooms"),
     CONFIG_NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, "", "of these in one room"),
     CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
+    CONFIG_NUMBER(datagram_batch, FIXED, 64, 8, 64, 1, 1024, "",
+                  "datagrams handed to the port at once"),
+    CONFIG_NUMBER(datagram_reply_bytes, FIXED, 65536, 1024, 262144, 1024, 16777216, "B",
+                  "answers to datagrams that wait to be sent"),
     CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
     CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
                   "unfinished input that each connection owns"),
     CONFIG_NUMBER(output_bytes, FIXED, 448, 384, 448, 384, 65536, "B",
                   "output that each connection owns"),
-    CONFIG_NUMBER(chunks, FIXED, 1024, 24, 8192, 4, 1000000, "",
+    CONFIG_NUMBER(chunks, FIXED, 1024, 18, 8192, 4, 1000000, "",
                   "chunks lent to connections that need more"),
     CONFIG_NUMBER(chunk_bytes, FIXED, 4096, 1024, 4096, 512, 65536, "B", "size of a lent chunk"),
     CONFIG_NUMBER(output_bytes_max, FIXED, 131072, 8192, 327680, 4096, 16777216, "B",
@@ -8227,6 +9792,15 @@ static const struct config_row config_keys[] = {
                   "a lobby player without a datagram"),
     CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
                   "a lobby without players"),
+    CONFIG_NUMBER(tick_hz, LIVE, 20, 20, 20, 1, 1000, "Hz", "updates a second, of each lobby"),
+    CONFIG_LIMIT(player_speed_max, LIVE, 100, 100, 100, 0, 1000000000, "units/s",
+                 "of a lobby player; 0: any"),
+    CONFIG_OTHER(
+        udp_same_ip_join, CONFIG_SWITCH, LIVE, 0, 2,
+        "a first UDP join without token from the IP of the HTTP join; auto (with dev), on, "
+        "off"),
+    CONFIG_OTHER(lan_discovery, CONFIG_SWITCH, LIVE, 0, 2,
+                 "answers discover from the local network; auto (on), on, off"),
     CONFIG_NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
                   "of silence until a socket is pinged"),
     CONFIG_NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",
@@ -8244,6 +9818,10 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s", "requests of one address"),
     CONFIG_NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",
                   "datagrams of one address before a join"),
+    CONFIG_NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, "/s",
+                  "STUN requests of one address; no burst beyond that"),
+    CONFIG_NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
+                  "datagrams of one player"),
     CONFIG_NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
                   "player_state and player_snapshot of one player"),
     CONFIG_NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, "/s", "chat of one player"),
@@ -8288,6 +9866,10 @@ static bool *config_bool(const mps_config *c, const struct config_row *row) {
     return (bool *)((char *)(uintptr_t)c + row->at);
 }
 
+static mps_switch *config_switch(const mps_config *c, const struct config_row *row) {
+    return (mps_switch *)((char *)(uintptr_t)c + row->at);
+}
+
 /* The same for a string, or for the first entry of a list. */
 static const char **config_string(const mps_config *c, const struct config_row *row) {
     return (const char **)((char *)(uintptr_t)c + row->at);
@@ -8300,13 +9882,15 @@ static u32 config_choice(const mps_config *c, const struct config_row *row) {
     case CONFIG_PRESET:
         return (u32)c->preset;
     case CONFIG_SWITCH:
-        return (u32)c->guest_login;
+        return (u32)*config_switch(c, row);
     case CONFIG_LEVEL:
         return (u32)c->log_level;
     case CONFIG_BOOL:
         return *config_bool(c, row);
     case CONFIG_U16:
         return row->at == offsetof(mps_config, http_port) ? c->http_port : c->udp_port;
+    case CONFIG_MOST: /* as a file has it */
+        return *config_u32(c, row) == MPS_UNLIMITED ? 0 : *config_u32(c, row);
     default:
         return *config_u32(c, row);
     }
@@ -8319,7 +9903,10 @@ static void config_choose(mps_config *c, const struct config_row *row, u32 value
         c->preset = (mps_preset)value;
         break;
     case CONFIG_SWITCH:
-        c->guest_login = (mps_switch)value;
+        *config_switch(c, row) = (mps_switch)value;
+        break;
+    case CONFIG_MOST:
+        *config_u32(c, row) = value ? value : MPS_UNLIMITED;
         break;
     case CONFIG_LEVEL:
         c->log_level = (mps_level)value;
@@ -8517,6 +10104,7 @@ static mps_error config_read_value(mps_config *c, const struct config_row *row,
         return config_read_ranges(c, row, value, fault);
     case CONFIG_U16:
     case CONFIG_U32:
+    case CONFIG_MOST:
         break;
     }
     if (!json_i64(*value, row->min, row->max, &number)) {
@@ -8607,7 +10195,8 @@ static mps_config config_effective(const mps_config *given) {
     mps_config c = *given;
     u32 preset = (u32)given->preset <= MPS_PRESET_LARGE ? (u32)given->preset : 0;
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
-        if (config_keys[i].type == CONFIG_U32 && !*config_u32(&c, &config_keys[i])) {
+        enum config_type type = config_keys[i].type;
+        if ((type == CONFIG_U32 || type == CONFIG_MOST) && !*config_u32(&c, &config_keys[i])) {
             *config_u32(&c, &config_keys[i]) = config_keys[i].defaults[preset];
         }
     }
@@ -8768,6 +10357,7 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
         json_put_string(t, span_z(names[config_choice(c, row)]));
         return;
     case CONFIG_U32:
+    case CONFIG_MOST:
     case CONFIG_U16:
         json_put_key(t, row->key);
         json_put_u64(t, config_choice(c, row));
@@ -8783,8 +10373,9 @@ struct server_layout {
     size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
         large_data, user_slots, users, user_index, room_slots, rooms, room_index, room_cards,
         seat_slots, seats, seat_index, states, ban_slots, bans, news, lobby_slots, lobbies,
-        lobby_index, player_slots, players, bucket_slots, buckets, bucket_index, bucket_heap,
-        bucket_order, timer_heap, timer_order, outcomes, log, ranges, answer, work;
+        lobby_index, player_slots, players, address_index, tick_marks, tick_arena, tick_heads,
+        replies, bucket_slots, buckets, bucket_index, bucket_heap, bucket_order, timer_heap,
+        timer_order, outcomes, log, ranges, answer, work;
 };
 
 /* Places in the table: those served, and those that are only told why not. */
@@ -8831,6 +10422,16 @@ static void layout_rooms(const mps_config *c, struct server_layout *o) {
     o->news = layout_take(l, "announcements", 1, config_news_bytes(c));
 }
 
+static void layout_real_time(const mps_config *c, struct server_layout *o) {
+    struct layout *l = &o->layout;
+    size_t addresses = index_slots(c->players);
+    o->address_index = layout_take(l, "address index", addresses, sizeof(struct index_slot));
+    o->tick_marks = layout_take(l, "tick marks", c->lobby_players, sizeof(struct tick_mark));
+    o->tick_arena = layout_take(l, "tick arena", 1, tick_bytes(c->lobby_players));
+    o->tick_heads = layout_take(l, "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
+    o->replies = layout_take(l, "datagram replies", 1, c->datagram_reply_bytes);
+}
+
 /* Sizes and places every table. Whoever adds a table adds it here and nowhere else;
    mps_memory_report shows the rows to the operator. */
 static void server_layout(const mps_config *c, struct server_layout *o) {
@@ -8853,6 +10454,7 @@ static void server_layout(const mps_config *c, struct server_layout *o) {
         layout_take(l, "lobby index", index_slots(c->lobbies), sizeof(struct index_slot));
     o->player_slots = layout_take(l, "player slots", c->players, sizeof(struct pool_slot));
     o->players = layout_take(l, "players", c->players, sizeof(struct player));
+    layout_real_time(c, o);
     o->bucket_slots = layout_take(l, "bucket slots", c->buckets, sizeof(struct pool_slot));
     o->buckets = layout_take(l, "buckets", c->buckets, sizeof(struct bucket));
     o->bucket_index =
@@ -8951,6 +10553,28 @@ static void server_create_rooms(struct mps_server *s, const struct server_layout
     memset(block + o->states, 0, (size_t)c->seats * SLOT_KINDS * c->slot_bytes);
 }
 
+static void server_create_real_time(struct mps_server *s, const struct server_layout *o,
+                                    char *block) {
+    const mps_config *c = &s->config;
+    struct lobbies *l = &s->lobbies;
+    struct ticks *t = &s->ticks;
+    index_create(&l->by_address, index_slots(c->players), block + o->address_index, server_key(s));
+    l->cookie_key = server_key(s);
+    l->due.link_at = offsetof(struct lobby, due);
+    t->players_max = c->lobby_players;
+    t->arena_bytes = tick_bytes(c->lobby_players);
+    t->heads_max = c->datagram_batch;
+    t->marks = near_set(t, block + o->tick_marks);
+    t->arena = near_set(t, block + o->tick_arena);
+    t->heads = near_set(t, block + o->tick_heads);
+    memset(block + o->tick_marks, 0, c->lobby_players * sizeof(struct tick_mark));
+    memset(block + o->tick_arena, 0, t->arena_bytes);
+    memset(block + o->tick_heads, 0, (size_t)c->datagram_batch * TICK_HEAD_BYTES);
+    s->replies.capacity = c->datagram_reply_bytes;
+    s->replies.bytes = near_set(&s->replies, block + o->replies);
+    memset(block + o->replies, 0, c->datagram_reply_bytes);
+}
+
 /* A run of ids for each kind; the connections' start at 0, which base[TIMER_CONN] is already. */
 static void server_create_timers(struct mps_server *s, const struct server_layout *o, char *block) {
     const mps_config *c = &s->config;
@@ -8993,11 +10617,15 @@ static void server_create_tables(struct mps_server *s, const struct server_layou
 static void server_apply_rates(struct mps_server *s) {
     const mps_config *c = &s->config;
     struct rates *r = &s->rates;
-    const u32 rates[RATE_CLASSES] = {c->connections_per_s, c->requests_per_s, c->datagrams_per_s};
-    const u32 paces[PACE_CLASSES] = {c->states_per_s, c->chats_per_s, c->messages_per_s};
+    const u32 rates[RATE_CLASSES] = {c->connections_per_s, c->requests_per_s, c->datagrams_per_s,
+                                     c->stun_per_s};
+    const u32 paces[PACE_CLASSES] = {c->states_per_s, c->chats_per_s, c->messages_per_s,
+                                     c->player_datagrams_per_s};
     for (u32 i = 0; i < RATE_CLASSES; i++) {
         rates_set(&r->cost_us[i], &r->burst_us[i], rates[i]);
     }
+    /* Its answers may be longer than what asks for them, so there is no burst. */
+    r->burst_us[RATE_STUN] /= 2;
     for (u32 i = 0; i < PACE_CLASSES; i++) {
         rates_set(&r->pace_cost_us[i], &r->pace_burst_us[i], paces[i]);
     }
@@ -9022,6 +10650,9 @@ static void server_apply_live(struct mps_server *s) {
     s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
     s->lobbies.player_us = c->player_timeout_ms * MS_US;
     s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
+    s->lobbies.tick_hz = c->tick_hz;
+    s->lobbies.tick_us = S_US / c->tick_hz;
+    s->lobbies.speed_max = c->player_speed_max;
     server_apply_rates(s);
     s->log.level = c->log_level;
 }
@@ -10566,7 +12197,7 @@ static bool message_paid(struct message *m, u32 row) {
     struct paces *paces = m->user ? &m->user->paces : &socket->paces;
     enum pace_class class = row == MESSAGE_NONE ? PACE_MESSAGES : messages[row].pace;
     if ((s->config.dev && address_is_loopback(&m->conn->peer)) ||
-        pace_spend(&s->kit, &s->rates, paces, class)) {
+        pace_spend(&s->kit, &s->rates, &paces->full_at[class], class)) {
         return true;
     }
     bool goes_on = socket->refusals && s->kit.now - socket->refused_at <= S_US;
@@ -12802,6 +14433,411 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
     pool_give(&s->conns.pool, handle);
 }
 
+/* == 86 datagram handlers =========================================================================
+   What a datagram does: who may send it, what it changes, what is answered at once. The row of
+   packets[] says who may; handlers hold only the work. Garbage is told apart by its first byte and
+   costs a counter. Nothing here answers an address with more bytes than it sent until the address
+   is proved, but for STUN. */
+
+/* A datagram while it is handled. Borrowed for the call. */
+struct arrival {
+    struct mps_server *s;
+    const mps_address *from, *to;
+    size_t count; /* its bytes */
+    u32 player;   /* whose address `from` is: index + 1, or 0 */
+    struct packet p;
+};
+
+/* Where a datagram ends that has no effect. */
+static void arrival_drop(const struct arrival *a, enum counter reason) {
+    metrics_count(&a->s->kit.metrics, reason);
+}
+
+/* To a stranger no more than came, to a player what its address is good for. */
+static void arrival_answer(const struct arrival *a, const struct text *t) {
+    struct kit *k = &a->s->kit;
+    MPS_ASSERT(!t->cut);
+    if (a->player) {
+        if (!player_may_get(k, player_at(&a->s->lobbies, a->player - 1), t->bytes)) {
+            return;
+        }
+    } else if (t->bytes > a->count) {
+        metrics_count(&k->metrics, COUNTER_WITHHELD);
+        return;
+    }
+    replies_add(k, &a->s->replies, a->from, a->to, text_span(t));
+}
+
+static void arrival_binary_head(const struct arrival *a, struct text *t, u32 type) {
+    struct player *player = a->player ? player_at(&a->s->lobbies, a->player - 1) : NULL;
+    u64 server_ms = (a->s->kit.now - a->s->kit.born) / MS_US;
+    binary_put_head(t, type, player ? ++player->seq_out : 0, (u32)server_ms);
+}
+
+/* -- joining -- */
+
+/* Why a join is refused, in a byte. */
+static const struct refusal {
+    mps_error error;
+    u8 code;
+} refusals[] = {
+    {MPS_E_LOBBY_NOT_FOUND, 1},
+    {MPS_E_PLAYER_NOT_FOUND, 2},
+    {MPS_E_UDP_TOKEN_WRONG, 3},
+    {MPS_E_ADDRESS_TAKEN, 4},
+};
+
+static void arrival_refuse(const struct arrival *a, mps_error error) {
+    char bytes[96];
+    struct text t = text_on(bytes, sizeof bytes);
+    u32 code = 0;
+    for (u32 i = 0; i < COUNT_OF(refusals); i++) {
+        code = refusals[i].error == error ? refusals[i].code : code;
+    }
+    if (a->p.binary) {
+        arrival_binary_head(a, &t, BINARY_ERROR);
+        text_le(&t, code, 1);
+    } else {
+        packet_put_error(&t, error_row(error)->code);
+    }
+    arrival_answer(a, &t);
+    if (error != MPS_E_UDP_TOKEN_WRONG) {
+        arrival_drop(a, COUNTER_DROPS_REFUSED);
+        return;
+    }
+    arrival_drop(a, COUNTER_DROPS_TOKEN);
+    server_log_peer(a->s, LOG_ITEM_UDP_TOKEN_WRONG, a->from, NULL);
+}
+
+static bool packet_has_token(const struct packet *p, const struct player *player) {
+    return p->token_bytes && crypto_equal(p->token, player->token, p->token_bytes);
+}
+
+/* Proof of being the player: its token; none where it is bound already; or, for clients that were
+   made without tokens, the IP from which it joined, as long as nobody has been bound. */
+static bool join_proved(const struct arrival *a, u32 index) {
+    const mps_config *c = &a->s->config;
+    const struct player *player = player_at(&a->s->lobbies, index);
+    if (a->p.token_bytes) {
+        return packet_has_token(&a->p, player);
+    }
+    bool same_ip = c->udp_same_ip_join == MPS_ON || (c->udp_same_ip_join == MPS_AUTO && c->dev);
+    return a->player == index + 1 || (same_ip && player->speech == SPEECH_NONE &&
+                                      address_same_ip(a->from, &player->joined_from));
+}
+
+/* May the player of the datagram be at its address? Decides only. A spoofed join must not take an
+   address from whoever is there, so it has to be that player's by its IP. */
+static mps_error join_check(const struct arrival *a, u32 *index) {
+    const struct lobbies *l = &a->s->lobbies;
+    u64 handle = lobby_find(l, a->p.code);
+    u32 at = handle ? player_find(l, lobby_get(l, handle), a->p.player_id) : 0;
+    if (!at) {
+        return handle ? MPS_E_PLAYER_NOT_FOUND : MPS_E_LOBBY_NOT_FOUND;
+    }
+    *index = at - 1;
+    if (!join_proved(a, *index)) {
+        return MPS_E_UDP_TOKEN_WRONG;
+    }
+    bool own_ip = address_same_ip(a->from, &player_at(l, *index)->joined_from);
+    return !a->player || a->player == at || own_ip ? MPS_OK : MPS_E_ADDRESS_TAKEN;
+}
+
+static void packet_join(struct arrival *a) {
+    struct mps_server *s = a->s;
+    struct lobbies *l = &s->lobbies;
+    char bytes[TICK_HEAD_BYTES];
+    struct text t = text_on(bytes, sizeof bytes);
+    u8 cookie[COOKIE_BYTES];
+    u32 index;
+    mps_error error = join_check(a, &index);
+    if (error) {
+        arrival_refuse(a, error);
+        return;
+    }
+    if (a->player && a->player != index + 1) {
+        player_unbind(l, a->player - 1); /* it keeps its seat, until its time is over */
+    }
+    bool again = a->player == index + 1;
+    enum player_speech speech = a->p.binary  ? SPEECH_BINARY
+                                : a->p.batch ? SPEECH_BATCH
+                                             : SPEECH_JSON;
+    player_bind(&s->kit, l, index, a->from, a->to, speech);
+    a->player = index + 1;
+    struct player *player = player_at(l, index);
+    player_credit(player, again ? 0 : a->count);
+    timer_set(&s->kit.timers, TIMER_PLAYER, index, time_after(s->kit.now, l->player_us));
+    player_cookie(l, pool_handle(&l->players, index), a->from, cookie);
+    if (a->p.binary) {
+        arrival_binary_head(a, &t, BINARY_WELCOME);
+        binary_put_welcome(&t, player->id, l->tick_hz, cookie);
+    } else {
+        packet_put_welcome(&t, player->id, l->tick_hz, cookie);
+    }
+    arrival_answer(a, &t);
+}
+
+/* -- of players -- */
+
+/* The game may have a say beside the speed. */
+static bool position_allowed(struct arrival *a, const struct player *player) {
+    struct mps_server *s = a->s;
+    const mps_hooks *hooks = &s->config.hooks;
+    return player_may_move(&s->kit, &s->lobbies, player, &a->p.pose) &&
+           (!hooks->position_check ||
+            hooks->position_check(hooks->user, (mps_lobby){player->lobby}, player->id,
+                                  a->p.pose.position, a->p.pose.rotation));
+}
+
+/* A number that was refused counts as seen, or it could be tried again and again. */
+static void packet_state(struct arrival *a) {
+    struct mps_server *s = a->s;
+    struct player *player = player_at(&s->lobbies, a->player - 1);
+    if (a->p.binary && player->seq_known && !seq_newer(a->p.seq, player->seq_in)) {
+        arrival_drop(a, COUNTER_DROPS_STALE);
+        return;
+    }
+    player->seq_in = a->p.binary ? a->p.seq : player->seq_in;
+    player->seq_known |= a->p.binary;
+    if (position_allowed(a, player)) {
+        player_move(&s->kit, &s->lobbies, a->player - 1, &a->p.pose);
+        return;
+    }
+    metrics_count(&s->kit.metrics, COUNTER_CORRECTIONS);
+    if (player->posed) {
+        player_news(&s->kit, &s->lobbies, a->player - 1, NEWS_CORRECTION);
+    }
+}
+
+/* A packet that names a lobby means the player's own. */
+static bool arrival_in_own_lobby(const struct arrival *a) {
+    const struct lobbies *l = &a->s->lobbies;
+    const struct player *player = player_at(l, a->player - 1);
+    return span_equal_fold(a->p.code, span_z(lobby_get(l, player->lobby)->code));
+}
+
+static void packet_weapon(struct arrival *a) {
+    struct player *player = player_at(&a->s->lobbies, a->player - 1);
+    if (!arrival_in_own_lobby(a)) {
+        arrival_drop(a, COUNTER_DROPS_FOREIGN);
+        return;
+    }
+    MPS_ASSERT(a->p.weapon.bytes <= sizeof player->weapon);
+    memcpy(player->weapon, a->p.weapon.at, a->p.weapon.bytes);
+    player->weapon_bytes = (u8)a->p.weapon.bytes;
+    player_news(&a->s->kit, &a->s->lobbies, a->player - 1, NEWS_WEAPON);
+}
+
+static void packet_leave(struct arrival *a) {
+    if (!a->p.binary && !arrival_in_own_lobby(a)) {
+        arrival_drop(a, COUNTER_DROPS_FOREIGN);
+        return;
+    }
+    player_leave(&a->s->kit, &a->s->lobbies, a->player - 1, LEAVE_ASKED);
+}
+
+/* The cookie of a welcome proves the address that it was sent to. */
+static void packet_ping(struct arrival *a) {
+    struct mps_server *s = a->s;
+    struct player *player = player_at(&s->lobbies, a->player - 1);
+    char bytes[64 + ECHO_BYTES_MAX];
+    struct text t = text_on(bytes, sizeof bytes);
+    u8 cookie[COOKIE_BYTES];
+    u64 handle = pool_handle(&s->lobbies.players, a->player - 1);
+    player_cookie(&s->lobbies, handle, a->from, cookie);
+    player->proved |= a->p.has_cookie && crypto_equal(cookie, a->p.cookie, COOKIE_BYTES);
+    if (a->p.binary) {
+        arrival_binary_head(a, &t, BINARY_PONG);
+        text_le(&t, a->p.t_ms, 4);
+        text_le(&t, (s->kit.now - s->kit.born) / MS_US, 4);
+    } else {
+        packet_put_pong(&t, a->p.echo, kit_unix_ms(&s->kit));
+    }
+    arrival_answer(a, &t);
+}
+
+/* -- of anybody -- */
+
+/* Addresses of which nobody on the internet can ask. RFC 1918; RFC 4193, fc00::/7; link-local:
+   RFC 3927, RFC 4291, 2.5.6. */
+static bool address_is_local(const mps_address *a) {
+    const u8 *v4 = a->ip + sizeof address_v4_prefix;
+    if (address_is_loopback(a)) {
+        return true;
+    }
+    if (address_is_v4(a)) {
+        return v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xF0) == 16) ||
+               (v4[0] == 192 && v4[1] == 168) || (v4[0] == 169 && v4[1] == 254);
+    }
+    return (a->ip[0] & 0xFE) == 0xFC || (a->ip[0] == 0xFE && (a->ip[1] & 0xC0) == 0x80);
+}
+
+/* Answered when the question was as long: who asks by broadcast in somebody else's name gains
+   nothing. */
+static void packet_discover(struct arrival *a) {
+    struct mps_server *s = a->s;
+    const mps_config *c = &s->config;
+    char bytes[DATAGRAM_BYTES_MAX];
+    struct text t = text_on(bytes, sizeof bytes);
+    if (c->lan_discovery == MPS_OFF || !address_is_local(a->from)) {
+        arrival_drop(a, COUNTER_DROPS_REFUSED);
+        return;
+    }
+    json_put_open(&t, '{');
+    JSON_KEY(&t, "type");
+    json_put_string(&t, SPAN("here"));
+    JSON_KEY(&t, "nonce");
+    json_put_raw(&t, a->p.echo);
+    JSON_KEY(&t, "name");
+    json_put_string(&t, span_z(s->name));
+    JSON_KEY(&t, "version");
+    json_put_string(&t, SPAN(MPS_VERSION));
+    JSON_KEY(&t, "http_port");
+    json_put_u64(&t, c->http_port);
+    JSON_KEY(&t, "udp_port");
+    json_put_u64(&t, c->udp_port);
+    JSON_KEY(&t, "lobbies");
+    json_put_u64(&t, s->lobbies.pool.used);
+    JSON_KEY(&t, "players");
+    json_put_u64(&t, s->lobbies.players.used);
+    JSON_KEY(&t, "max_players");
+    json_put_u64(&t, c->players);
+    json_put_close(&t, '}');
+    if (t.bytes > a->count) {
+        arrival_drop(a, COUNTER_DROPS_REFUSED);
+        return;
+    }
+    replies_add(&s->kit, &s->replies, a->from, a->to, text_span(&t));
+}
+
+/* Whoever asks, joined or not. A success may be longer than the request, and is therefore rare; an
+   error is not. */
+static void datagram_stun(struct arrival *a, const u8 *bytes) {
+    struct mps_server *s = a->s;
+    struct stun_message m;
+    char answer[STUN_ANSWER_BYTES_MAX];
+    struct text t = text_on(answer, sizeof answer);
+    if (!stun_read(bytes, a->count, &m) || m.type != STUN_BINDING_REQUEST) {
+        arrival_drop(a, COUNTER_DROPS_MALFORMED);
+        return;
+    }
+    if (address_limit(s, RATE_STUN, a->from)) {
+        arrival_drop(a, COUNTER_DROPS_RATE);
+        return;
+    }
+    if (m.unknown_count) {
+        stun_put_unknown(&t, &m);
+    } else {
+        stun_put_success(&t, m.id, a->from);
+    }
+    if (m.unknown_count && t.bytes > a->count) {
+        metrics_count(&s->kit.metrics, COUNTER_WITHHELD);
+        return;
+    }
+    metrics_count(&s->kit.metrics, COUNTER_STUN_ANSWERS);
+    replies_add(&s->kit, &s->replies, a->from, a->to, text_span(&t));
+}
+
+/* -- the table -- */
+
+struct packet_row {
+    bool anybody; /* also from an address at which nobody is */
+    void (*handler)(struct arrival *a);
+    const char *doc;
+};
+
+static const struct packet_row packets[] = {
+    [PACKET_JOIN] = {true, packet_join,
+                     "{lobby_code, player_id, udp_token?, batch?}: bind this address; welcome"},
+    [PACKET_STATE] = {false, packet_state, "{player_id, position, rotation}: where one is"},
+    [PACKET_LEAVE] = {false, packet_leave, "{lobby_code, player_id}: give the seat up"},
+    [PACKET_PING] = {false, packet_ping, "{t, cookie?}: pong; the cookie proves the address"},
+    [PACKET_WEAPON] = {false, packet_weapon,
+                       "{lobby_code, player_id, weapon_id}: weapon_switched to the others"},
+    [PACKET_DISCOVER] = {true, packet_discover, "{nonce, pad}: here, on the local network"},
+};
+_Static_assert(COUNT_OF(packets) == PACKET_TYPES, "a row for each type");
+
+/* Does it come from who it says? A ping as JSON says nothing. */
+static bool arrival_is_own(const struct arrival *a) {
+    const struct player *player = player_at(&a->s->lobbies, a->player - 1);
+    const struct packet *p = &a->p;
+    if (p->player_id != player->id && (p->player_id || p->binary)) {
+        arrival_drop(a, COUNTER_DROPS_FOREIGN);
+        return false;
+    }
+    if (p->binary && !packet_has_token(p, player)) {
+        arrival_drop(a, COUNTER_DROPS_TOKEN);
+        return false;
+    }
+    return true;
+}
+
+/* What every packet of a player does beside its own work. */
+static void arrival_note(struct arrival *a) {
+    struct mps_server *s = a->s;
+    struct player *player = player_at(&s->lobbies, a->player - 1);
+    player->heard = true;
+    timer_set(&s->kit.timers, TIMER_PLAYER, a->player - 1,
+              time_after(s->kit.now, s->lobbies.player_us));
+}
+
+/* Players pay from what stands with them, others from what stands with their address. */
+static bool arrival_paid(struct arrival *a) {
+    struct mps_server *s = a->s;
+    if (!a->player) {
+        return !address_limit(s, RATE_DATAGRAMS, a->from);
+    }
+    return (s->config.dev && address_is_loopback(a->from)) ||
+           pace_spend(&s->kit, &s->rates, &player_at(&s->lobbies, a->player - 1)->paced,
+                      PACE_DATAGRAMS);
+}
+
+static void datagram_packet(struct arrival *a, u8 *bytes) {
+    struct mps_server *s = a->s;
+    a->player = player_at_address(&s->lobbies, a->from);
+    if (!arrival_paid(a)) {
+        arrival_drop(a, COUNTER_DROPS_RATE);
+        return;
+    }
+    if (a->player) {
+        player_credit(player_at(&s->lobbies, a->player - 1), a->count);
+    }
+    if (!packet_read(bytes, a->count, &a->p)) {
+        arrival_drop(a, COUNTER_DROPS_MALFORMED);
+        return;
+    }
+    const struct packet_row *row = &packets[a->p.type];
+    if (!row->anybody) {
+        if (!a->player) {
+            arrival_drop(a, COUNTER_DROPS_STRANGER);
+            return;
+        }
+        if (!arrival_is_own(a)) {
+            return;
+        }
+        arrival_note(a);
+    }
+    row->handler(a);
+}
+
+/* Section 4 of the contract: the first bytes tell what it is. Each datagram is counted, and each
+   that ends here as one kind of drop. */
+static void datagram_input(struct arrival *a, u8 *bytes) {
+    struct metrics *m = &a->s->kit.metrics;
+    metrics_count(m, COUNTER_DATAGRAMS);
+    m->counters[COUNTER_DATAGRAM_BYTES] += a->count;
+    if (a->count > DATAGRAM_BYTES_MAX) {
+        arrival_drop(a, COUNTER_DROPS_OVERSIZE);
+    } else if (stun_looks_like(bytes, a->count)) {
+        datagram_stun(a, bytes);
+    } else if (a->count && (bytes[0] == '{' || bytes[0] == BINARY_MAGIC)) {
+        datagram_packet(a, bytes);
+    } else {
+        arrival_drop(a, COUNTER_DROPS_UNKNOWN);
+    }
+}
+
 /* == 87 settle ===================================================================================
    Tells the game and the log what happened, before the call that made it happen returns. Hooks run
    only here and in the handlers above; what they do may add outcomes, which are settled too, at
@@ -12967,9 +15003,16 @@ static void timer_conn(struct mps_server *s, u32 index) {
     }
 }
 
-/* A lobby has this timer only while nobody is in it. */
+/* With players it is the time for a tick, which the port has put together when it can send; without
+   any it is the lobby's end. */
 static void timer_lobby(struct mps_server *s, u32 index) {
-    lobby_close(&s->kit, &s->lobbies, pool_handle(&s->lobbies.pool, index));
+    struct lobbies *l = &s->lobbies;
+    const struct lobby *lobby = pool_at(&l->pool, index);
+    if (lobby->players.count) {
+        queue_push_once(&l->due, &l->pool, index);
+    } else {
+        lobby_close(&s->kit, l, pool_handle(&l->pool, index));
+    }
 }
 
 /* Runs from the join on, player_timeout_ms. */
@@ -13259,7 +15302,8 @@ static void server_open_test_lobby(mps_server *s) {
                               .permanent = true,
                               .max_players = s->lobbies.players_max};
     mps_address nobody = {{0}, 0, 0};
-    lobby_open(&s->kit, &s->lobbies, &wish, &nobody);
+    u64 handle = lobby_open(&s->kit, &s->lobbies, &wish, &nobody);
+    lobby_get(&s->lobbies, handle)->has_dummy = true;
 }
 
 /* Nothing of the block is written before every argument was judged. The order counts: the generator
@@ -13295,6 +15339,7 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     server_create_conns(s, &o, memory);
     server_create_tables(s, &o, memory);
     server_create_rooms(s, &o, memory);
+    server_create_real_time(s, &o, memory);
     server_create_timers(s, &o, memory);
     server_create_auth(s, &effective);
     /* Asked of what the caller gave: the effective configuration always has an issuer. */
@@ -13604,14 +15649,40 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     conns_wake_starving(&s->conns);
 }
 
-/* Each datagram is counted, and each as one of two kinds of drop. */
+/* A hook runs in the middle of a change, so what it brings here is left out. */
 void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
-                   const void *bytes, size_t count) {
-    (void)from, (void)to, (void)bytes;
+                   void *bytes, size_t count) {
+    struct arrival a = {.s = s, .from = from, .to = to, .count = count};
+    if (call_begin(s, now)) {
+        datagram_input(&a, bytes);
+        call_end(s);
+    }
+}
+
+/* Answers come first: a welcome goes before the first state_sync. */
+size_t mps_udp_output(mps_server *s, uint64_t now, mps_datagram *out, size_t max) {
+    if (s->in_call) {
+        return 0;
+    }
     kit_tick(&s->kit, now);
-    metrics_count(&s->kit.metrics, COUNTER_DATAGRAMS);
-    metrics_count(&s->kit.metrics,
-                  count > DATAGRAM_BYTES_MAX ? COUNTER_DROPS_OVERSIZE : COUNTER_DROPS_STRANGER);
+    size_t count = replies_output(&s->replies, out, max);
+    count += ticks_output(&s->kit, &s->lobbies, &s->ticks, out + count, max - count);
+    u64 bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += out[i].bytes;
+    }
+    s->kit.metrics.counters[COUNTER_DATAGRAMS_OUT] += count;
+    s->kit.metrics.counters[COUNTER_DATAGRAM_BYTES_OUT] += bytes;
+    return count;
+}
+
+void mps_note_udp_drops(mps_server *s, uint64_t count) {
+    mps_log_record record;
+    s->kit.metrics.counters[COUNTER_DROPS_KERNEL] += count;
+    if (count && server_log_begin(s, LOG_ITEM_DATAGRAMS_LOST, &record)) {
+        log_number(&record, "count", (i64)count);
+        log_emit(&s->log, &record);
+    }
 }
 
 /* The ticket must be the one that the connection waits for: after a time-out or a close it is not,
@@ -13848,7 +15919,7 @@ static void doc_config(struct text *t, const struct config_row *row) {
     const char *const *names;
     text_z(t, row->key);
     text_char(t, ' ');
-    if (row->type == CONFIG_U32) {
+    if (row->type == CONFIG_U32 || row->type == CONFIG_MOST) {
         TEXT_LITERAL(t, "= ");
         text_u64(t, row->defaults[MPS_PRESET_SMALL]);
         TEXT_LITERAL(t, " (tiny ");
@@ -13904,6 +15975,18 @@ static void doc_message(struct text *t, const struct message_row *row) {
     text_z(t, row->doc);
 }
 
+/* Both names of it, where it has two. */
+static void doc_packet(struct text *t, u32 type) {
+    TEXT_LITERAL(t, "datagram ");
+    text_z(t, packet_names[type].json);
+    if (packet_names[type].binary) {
+        TEXT_LITERAL(t, ", binary ");
+        text_u64(t, packet_names[type].binary);
+    }
+    text_z(t, packets[type].anybody ? " (anybody): " : " (joined): ");
+    text_z(t, packets[type].doc);
+}
+
 static void doc_error(struct text *t, const struct error_row *row) {
     text_u64(t, row->http);
     text_char(t, ' ');
@@ -13927,8 +16010,8 @@ static void doc_counter(struct text *t, const struct counter_row *row) {
 
 /* The same rows that the server runs on, so the help cannot say something else. */
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
-    const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes), COUNT_OF(errors),
-                           COUNT_OF(counters), COUNT_OF(messages)};
+    const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes),   COUNT_OF(errors),
+                           COUNT_OF(counters),    COUNT_OF(messages), PACKET_TYPES};
     struct text t = text_on(line, capacity);
     if ((u32)table >= COUNT_OF(rows) || row >= rows[table]) {
         return 0;
@@ -13948,6 +16031,9 @@ size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
         break;
     case MPS_DOC_MESSAGES:
         doc_message(&t, &messages[row]);
+        break;
+    case MPS_DOC_DATAGRAMS:
+        doc_packet(&t, row);
         break;
     }
     return t.bytes;

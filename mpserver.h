@@ -216,7 +216,9 @@ extern "C" {
     X(NOT_IN_ROOM, -528, "not_in_room", 409, 0, "Join a room first.")                              \
     X(NOT_HOST, -529, "not_host", 403, 0, "Only the host of the room may do this.")                \
     X(INVALID_TARGET, -530, "invalid_target", 422, 0,                                              \
-      "No other member has this peer id; see the members of room_joined.")
+      "No other member has this peer id; see the members of room_joined.")                         \
+    X(ADDRESS_TAKEN, -531, "address_taken", 409, 0,                                                \
+      "Another player is at this address; leave first, or send from another port.")
 
 typedef enum mps_error {
     MPS_OK = 0,
@@ -285,6 +287,16 @@ typedef struct mps_fault {
     char text[192];
 } mps_fault;
 
+/* A datagram to send: its spans one after the other, `bytes` in all. Borrowed from the server until
+   the next mps_udp_output. `from` is the local address that the peer knows, for hosts that have
+   several. */
+#define MPS_DATAGRAM_SPANS 4
+typedef struct mps_datagram {
+    mps_address to, from;
+    mps_span spans[MPS_DATAGRAM_SPANS];
+    size_t spans_count, bytes;
+} mps_datagram;
+
 /* == log ======================================================================================= */
 
 typedef struct mps_log_field {
@@ -344,6 +356,10 @@ typedef struct mps_hooks {
     void (*lobby_closed)(void *user, mps_lobby lobby, const char *code);
     void (*player_joined)(void *user, mps_lobby lobby, uint32_t player_id, const char *name);
     void (*player_left)(void *user, mps_lobby lobby, uint32_t player_id);
+    /* May the player go there? x, y, z and radians, all finite. Pure. False: it is put back, as one
+       that is faster than player_speed_max. */
+    bool (*position_check)(void *user, mps_lobby lobby, uint32_t player_id,
+                           const double position[3], const double rotation[3]);
     /* May this user make such a room, or sit down in one? Pure: decide only. `user_id` as in
        mps_identity; texts are borrowed. */
     bool (*room_check)(void *user, const char *user_id, const char *gamemode, const char *map,
@@ -367,7 +383,8 @@ typedef struct mps_hooks {
 typedef enum mps_preset { MPS_PRESET_SMALL, MPS_PRESET_TINY, MPS_PRESET_LARGE } mps_preset;
 typedef enum mps_switch { MPS_AUTO, MPS_ON, MPS_OFF } mps_switch;
 
-#define MPS_RANGES_MAX 16 /* entries of trusted_proxies and of metrics_allow */
+#define MPS_UNLIMITED UINT32_MAX /* for those limits that say so */
+#define MPS_RANGES_MAX 16        /* entries of trusted_proxies and of metrics_allow */
 
 /* Every limit. Zero means the preset's default; --help-config prints them all with their ranges. */
 typedef struct mps_config {
@@ -385,10 +402,12 @@ typedef struct mps_config {
     uint32_t bans;             /* over all rooms */
     uint32_t room_bans_max;    /* of these in one room */
     uint32_t lobbies;
-    uint32_t lobby_players; /* the most that a lobby's max_players may say */
-    uint32_t players;       /* over all lobbies */
-    uint32_t buckets;       /* rate-limit buckets */
-    uint32_t log_entries;   /* kept for GET /admin/log */
+    uint32_t lobby_players;        /* the most that a lobby's max_players may say */
+    uint32_t players;              /* over all lobbies */
+    uint32_t buckets;              /* rate-limit buckets */
+    uint32_t datagram_batch;       /* handed out by one mps_udp_output */
+    uint32_t datagram_reply_bytes; /* answers to datagrams that wait to be sent */
+    uint32_t log_entries;          /* kept for GET /admin/log */
 
     /* bytes */
     uint32_t input_bytes;  /* unfinished input that each connection owns */
@@ -414,10 +433,16 @@ typedef struct mps_config {
     uint32_t seat_timeout_ms, room_timeout_ms;
     uint32_t player_timeout_ms, lobby_timeout_ms, drain_grace_ms;
 
-    /* rates per second and address (IPv6: per /64); bursts are twice that */
-    uint32_t connections_per_s, requests_per_s, datagrams_per_s;
+    /* positions by UDP */
+    uint32_t tick_hz;            /* updates of each lobby a second */
+    uint32_t player_speed_max;   /* units a second; MPS_UNLIMITED (0 in a file): any */
+    mps_switch udp_same_ip_join; /* first join without token, by IP; AUTO: on with dev */
+    mps_switch lan_discovery;    /* AUTO: on */
+
+    /* rates per second and address (IPv6: per /64); bursts are twice that, of STUN the same */
+    uint32_t connections_per_s, requests_per_s, datagrams_per_s, stun_per_s;
     /* the same per player */
-    uint32_t states_per_s, chats_per_s, messages_per_s;
+    uint32_t player_datagrams_per_s, states_per_s, chats_per_s, messages_per_s;
     uint32_t refusals_max; /* messages refused by rate in a row, then a socket is closed */
 
     /* who is calling */
@@ -459,7 +484,8 @@ typedef enum mps_doc {
     MPS_DOC_ROUTES,
     MPS_DOC_ERRORS,
     MPS_DOC_METRICS,
-    MPS_DOC_MESSAGES
+    MPS_DOC_MESSAGES,
+    MPS_DOC_DATAGRAMS
 } mps_doc;
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity);
 
@@ -549,10 +575,20 @@ void mps_tcp_sent(mps_server *server, mps_conn conn, uint64_t now, size_t count)
 
 /* == UDP ======================================================================================= */
 
-/* A datagram came in. Until a player has joined, every datagram is a stranger's: counted and
-   dropped. */
+/* A datagram came in: JSON, binary v1 or STUN (RFC 8489). It is parsed in place and may be changed
+   during the call. `to` is the local address that it reached. */
 void mps_udp_input(mps_server *server, uint64_t now, const mps_address *from, const mps_address *to,
-                   const void *bytes, size_t count);
+                   void *bytes, size_t count);
+
+/* Fills `out` with up to `max` datagrams (and up to datagram_batch) and gives how many; the bytes
+   of those it gave before are free from here on. Call it until it gives 0, once a round behind
+   mps_advance; while the system takes no more, keep what is left and call it later: positions are
+   put together when they are asked for, so nothing piles up. Datagrams to one address stand one
+   behind the other. */
+size_t mps_udp_output(mps_server *server, uint64_t now, mps_datagram *out, size_t max);
+
+/* The system dropped `count` more datagrams, because they came faster than they were read. */
+void mps_note_udp_drops(mps_server *server, uint64_t count);
 
 /* == the game's calls ========================================================================== */
 

@@ -9,14 +9,16 @@
    carry the whole handle. An event for a connection that was closed earlier in the same round
    therefore meets a slot with another handle, or none, and is dropped.
 
-     1 clock, entropy     4 datagrams
-     2 opening            5 the round
-     3 connections        6 signals, life */
+     1 clock, entropy     4 the round
+     2 opening            5 signals, life
+     3 connections        datagrams: posix_datagrams.h */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 
 #include "posix.h"
+#include "posix_clock.h"
+#include "posix_datagrams.h"
 #include "posix_events.h"
 #include "sockets.h"
 
@@ -30,14 +32,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ACCEPTS_MAX 64      /* a round; the rest is reported again */
-#define ACCEPT_PAUSE_MS 100 /* after running out of descriptors */
-#define DATAGRAMS_MAX 64    /* a round */
-#define DATAGRAM_BYTES 1472 /* the most that fits an Ethernet frame; longer ones arrive cut */
-#define BUFFER_BYTES (DATAGRAMS_MAX * DATAGRAM_BYTES) /* datagrams and streams share it */
-#define CONTROL_BYTES 64                              /* room for one IPv6 packet info, aligned */
+#define ACCEPTS_MAX 64                              /* a round; the rest is reported again */
+#define ACCEPT_PAUSE_MS 100                         /* after running out of descriptors */
+#define BUFFER_BYTES (RECEIVES_MAX * RECEIVE_BYTES) /* datagrams and streams share it */
 #define SPANS_MAX 64
-#define TIMED_ONE_IN 16     /* core calls whose time is taken */
 #define WAIT_MS_MAX 3600000 /* keeps the arithmetic in range */
 #define WALL_EVERY_US 1000000
 
@@ -62,23 +60,9 @@ struct posix_slot {
     uint8_t round; /* of the last send, cut to a byte: a false match only delays by a round */
 };
 
-/* What recvmmsg fills; the bytes themselves go to the shared buffer. */
-struct posix_batch {
-    struct mmsghdr messages[DATAGRAMS_MAX];
-    struct iovec vectors[DATAGRAMS_MAX];
-    union name names[DATAGRAMS_MAX];
-    _Alignas(struct cmsghdr) char control[DATAGRAMS_MAX][CONTROL_BYTES];
-};
-
 /* == 1 clock, entropy ============================================================================
    The monotonic clock is read twice a round (both reads stay in user space); the date about once a
    second, because the core carries it forward itself. */
-
-static uint64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 uint64_t mps_posix_now_us(void) {
     return clock_ns() / 1000;
@@ -95,17 +79,6 @@ static void clock_take(struct mps_posix *p) {
     if (p->now >= p->wall_due) {
         mps_wall_clock(p->server, p->now, mps_posix_unix_ms());
         p->wall_due = p->now + WALL_EVERY_US;
-    }
-}
-
-/* Two reads of the clock for one call in 16: some 3 ns a call, and the histogram fills as well. */
-static uint64_t timed_begin(struct mps_posix *p) {
-    return p->calls++ % TIMED_ONE_IN ? 0 : clock_ns();
-}
-
-static void timed_end(struct mps_posix *p, uint64_t begin) {
-    if (begin) {
-        mps_note_call_ns(p->server, clock_ns() - begin);
     }
 }
 
@@ -185,7 +158,7 @@ bool mps_posix_open(struct mps_posix *p, const struct mps_posix_options *options
 
 /* One function sizes the block and carves it, so the two cannot disagree. */
 struct layout {
-    size_t slots, batch, events, buffer, bytes;
+    size_t slots, datagrams, events, buffer, bytes;
 };
 
 static size_t layout_add(struct layout *l, size_t bytes) {
@@ -197,7 +170,7 @@ static size_t layout_add(struct layout *l, size_t bytes) {
 static struct layout layout_of(uint32_t connections) {
     struct layout l = {0};
     l.slots = layout_add(&l, connections * sizeof(struct posix_slot));
-    l.batch = layout_add(&l, sizeof(struct posix_batch));
+    l.datagrams = layout_add(&l, sizeof(struct posix_datagrams));
     l.events = layout_add(&l, backend_bytes(connections));
     l.buffer = layout_add(&l, BUFFER_BYTES);
     return l;
@@ -205,27 +178,6 @@ static struct layout layout_of(uint32_t connections) {
 
 size_t mps_posix_memory_needed(uint32_t connections) {
     return layout_of(connections).bytes;
-}
-
-/* The parts of a message header that recvmmsg changes. */
-static void batch_reset(struct posix_batch *batch, unsigned count) {
-    for (unsigned i = 0; i < count; i++) {
-        batch->messages[i].msg_hdr.msg_namelen = sizeof batch->names[i];
-        batch->messages[i].msg_hdr.msg_controllen = CONTROL_BYTES;
-    }
-}
-
-static void batch_init(struct posix_batch *batch, unsigned char *buffer) {
-    memset(batch, 0, sizeof *batch);
-    for (size_t i = 0; i < DATAGRAMS_MAX; i++) {
-        batch->vectors[i] = (struct iovec){buffer + i * DATAGRAM_BYTES, DATAGRAM_BYTES};
-        struct msghdr *header = &batch->messages[i].msg_hdr;
-        header->msg_name = &batch->names[i];
-        header->msg_iov = &batch->vectors[i];
-        header->msg_iovlen = 1;
-        header->msg_control = batch->control[i];
-    }
-    batch_reset(batch, DATAGRAMS_MAX);
 }
 
 bool mps_posix_attach(struct mps_posix *p, void *memory, size_t bytes, uint32_t connections) {
@@ -237,11 +189,11 @@ bool mps_posix_attach(struct mps_posix *p, void *memory, size_t bytes, uint32_t 
     }
     p->slots_count = connections;
     p->slots = (void *)(block + l.slots);
-    p->batch = (void *)(block + l.batch);
+    p->messages = (void *)(block + l.datagrams);
     p->backend_memory = block + l.events;
     p->buffer = block + l.buffer;
     memset(p->slots, 0, connections * sizeof *p->slots);
-    batch_init(p->batch, p->buffer);
+    datagrams_init(p->messages, p->buffer);
     if (!backend_open(p) || !backend_add(p, p->listener, ID_LISTENER, WANT_READ) ||
         !backend_add(p, p->datagrams, ID_DATAGRAMS, WANT_READ)) {
         snprintf(p->error, sizeof p->error, "cannot wait for events: %s", strerror(errno));
@@ -481,44 +433,7 @@ static void accept_burst(struct mps_posix *p) {
     }
 }
 
-/* == 4 datagrams =================================================================================
-   Both addresses matter: a host with several must answer from the one it was asked at. */
-
-static mps_address datagram_to(struct mps_posix *p, struct msghdr *header) {
-    mps_address to = p->udp;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
-        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-            struct in6_pktinfo info;
-            memcpy(&info, CMSG_DATA(c), sizeof info);
-            memcpy(to.ip, &info.ipi6_addr, 16);
-            bool link_local = to.ip[0] == 0xfe && (to.ip[1] & 0xc0) == 0x80;
-            to.scope = link_local ? (uint32_t)info.ipi6_ifindex : 0;
-        } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-            struct in_pktinfo info;
-            memcpy(&info, CMSG_DATA(c), sizeof info);
-            address_from_in4(&to, &info.ipi_addr);
-        }
-    }
-    return to;
-}
-
-/* One system call for all of them. Errors here are news of earlier datagrams (ICMP), or none are
-   left after all: the next round tries again. */
-static void datagrams_read(struct mps_posix *p) {
-    struct posix_batch *batch = p->batch;
-    int count = recvmmsg(p->datagrams, batch->messages, DATAGRAMS_MAX, MSG_DONTWAIT, NULL);
-    for (int i = 0; i < count; i++) {
-        struct mmsghdr *message = &batch->messages[i];
-        mps_address from = address_from(&batch->names[i]);
-        mps_address to = datagram_to(p, &message->msg_hdr);
-        uint64_t begin = timed_begin(p);
-        mps_udp_input(p->server, p->now, &from, &to, batch->vectors[i].iov_base, message->msg_len);
-        timed_end(p, begin);
-    }
-    batch_reset(batch, count > 0 ? (unsigned)count : 0);
-}
-
-/* == 5 the round =================================================================================
+/* == 4 the round =================================================================================
    Everything that is ready goes in, then everything that has output is written once. */
 
 /* Until the server is due, accepting resumes, or `limit_ms` is over. */
@@ -533,6 +448,19 @@ static int wait_ms(const struct mps_posix *p, int limit_ms) {
         ms = WAIT_MS_MAX;
     }
     return limit_ms >= 0 && (uint64_t)limit_ms < ms ? limit_ms : (int)ms;
+}
+
+/* Everything that the core has for the datagram socket. A full one is watched until it takes more;
+   meanwhile the core keeps no queue, it makes newer datagrams later. */
+static void datagrams_flush(struct mps_posix *p) {
+    if (!p->datagrams_full) {
+        datagrams_send(p);
+    }
+    if (p->datagrams_full != p->datagrams_watched) {
+        p->datagrams_watched = p->datagrams_full;
+        backend_want(p, p->datagrams, ID_DATAGRAMS,
+                     WANT_READ | (p->datagrams_full ? WANT_WRITE : 0));
+    }
 }
 
 /* True when the slot was sent on in this round, could be again, and has more. */
@@ -566,7 +494,7 @@ static void outputs_flush(struct mps_posix *p) {
     }
 }
 
-/* == 6 signals, life =============================================================================
+/* == 5 signals, life =============================================================================
    A handler may do next to nothing, so it writes the signal's number into a pipe that the round
    reads. Handlers belong to the process, not to a server, so what they need is static: the only
    static variables of this file. */
@@ -624,7 +552,10 @@ static void event_handle(struct mps_posix *p, struct event e) {
         accept_burst(p);
         break;
     case ID_DATAGRAMS:
-        datagrams_read(p);
+        p->datagrams_full &= !(e.what & WANT_WRITE);
+        if (e.what & WANT_READ) {
+            datagrams_read(p);
+        }
         break;
     case ID_SIGNALS:
         signals_read(p);
@@ -658,6 +589,7 @@ mps_posix_state mps_posix_step(struct mps_posix *p, mps_server *server, int time
     timed_end(p, begin);
     p->now = mps_posix_now_us(); /* how long the answers took is told by when they leave */
     outputs_flush(p);
+    datagrams_flush(p);
     if (p->state == MPS_POSIX_RUNNING && mps_drained(server)) {
         p->state = MPS_POSIX_DRAINED;
     }

@@ -59,10 +59,13 @@ struct mps_posix {
     bool accept_failing; /* told already */
     bool draining;       /* by a signal: the next one stops */
     bool reload_soon, signals_set;
+    bool datagrams_full, datagrams_watched; /* the socket takes no more; is watched until it does */
+    bool no_segments;                       /* the system cannot cut one send into datagrams */
+    uint32_t datagrams_dropped;             /* by the kernel, as it said last */
 
     uint32_t slots_count;
     struct posix_slot *slots;
-    struct posix_batch *batch;
+    struct posix_datagrams *messages;
     void *backend_memory;
     unsigned char *buffer;
 };

@@ -43,6 +43,22 @@ static mps_address address_from(const union name *name) {
     return out;
 }
 
+/* The other way, for a socket of IPv4 alone or of both; gives the bytes of the name. */
+static socklen_t address_to(const mps_address *address, bool in4, union name *name) {
+    memset(name, 0, sizeof *name);
+    if (in4) {
+        name->in4.sin_family = AF_INET;
+        name->in4.sin_port = htons(address->port);
+        memcpy(&name->in4.sin_addr, address->ip + sizeof mapped_prefix, 4);
+        return sizeof name->in4;
+    }
+    name->in6.sin6_family = AF_INET6;
+    name->in6.sin6_port = htons(address->port);
+    name->in6.sin6_scope_id = address->scope;
+    memcpy(&name->in6.sin6_addr, address->ip, 16);
+    return sizeof name->in6;
+}
+
 static mps_address address_local(int fd) {
     union name name = {.in6 = {.sin6_family = AF_INET6}};
     socklen_t bytes = sizeof name;
@@ -97,6 +113,27 @@ static void option_set(int fd, int level, int option, int value) {
     setsockopt(fd, level, option, &value, sizeof value);
 }
 
+#define SOCKET_BUFFER_BYTES (4 << 20) /* asked for; the system may give less */
+
+/* Both packet infos: a dual-stack socket tells the address to answer IPv4 broadcasts from only by
+   that of IPv4. Bursts of ticks and of a thousand players want a larger buffer than the usual. */
+static void datagram_options_set(int fd, bool in4) {
+    if (!in4) {
+        option_set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    }
+#ifdef IP_PKTINFO
+    option_set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+#endif
+#ifdef SO_RXQ_OVFL
+    option_set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+#endif
+    option_set(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES);
+    option_set(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
+#ifdef SO_RCVBUFFORCE
+    option_set(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER_BYTES); /* with CAP_NET_ADMIN */
+#endif
+}
+
 /* A bound socket, or -1 with errno. */
 static int socket_bound(int type, union name *name, uint16_t port) {
     bool in4 = name->any.sa_family == AF_INET;
@@ -114,7 +151,7 @@ static int socket_bound(int type, union name *name, uint16_t port) {
         option_set(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* or restarts wait for old connections */
         option_set(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* accepted sockets inherit it */
     } else {
-        option_set(fd, in4 ? IPPROTO_IP : IPPROTO_IPV6, in4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);
+        datagram_options_set(fd, in4);
     }
     if (bind(fd, &name->any, in4 ? sizeof name->in4 : sizeof name->in6) != 0 ||
         (type == SOCK_STREAM && listen(fd, SOMAXCONN) != 0)) {

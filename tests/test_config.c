@@ -250,7 +250,7 @@ static void config_docs(void) {
         }
         CHECK_INT(mps_doc_row((mps_doc)table, rows[table], line, sizeof line), 0);
     }
-    CHECK_INT(mps_doc_row((mps_doc)5, 0, line, sizeof line), 0);
+    CHECK_INT(mps_doc_row((mps_doc)6, 0, line, sizeof line), 0);
 }
 
 static const struct check_test config_tests[] = {

@@ -603,6 +603,7 @@ static void server_large_share(void) {
 /* Peers that ask and do not read hold chunks; the one that holds most goes, the asker is served. */
 static void server_full_chunks(void) {
     mps_config c = server_test_config();
+    c.chunks = 24;
     struct drive d;
     struct link_test l[16];
     drive_start(&d, &c);
