@@ -4019,12 +4019,13 @@ static void log_emit(struct log *log, mps_log_record *r) {
 
 #define REAL_PI 3.14159265358979323846
 
-/* Of a finite number that is not negative, within two units of the last place. Newton's method from
-   a guess that halves the exponent; each round doubles the digits that are right. */
+/* Of a finite number that is not negative, within two units of the last place; below 1e-300 it is
+   0. Newton's method from a guess that halves the exponent; each round doubles the digits that are
+   right. */
 static double real_sqrt(double v) {
     u64 bits;
     double root;
-    if (!(v > 0)) {
+    if (!(v > 1e-300)) {
         return 0;
     }
     memcpy(&bits, &v, sizeof bits);
@@ -6002,7 +6003,9 @@ static u32 angle_units(double angle) {
     if (!(turns < 1e9 && turns > -1e9)) {
         return 0;
     }
-    turns -= (double)(i64)(turns < 0 ? turns - 0.5 : turns + 0.5); /* to -0.5..0.5 */
+    if (turns > 0.5 || turns < -0.5) {
+        turns -= (double)(i64)(turns < 0 ? turns - 0.5 : turns + 0.5);
+    }
     double units = turns * (2 * ANGLE_UNITS);
     return (u32)(i32)(units < 0 ? units - 0.5 : units + 0.5) & 0xFFFF;
 }

@@ -1,4 +1,4 @@
-/* posix_clock.h: the monotonic clock, and how long core calls take; part of posix.c.  SPDX: MIT-0 */
+/* posix_clock.h: the monotonic clock, and what calls take; part of posix.c.  SPDX: MIT-0 */
 #ifndef MPSERVER_POSIX_CLOCK_H
 #define MPSERVER_POSIX_CLOCK_H
 

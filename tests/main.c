@@ -18,6 +18,8 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_http.c"
 #include "test_ws.c"
 #include "test_json.c"
+#include "test_stun.c"
+#include "test_datagrams.c"
 #include "test_pools.c"
 #include "test_log.c"
 #include "test_auth.c"
@@ -41,6 +43,8 @@ static const struct check_suite {
     {"http", http_tests, COUNT_OF(http_tests)},
     {"ws", ws_tests, COUNT_OF(ws_tests)},
     {"json", json_tests, COUNT_OF(json_tests)},
+    {"stun", stun_tests, COUNT_OF(stun_tests)},
+    {"datagrams", datagrams_tests, COUNT_OF(datagrams_tests)},
     {"pools", pools_tests, COUNT_OF(pools_tests)},
     {"log", log_tests, COUNT_OF(log_tests)},
     {"auth", auth_tests, COUNT_OF(auth_tests)},
