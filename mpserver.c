@@ -8557,7 +8557,7 @@ struct player {
     u8 news;   /* NEWS_* */
     u8 weapon_bytes;
     bool proved;                /* the address is truly its own, so it may be sent anything */
-    bool heard;                 /* it has sent something since it joined: its welcome came */
+    bool acted;                 /* it has spoken as a member since: its welcome came */
     bool seq_known;             /* seq_in says something */
     bool posed;                 /* it has said where it is, at posed_at */
     u16 seq_in, seq_out;        /* of its newest state; of the latest datagram to it */
@@ -8952,7 +8952,7 @@ static void player_bind(struct kit *k, struct lobbies *l, u32 index, const mps_a
     player->local = *to;
     player->speech = (u8)speech;
     player->bound_at = k->now;
-    player->heard = player->seq_known = false;
+    player->acted = player->seq_known = false;
     player->news |= NEWS_SYNC;
     lobby_stir(k, l, player->lobby, lobby);
 }
@@ -9312,12 +9312,13 @@ static bool turn_gets_all(const struct tick_turn *turn) {
     return t->sync_due || asked || (turn->to->speech == SPEECH_BATCH && others);
 }
 
-/* A welcome that is lost would keep a client waiting that sends nothing before it. Those who have
-   just joined got theirs at once. */
+/* A welcome that is lost would keep a client waiting that does nothing before it, and one without
+   its cookie could never prove its address. Those who have just joined got theirs at once. */
 static bool tell_welcome(struct tick_turn *turn) {
     u8 cookie[COOKIE_BYTES];
     bool fresh = turn->own == TICK_NOBODY || tick_mark(turn->t, turn->own)->news & NEWS_SYNC;
-    if (turn->t->at++ || !turn->t->sync_due || turn->to->heard || fresh) {
+    bool came = turn->to->acted && turn->to->proved;
+    if (turn->t->at++ || !turn->t->sync_due || came || fresh) {
         return false;
     }
     struct text x = tick_head(turn->t);
@@ -14477,6 +14478,12 @@ static void arrival_binary_head(const struct arrival *a, struct text *t, u32 typ
     binary_put_head(t, type, player ? ++player->seq_out : 0, (u32)server_ms);
 }
 
+/* It is still there. */
+static void arrival_note(const struct arrival *a) {
+    struct kit *k = &a->s->kit;
+    timer_set(&k->timers, TIMER_PLAYER, a->player - 1, time_after(k->now, a->s->lobbies.player_us));
+}
+
 /* -- joining -- */
 
 /* Why a join is refused, in a byte. */
@@ -14569,7 +14576,7 @@ static void packet_join(struct arrival *a) {
     a->player = index + 1;
     struct player *player = player_at(l, index);
     player_credit(player, again ? 0 : a->count);
-    timer_set(&s->kit.timers, TIMER_PLAYER, index, time_after(s->kit.now, l->player_us));
+    arrival_note(a);
     player_cookie(l, pool_handle(&l->players, index), a->from, cookie);
     if (a->p.binary) {
         arrival_binary_head(a, &t, BINARY_WELCOME);
@@ -14596,6 +14603,7 @@ static bool position_allowed(struct arrival *a, const struct player *player) {
 static void packet_state(struct arrival *a) {
     struct mps_server *s = a->s;
     struct player *player = player_at(&s->lobbies, a->player - 1);
+    player->acted = true;
     if (a->p.binary && player->seq_known && !seq_newer(a->p.seq, player->seq_in)) {
         arrival_drop(a, COUNTER_DROPS_STALE);
         return;
@@ -14648,7 +14656,9 @@ static void packet_ping(struct arrival *a) {
     u8 cookie[COOKIE_BYTES];
     u64 handle = pool_handle(&s->lobbies.players, a->player - 1);
     player_cookie(&s->lobbies, handle, a->from, cookie);
-    player->proved |= a->p.has_cookie && crypto_equal(cookie, a->p.cookie, COOKIE_BYTES);
+    if (a->p.has_cookie && crypto_equal(cookie, a->p.cookie, COOKIE_BYTES)) {
+        player->proved = player->acted = true;
+    }
     if (a->p.binary) {
         arrival_binary_head(a, &t, BINARY_PONG);
         text_le(&t, a->p.t_ms, 4);
@@ -14774,15 +14784,6 @@ static bool arrival_is_own(const struct arrival *a) {
         return false;
     }
     return true;
-}
-
-/* What every packet of a player does beside its own work. */
-static void arrival_note(struct arrival *a) {
-    struct mps_server *s = a->s;
-    struct player *player = player_at(&s->lobbies, a->player - 1);
-    player->heard = true;
-    timer_set(&s->kit.timers, TIMER_PLAYER, a->player - 1,
-              time_after(s->kit.now, s->lobbies.player_us));
 }
 
 /* Players pay from what stands with them, others from what stands with their address. */

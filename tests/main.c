@@ -30,6 +30,7 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_sockets.c"
 #include "test_rooms.c"
 #include "test_game.c"
+#include "test_realtime.c"
 #include "test_crowd.c"
 
 static const struct check_suite {
@@ -55,6 +56,7 @@ static const struct check_suite {
     {"sockets", sockets_tests, COUNT_OF(sockets_tests)},
     {"rooms", rooms_tests, COUNT_OF(rooms_tests)},
     {"game", game_tests, COUNT_OF(game_tests)},
+    {"realtime", realtime_tests, COUNT_OF(realtime_tests)},
     {"crowd", crowd_tests, COUNT_OF(crowd_tests)},
 };
 
