@@ -15,7 +15,7 @@ C11 := -std=c11 -ffp-contract=off $(WARNINGS)
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick lint format size bench soak dist clean help stb FORCE
+.PHONY: all run test quick examples lint format size bench soak dist clean help stb FORCE
 
 all: build/mpserver
 
@@ -34,11 +34,13 @@ run: ## install what is missing, build, run a development server; ARGS="--http-p
 test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
 	@$(MAKE) --no-print-directory build/unit build/unit-sanitized build/mpserver \
-	    build/mpserver-sanitized build/noalloc.so
+	    build/mpserver-sanitized build/noalloc.so build/udp_client build/flood
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
 	@build/unit $(T)
+
+examples: build/udp_client ## the small C samples
 
 lint: ## the rules of style that a program can check
 	@node tests/lint.mjs
@@ -84,6 +86,12 @@ build/unit: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 
 build/unit-sanitized: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ tests/main.c
+
+build/udp_client: examples/udp_client.c Makefile | build
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $< $(LDFLAGS) -lm
+
+build/flood: tests/wire/flood.c Makefile | build
+	$(CC) $(C11) -O2 -g -o $@ $<
 
 build/noalloc.so: tests/noalloc/noalloc.c Makefile | build
 	$(CC) $(C11) -O2 -g -shared -fPIC -o $@ $<

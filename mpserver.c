@@ -1108,6 +1108,7 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     X(DROPS_REFUSED, "drops_total", "reason=\"refused\"", "")                                 \
     X(DROPS_STALE, "drops_total", "reason=\"stale\"", "")                                     \
     X(DROPS_KERNEL, "drops_total", "reason=\"kernel\"", "")                                   \
+    X(POSITIONS, "positions_total", "", "Positions taken over.")                              \
     X(CORRECTIONS, "position_corrections_total", "", "Positions refused.")                    \
     X(WITHHELD, "datagrams_withheld_total", "",                                               \
       "Datagrams not sent to an address that is not proved.")                                 \
@@ -14612,6 +14613,7 @@ static void packet_state(struct arrival *a) {
     player->seq_known |= a->p.binary;
     if (position_allowed(a, player)) {
         player_move(&s->kit, &s->lobbies, a->player - 1, &a->p.pose);
+        metrics_count(&s->kit.metrics, COUNTER_POSITIONS);
         return;
     }
     metrics_count(&s->kit.metrics, COUNTER_CORRECTIONS);

@@ -54,6 +54,7 @@ test)
     need curl has curl
     need nodejs node_is_current
     need node-ws node_has_ws
+    need coturn has turnutils_stunclient
     ;;
 bench)
     need wrk has wrk
@@ -66,7 +67,10 @@ install_missing
 
 need libc6-dev header stdio.h
 need libstb-dev header stb/stb_ds.h
-[ "$1" != bench ] || need libwebsockets-dev header libwebsockets.h
+if [ "$1" = bench ]; then
+    need libwebsockets-dev header libwebsockets.h
+    need libenet-dev header enet/enet.h
+fi
 install_missing
 
 if [ "$1" = test ]; then

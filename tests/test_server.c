@@ -1565,7 +1565,7 @@ static void chaos_run(u64 seed, u32 steps) {
     CHECK_INT(d.s->kit.outcomes.count, 0);
     CHECK_INT(g.opened, g.closed);
     CHECK_INT(g.joined, g.left);
-    CHECK(g.joined > 5 && g.opened > 20);
+    CHECK(g.joined > 2 && g.opened > 20); /* it was not idle */
     drive_stop(&d);
 }
 
