@@ -54,9 +54,10 @@ size: ## text, data and bss of the core at -Os
 bench: ## HTTP, rooms and single calls beside baselines and peers; WORKLOADS=W1,W3: only these rooms
 	@tests/need.sh bench
 	@$(MAKE) --no-print-directory build/mpserver build/bare-http build/bare build/load \
-	    build/peer-lws build/calls
+	    build/peer-lws build/udp-bare build/udp-load build/udp-enet build/calls
 	@node tests/bench/http.mjs
 	@node tests/bench/rooms.mjs
+	@node tests/bench/udp.mjs
 	@build/calls
 
 soak: build/mpserver ## a million requests and messages, every one accounted for; COUNT=n
@@ -96,8 +97,13 @@ build/flood: tests/wire/flood.c Makefile | build
 build/noalloc.so: tests/noalloc/noalloc.c Makefile | build
 	$(CC) $(C11) -O2 -g -shared -fPIC -o $@ $<
 
-build/bare-http build/bare build/load: build/%: tests/bench/%.c tests/bench/net.h Makefile | build
+build/bare-http build/bare build/load build/udp-bare: build/%: tests/bench/%.c \
+    tests/bench/net.h tests/bench/measure.h Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<
+
+build/udp-load build/udp-enet: build/%: tests/bench/%.c tests/bench/net.h \
+    tests/bench/measure.h Makefile | build
+	$(CC) $(C11) -O2 -g -o $@ $< -lenet
 
 build/calls: tests/bench/calls.c mpserver.c mpserver.h Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $<

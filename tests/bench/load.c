@@ -15,16 +15,14 @@
    The text that tells messages apart is eight letters from A to P, four for the sender's index and
    four for its sequence number: a delivery costs the load the same in both modes. */
 #define _GNU_SOURCE
+#include "measure.h"
 #include "net.h"
-#include <dirent.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #define INPUT_BYTES (1 << 18)
@@ -39,7 +37,6 @@
 #define WARM_NS (SECOND_NS / 2)
 #define DRAIN_NS (2 * SECOND_NS)
 #define QUIET_NS (SECOND_NS / 2) /* without a delivery: what is missing does not come */
-#define SECOND_NS UINT64_C(1000000000)
 
 enum state { UPGRADE, SHAKE, JOIN, READY };
 
@@ -87,102 +84,8 @@ static uint32_t turn_count, turn;
 static uint64_t cycle_ns; /* when the current period of the open loop began; 0: not sending */
 static bool sending, measuring;
 static uint64_t sent_count, delivery_count, undelivered, other_count;
-static uint32_t histogram[64 << 7];
-
-static _Noreturn void stop(const char *format, ...) {
-    va_list list;
-    va_start(list, format);
-    fputs("load: ", stderr);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    va_end(list);
-    exit(1);
-}
-
-static void *zeroed(size_t count, size_t bytes) {
-    void *memory = calloc(count, bytes);
-    if (!memory) {
-        stop("no memory");
-    }
-    return memory;
-}
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
-}
-
-static uint32_t random_next(void) {
-    static uint32_t x = 2463534242;
-    x ^= x << 13;
-    x ^= x >> 17;
-    return x ^= x << 5;
-}
 
 /* == what is measured ========================================================================= */
-
-/* 128 steps for each power of two: a value is told apart from one that differs by 1 %. */
-static uint32_t histogram_index(uint64_t ns) {
-    uint32_t top = 63 - (uint32_t)__builtin_clzll(ns | 128), shift = top - 7;
-    return (shift << 7) + (uint32_t)(ns >> shift);
-}
-
-static double percentile_us(double share) {
-    uint64_t total = 0, seen = 0;
-    for (uint32_t i = 0; i < sizeof histogram / sizeof *histogram; i++) {
-        total += histogram[i];
-    }
-    for (uint32_t i = 0; i < sizeof histogram / sizeof *histogram; i++) {
-        seen += histogram[i];
-        if (total && (double)seen >= share * (double)total) {
-            uint32_t shift = i >> 7 ? (i >> 7) - 1 : 0;
-            return ((double)(i - (shift << 7)) + 0.5) * (double)(UINT64_C(1) << shift) / 1000;
-        }
-    }
-    return 0;
-}
-
-static uint64_t file_number(const char *path, int which) {
-    unsigned long long numbers[2] = {0, 0};
-    FILE *file = fopen(path, "r");
-    if (!file || fscanf(file, "%llu %llu", &numbers[0], &numbers[1]) != 2) {
-        stop("cannot read %s", path);
-    }
-    fclose(file);
-    return numbers[which];
-}
-
-/* CPU time that threads have had, and how long they stood in line for it behind others. */
-struct usage {
-    uint64_t cpu_ns, wait_ns;
-};
-
-/* All threads of a process; read here, so that it fits the window. */
-static struct usage usage_take(const char *process) {
-    char path[300];
-    struct usage sum = {0, 0};
-    snprintf(path, sizeof path, "/proc/%s/task", process);
-    DIR *directory = opendir(path);
-    if (!directory) {
-        stop("no process %s", process);
-    }
-    for (const struct dirent *e = readdir(directory); e; e = readdir(directory)) {
-        if (e->d_name[0] != '.') {
-            snprintf(path, sizeof path, "/proc/%s/task/%s/schedstat", process, e->d_name);
-            sum.cpu_ns += file_number(path, 0);
-            sum.wait_ns += file_number(path, 1);
-        }
-    }
-    closedir(directory);
-    return sum;
-}
-
-static struct usage server_usage(void) {
-    char process[16];
-    snprintf(process, sizeof process, "%u", option.pid);
-    return usage_take(process);
-}
 
 static uint64_t server_resident_bytes(void) {
     char path[64];
@@ -723,22 +626,16 @@ static void drain(void) {
     }
 }
 
-static void print_usage(const char *who, struct usage before, struct usage after) {
-    printf("\"%s_cpu_ns\":%llu,\"%s_wait_ns\":%llu,", who,
-           (unsigned long long)(after.cpu_ns - before.cpu_ns), who,
-           (unsigned long long)(after.wait_ns - before.wait_ns));
-}
-
 static void measure(void) {
     sending_start();
     run_until(now_ns() + WARM_NS, false);
-    struct usage server = server_usage(), own = usage_take("self");
+    struct usage server = usage_of(option.pid), own = usage_take("self");
     uint64_t sent = sent_count, deliveries = delivery_count, begin = now_ns();
     measuring = true;
     run_until(begin + option.ms * (SECOND_NS / 1000), false);
     measuring = sending = false;
     uint64_t elapsed = now_ns() - begin;
-    struct usage server_after = server_usage(), own_after = usage_take("self");
+    struct usage server_after = usage_of(option.pid), own_after = usage_take("self");
     sent = sent_count - sent, deliveries = delivery_count - deliveries;
     drain();
     uint32_t receivers = option.group == 1 ? 1 : option.group - 1;

@@ -33,6 +33,23 @@ static inline int listener_open(void) {
     return listener;
 }
 
+/* A datagram socket at a port of the system's choice, which it prints. */
+static inline int datagrams_open(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t bytes = sizeof address;
+    int buffer = 4 << 20, file = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(file, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer);
+    setsockopt(file, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+    if (bind(file, (struct sockaddr *)&address, sizeof address) ||
+        getsockname(file, (struct sockaddr *)&address, &bytes)) {
+        fail("bind");
+    }
+    printf("%d\n", ntohs(address.sin_port));
+    fflush(stdout);
+    return file;
+}
+
 /* The next connection, watched for input under its own number, or -1. */
 static inline int connection_accept(int poll, int listener, int files_max) {
     int one = 1, file = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
