@@ -8704,13 +8704,21 @@ static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish 
     return handle;
 }
 
-/* Something is to be told: a tick comes, at once or a period after the latest. Without anybody to
-   tell it to there is nothing to do. */
+#define TICK_STEPS_OF_PERIOD 8
+
+/* A period after the latest, and a little later, so that ticks of many lobbies come together: each
+   time that the port wakes up and sends costs more than all that is done then. */
+static u64 lobby_tick_at(const struct lobbies *l, const struct lobby *lobby) {
+    u64 step = l->tick_us / TICK_STEPS_OF_PERIOD, due = time_after(lobby->ticked_at, l->tick_us);
+    return due + (step - due % step) % step;
+}
+
+/* Something is to be told: a tick comes, at once or when it is time. Without anybody to tell it to
+   there is nothing to do. */
 static void lobby_stir(struct kit *k, struct lobbies *l, u64 handle, struct lobby *lobby) {
     if (!lobby->stirred && lobby->bound && !lobby->closing) {
         lobby->stirred = true;
-        timer_set(&k->timers, TIMER_LOBBY, handle_index(handle),
-                  time_after(lobby->ticked_at, l->tick_us));
+        timer_set(&k->timers, TIMER_LOBBY, handle_index(handle), lobby_tick_at(l, lobby));
     }
 }
 
@@ -9224,7 +9232,7 @@ static void tick_write(struct kit *k, struct lobbies *l, struct ticks *t, struct
    wake-ups would add up to a slower rate. */
 static void tick_begin(struct kit *k, struct lobbies *l, struct ticks *t, u64 handle) {
     struct lobby *lobby = lobby_get(l, handle);
-    u64 due = time_after(lobby->ticked_at, l->tick_us);
+    u64 due = lobby_tick_at(l, lobby);
     lobby->ticked_at = due <= k->now && k->now - due < l->tick_us ? due : k->now;
     lobby->stirred = false;
     if (!lobby->bound) {

@@ -15,6 +15,8 @@
          mps_tcp_eof / mps_tcp_closed(server, conn, now)       FIN came / the socket is gone
          deadline = mps_advance(server, now)                   once a round, then drain:
          while (mps_next_output(server, &conn)) ...            write, taken, sent, look at the fate
+         mps_udp_input(server, now, &from, &to, bytes, count)  a datagram came in
+         while (mps_udp_output(server, now, out, max)) ...     once a round, send them
 
    THE CORE DOES NO I/O. mpserver.c never touches a socket, a clock, a file or the heap. Bytes and
    time come in as arguments, output is pulled. It needs six functions of <string.h>, nothing else.
@@ -47,6 +49,11 @@
    1013 before an event would be lost. Announcements to everybody are picked up by a few sockets a
    call, so the deadline is 0 while some have not heard.
 
+   DATAGRAMS. Lobby players send positions, as JSON or binary v1; each lobby has a tick that tells
+   everybody the newest state of the others. Datagrams are made when the port asks for them, as
+   lists of spans that many of them share, and are its own until it asks again. A port that cannot
+   send asks later and gets newer states. Loss is healed once a second.
+
    HOOKS. Everything in mps_hooks is optional. Hooks run inside input and advance calls, are never
    nested, and may call any mps_* function except mps_tcp_*, mps_udp_*, mps_advance,
    mps_next_output, mps_auth_finish and mps_create.
@@ -70,7 +77,7 @@
 extern "C" {
 #endif
 
-#define MPS_VERSION "0.2.0"
+#define MPS_VERSION "0.3.0"
 
 /* == errors ======================================================================================
    One table: name, value, wire code, HTTP status, WebSocket close code (0: stays open), and a

@@ -115,14 +115,17 @@ static void option_set(int fd, int level, int option, int value) {
 
 #define SOCKET_BUFFER_BYTES (4 << 20) /* asked for; the system may give less */
 
-/* Both packet infos: a dual-stack socket tells the address to answer IPv4 broadcasts from only by
-   that of IPv4. Bursts of ticks and of a thousand players want a larger buffer than the usual. */
-static void datagram_options_set(int fd, bool in4) {
-    if (!in4) {
+/* Bound to one address there is no question which one was asked. Otherwise both packet infos: a
+   dual-stack socket tells the address to answer IPv4 broadcasts from only by that of IPv4. Bursts
+   of ticks and of a thousand players want a larger buffer than the usual. */
+static void datagram_options_set(int fd, bool in4, bool any) {
+    if (any && !in4) {
         option_set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     }
 #ifdef IP_PKTINFO
-    option_set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    if (any) {
+        option_set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    }
 #endif
 #ifdef SO_RXQ_OVFL
     option_set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
@@ -151,7 +154,8 @@ static int socket_bound(int type, union name *name, uint16_t port) {
         option_set(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* or restarts wait for old connections */
         option_set(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* accepted sockets inherit it */
     } else {
-        datagram_options_set(fd, in4);
+        mps_address bound = address_from(name);
+        datagram_options_set(fd, in4, address_is_any(&bound));
     }
     if (bind(fd, &name->any, in4 ? sizeof name->in4 : sizeof name->in6) != 0 ||
         (type == SOCK_STREAM && listen(fd, SOMAXCONN) != 0)) {

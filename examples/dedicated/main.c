@@ -511,7 +511,8 @@ static int print(const struct options *options) {
         return print_rows(MPS_DOC_CONFIG);
     case ACTION_HELP_ROUTES:
         print_rows(MPS_DOC_ROUTES);
-        return print_rows(MPS_DOC_MESSAGES);
+        print_rows(MPS_DOC_MESSAGES);
+        return print_rows(MPS_DOC_DATAGRAMS);
     case ACTION_VERSION:
         puts("mpserver " MPS_VERSION);
         return print_done();

@@ -22,7 +22,7 @@ const char options_help[] =
     "  --print-config      print the effective settings, without secrets\n"
     "  --print-memory      print how much memory the server takes, table by table\n"
     "  --help-config       list the settings\n"
-    "  --help-routes       list the HTTP routes and the WebSocket messages\n"
+    "  --help-routes       list routes, WebSocket messages and datagrams\n"
     "  --version, --help   print the version, this text\n"
     "  --mint-token --sub S [--role R] [--ttl T]\n"
     "                      print a token for user S; R: player (default), server or admin;\n"

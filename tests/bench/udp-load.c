@@ -10,8 +10,8 @@
    outstanding, updates of a client that the others do not know yet (closed loop).
 
    A server may send the newest update of a tick only. An update is known when it or a newer one has
-   come; `superseded` counts those in whose place a newer one came. `lost` counts gaps in the numbers
-   of the server's datagrams (binary), or of updates (others, who send every one). */
+   come; `superseded` counts those in whose place a newer one came. `lost` counts what is missing in
+   the numbers of the server's datagrams (binary), or of updates (others, who send every one). */
 #define _GNU_SOURCE
 #include "measure.h"
 #include "net.h"

@@ -1,7 +1,6 @@
 // Positions by UDP beside relays that move the same updates with no protocol at all, and ENet:
 // server CPU and throughput, in alternation, because a shared machine drifts.
 // Environment: SERVERS (ours,enet), ROTATIONS (5), SECONDS a run (3).
-import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { metrics, post, start, temporaryFile } from '../wire/server.mjs';
@@ -122,6 +121,12 @@ function bar(what, value, limit, most) {
     `${good ? 'met' : `missed by ${Math.abs(100 * (value / limit - 1)).toFixed(1)} %`}`);
 }
 
+/* The bars are for the default rate of ticks. */
+function ratio(workload, what, value, limit) {
+  if (workload.whole) console.log(`  ${what}: ${value.toFixed(3)}`);
+  else bar(what, value, limit, true);
+}
+
 function print(workload, rows) {
   console.log(`\n${workload.title}`);
   console.log(`  ${'server'.padEnd(18)}${COLUMNS.map(([head]) => head.padStart(11)).join('')}`);
@@ -132,9 +137,10 @@ function print(workload, rows) {
   }
   if (!rows.ours) return;
   if (workload.load.rate) {
-    bar('CPU per delivered update / plain relay', paired(rows.ours, rows.relay, 'us'), 1.05, true);
+    ratio(workload, 'CPU per delivered update / plain relay', paired(rows.ours, rows.relay, 'us'),
+      1.05);
     if (rows.enet) {
-      bar('CPU per delivered update / ENet', paired(rows.ours, rows.enet, 'us'), 0.65, true);
+      ratio(workload, 'CPU per delivered update / ENet', paired(rows.ours, rows.enet, 'us'), 0.65);
     }
     bar('lost', Math.max(...rows.ours.map((row) => row.lost)), 0, true);
     if (workload.whole) {
@@ -150,7 +156,6 @@ try {
   console.log(`UDP: ${ROTATIONS} rotations of ${SECONDS} s`);
   for (const workload of workloads) print(workload, await measureAll(workload));
   console.log(`\n${met} of ${judged} bars met`);
-  assert.ok(judged >= 0);
 } finally {
   for (const done of ending) await done();
 }
