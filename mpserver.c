@@ -66,6 +66,13 @@ static void assert_failed(void) {
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* For what is finished and tested, and whose first user is a later section. */
+#if defined(__GNUC__)
+#define MPS_UNUSED __attribute__((unused))
+#else
+#define MPS_UNUSED
+#endif
+
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
@@ -3247,30 +3254,51 @@ static void json_digits_exact(u64 bits, struct json_digits *digits) {
     dragon_digits(&g, digits);
 }
 
+/* Notes the digits of n / 10^places, n > 0, without zeros at their end. */
+static void json_digits_of(u64 n, i32 places, struct json_digits *digits) {
+    struct text t = text_on(digits->at, sizeof digits->at);
+    text_u64(&t, n);
+    digits->point = (i32)t.bytes - places;
+    while (digits->at[t.bytes - 1] == '0') {
+        t.bytes--;
+    }
+    digits->count = (u32)t.bytes;
+}
+
 /* The quick way, and why it is right. Most numbers in a game have few decimals. Of the integers n
    with n / 10^places == v, the first below 10^15 is the shortest text: 15 digits are never two
    texts of one double, and the product is off by less than 0.3, so none is missed. For `single` it
    is enough that the text reads back as the same float, which takes fewer decimals. */
 static bool json_digits_short(double v, bool single, struct json_digits *digits) {
-    for (u32 places = 0; JSON_F64_STRICT && places <= JSON_POW10_MAX; places++) {
+    for (i32 places = 0; JSON_F64_STRICT && places <= JSON_POW10_MAX; places++) {
         double scaled = v * json_pow10[places];
         if (!(scaled < json_pow10[JSON_DIGITS_EXACT])) {
             return false;
         }
         u64 n = (u64)(scaled + 0.5);
         double back = (double)n / json_pow10[places];
-        if (back == v || (single && n && (float)back == (float)v)) {
-            struct text t = text_on(digits->at, sizeof digits->at);
-            text_u64(&t, n);
-            digits->point = (i32)t.bytes - (i32)places;
-            while (digits->at[t.bytes - 1] == '0') {
-                t.bytes--;
-            }
-            digits->count = (u32)t.bytes;
+        if (n && (back == v || (single && (float)back == (float)v))) {
+            json_digits_of(n, places, digits);
             return true;
         }
     }
     return false;
+}
+
+/* A float beyond that range: its first 9 digits, which no two floats share, rounded at the tenth. A
+   few factors of ten are off by less than that. */
+static void json_digits_single(double v, struct json_digits *digits) {
+    i32 places = 0;
+    for (; v < 1e8; places += 8) {
+        v *= 1e8;
+    }
+    for (; v >= 1e16; places -= 8) {
+        v /= 1e8;
+    }
+    for (; v >= 1e9; places--) {
+        v /= 10;
+    }
+    json_digits_of((u64)(v + 0.5), places, digits);
 }
 
 /* None when `count` is negative. */
@@ -3405,35 +3433,45 @@ static void json_put_raw(struct text *t, struct span s) {
     text_add(t, s);
 }
 
-/* The shortest text that reads back as the same double; -0 is written 0, as ECMAScript does.
-   JSON has no infinities and no NaN: `v` is finite. */
-static void json_put_real(struct text *t, double v, bool single) {
-    struct json_digits digits;
+/* Sign and zero, which is written 0 whatever its sign, as ECMAScript does. JSON has no infinities
+   and no NaN: `v` is finite. False: there is nothing more to write. */
+static bool json_put_sign(struct text *t, double v) {
     u64 bits;
     memcpy(&bits, &v, sizeof bits);
     MPS_ASSERT((bits & ~F64_SIGN) < F64_INFINITY);
     json_comma(t);
-    if (v == 0) {
-        text_char(t, '0');
+    if (v <= 0) {
+        text_char(t, v < 0 ? '-' : '0');
+    }
+    return v != 0;
+}
+
+/* The shortest text that reads back as the same double. */
+MPS_UNUSED static void json_put_f64(struct text *t, double v) {
+    struct json_digits digits;
+    u64 bits;
+    if (!json_put_sign(t, v)) {
         return;
     }
-    if (bits & F64_SIGN) {
-        text_char(t, '-');
-    }
-    if (!json_digits_short(v < 0 ? -v : v, single, &digits)) {
+    memcpy(&bits, &v, sizeof bits);
+    if (!json_digits_short(v < 0 ? -v : v, false, &digits)) {
         json_digits_exact(bits & ~F64_SIGN, &digits);
     }
     json_put_digits(t, &digits);
 }
 
-static void json_put_f64(struct text *t, double v) {
-    json_put_real(t, v, false);
-}
-
-/* Few decimals for a number that came as 32 bits: what reads back as the same float. One outside
-   1e-22..1e15 is written as the double that it is. */
-static void json_put_f32(struct text *t, double v) {
-    json_put_real(t, v, true);
+/* A text that reads back as the same float, of few digits, and quickly whatever it is: who plays
+   chooses the numbers. */
+static void json_put_f32(struct text *t, float v) {
+    struct json_digits digits;
+    double size = v < 0 ? -(double)v : (double)v;
+    if (!json_put_sign(t, v)) {
+        return;
+    }
+    if (!json_digits_short(size, true, &digits)) {
+        json_digits_single(size, &digits);
+    }
+    json_put_digits(t, &digits);
 }
 
 /* == 34 addresses ================================================================================
@@ -5657,11 +5695,22 @@ static const struct packet_name packet_names[PACKET_TYPES] = {
     [PACKET_DISCOVER] = {"discover", 0},
 };
 
+#define VECTOR_TEXT_MAX 88 /* {"x","y","z"} with numbers of 24 bytes, the longest of a double */
+
 /* Where somebody is, as x, y, z, and where he looks, in radians. All finite. */
 struct pose {
     double position[3], rotation[3];
-    u16 flags;   /* the game's own, of binary clients */
-    bool single; /* came as float32, and goes out as text of no more digits */
+    struct span texts[2]; /* of both as JSON, when they came so and say nothing else; borrowed */
+    u16 flags;            /* the game's own, of binary clients */
+};
+
+/* A pose that is kept: for binary clients as floats, for JSON clients as it was written, so that
+   nothing is printed that could be copied. Without text the floats are. */
+struct stance {
+    float position[3], rotation[3];
+    u16 flags;
+    u8 text_bytes[2];
+    char texts[2][VECTOR_TEXT_MAX];
 };
 
 /* Borrowed from the datagram. Only what the type has is set. */
@@ -5700,15 +5749,15 @@ static const char *const packet_keys[KEYS] = {"type",       "player_id", "positi
                                               "lobby_code", "udp_token", "batch",    "weapon_id",
                                               "t",          "cookie",    "nonce"};
 
-/* {"x","y","z"}, all three of them. */
-static bool packet_read_vector(struct json_value object, double out[3]) {
+/* {"x","y","z"}, all three of them. `text` is what may be handed on as it stands. */
+static bool packet_read_vector(struct json_value object, double out[3], struct span *text) {
     struct json_value key, value;
-    u32 seen = 0;
+    u32 seen = 0, members = 0;
     if (object.type != JSON_OBJECT) {
         return false;
     }
     struct json_walk walk = json_walk_into(object);
-    while (json_walk_member(&walk, &key, &value)) {
+    for (; json_walk_member(&walk, &key, &value); members++) {
         for (u32 i = 0; i < 3; i++) {
             const char name[2] = {(char)('x' + i), 0};
             double number;
@@ -5722,6 +5771,8 @@ static bool packet_read_vector(struct json_value object, double out[3]) {
             seen |= 1u << i;
         }
     }
+    bool plain = members == 3 && object.bytes <= VECTOR_TEXT_MAX;
+    *text = plain ? span_of(object.at, object.bytes) : span_of(NULL, 0);
     return seen == 7;
 }
 
@@ -5752,8 +5803,8 @@ static bool packet_read_members(struct json_value v[KEYS], struct packet *p) {
         p->batch = v[KEY_BATCH].type == JSON_TRUE;
         return json_string(&v[KEY_LOBBY_CODE], &p->code);
     case PACKET_STATE:
-        return packet_read_vector(v[KEY_POSITION], p->pose.position) &&
-               packet_read_vector(v[KEY_ROTATION], p->pose.rotation);
+        return packet_read_vector(v[KEY_POSITION], p->pose.position, &p->pose.texts[0]) &&
+               packet_read_vector(v[KEY_ROTATION], p->pose.rotation, &p->pose.texts[1]);
     case PACKET_WEAPON:
         return json_string(&v[KEY_LOBBY_CODE], &p->code) &&
                packet_read_raw(&v[KEY_WEAPON_ID], WEAPON_BYTES_MAX, &p->weapon);
@@ -5824,7 +5875,6 @@ static bool packet_read_pose(const u8 *at, struct pose *pose) {
         pose->rotation[i] = angle_of_units(units < 0x8000 ? (i32)units : (i32)units - 0x10000);
     }
     pose->flags = (u16)load_le(at + 22, 2);
-    pose->single = true;
     return true;
 }
 
@@ -5873,38 +5923,53 @@ static bool packet_read(u8 *at, size_t bytes, struct packet *p) {
 
 /* -- writing JSON -- */
 
-static void packet_put_number(struct text *t, double v, bool single) {
-    if (single) {
-        json_put_f32(t, v);
-    } else {
-        json_put_f64(t, v);
+static struct stance stance_of(const struct pose *pose) {
+    struct stance out = {.flags = pose->flags};
+    for (u32 i = 0; i < 3; i++) {
+        out.position[i] = (float)pose->position[i];
+        out.rotation[i] = (float)pose->rotation[i];
     }
+    for (u32 i = 0; i < 2; i++) {
+        if (pose->texts[i].bytes) {
+            out.text_bytes[i] = (u8)pose->texts[i].bytes;
+            memcpy(out.texts[i], pose->texts[i].at, pose->texts[i].bytes);
+        }
+    }
+    return out;
 }
 
-static void packet_put_vector(struct text *t, const double v[3], bool single) {
+static void stance_put(struct text *t, const float v[3], struct span text) {
+    if (text.bytes) {
+        text_add(t, text);
+        return;
+    }
     TEXT_LITERAL(t, "{\"x\":");
-    packet_put_number(t, v[0], single);
+    json_put_f32(t, v[0]);
     TEXT_LITERAL(t, ",\"y\":");
-    packet_put_number(t, v[1], single);
+    json_put_f32(t, v[1]);
     TEXT_LITERAL(t, ",\"z\":");
-    packet_put_number(t, v[2], single);
+    json_put_f32(t, v[2]);
     text_char(t, '}');
 }
 
-static void packet_put_where(struct text *t, const struct pose *pose) {
+static void packet_put_position(struct text *t, const struct stance *at) {
     TEXT_LITERAL(t, ",\"position\":");
-    packet_put_vector(t, pose->position, pose->single);
+    stance_put(t, at->position, span_of(at->texts[0], at->text_bytes[0]));
+}
+
+static void packet_put_where(struct text *t, const struct stance *at) {
+    packet_put_position(t, at);
     TEXT_LITERAL(t, ",\"rotation\":");
-    packet_put_vector(t, pose->rotation, pose->single);
+    stance_put(t, at->rotation, span_of(at->texts[1], at->text_bytes[1]));
 }
 
 /* position_update to the others, position_correction to the owner. */
-static void packet_put_pose(struct text *t, const char *type, u32 id, const struct pose *pose) {
+static void packet_put_pose(struct text *t, const char *type, u32 id, const struct stance *at) {
     TEXT_LITERAL(t, "{\"type\":\"");
     text_z(t, type);
     TEXT_LITERAL(t, "\",\"player_id\":");
     text_u64(t, id);
-    packet_put_where(t, pose);
+    packet_put_where(t, at);
     text_char(t, '}');
 }
 
@@ -5940,21 +6005,21 @@ static void packet_put_weapon(struct text *t, u32 id, struct span weapon) {
     text_char(t, '}');
 }
 
-static void packet_put_dummy(struct text *t, const struct pose *pose) {
-    TEXT_LITERAL(t, "{\"type\":\"server_dummy_update\",\"position\":");
-    packet_put_vector(t, pose->position, pose->single);
+static void packet_put_dummy(struct text *t, const struct stance *at) {
+    TEXT_LITERAL(t, "{\"type\":\"server_dummy_update\"");
+    packet_put_position(t, at);
     text_char(t, '}');
 }
 
 /* One of the players of a state_sync. The comma that goes before it is written, too: who sends it
    first leaves it out. */
-static void packet_put_member(struct text *t, u32 id, struct span name, const struct pose *pose,
+static void packet_put_member(struct text *t, u32 id, struct span name, const struct stance *at,
                               struct span weapon) {
     TEXT_LITERAL(t, ",{\"id\":");
     text_u64(t, id);
     TEXT_LITERAL(t, ",\"name\":");
     json_put_string(t, name);
-    packet_put_where(t, pose);
+    packet_put_where(t, at);
     TEXT_LITERAL(t, ",\"weapon_id\":");
     text_add(t, weapon.bytes ? weapon : SPAN("null"));
     text_char(t, '}');
@@ -6004,7 +6069,7 @@ static u32 angle_units(double angle) {
     if (!(turns < 1e9 && turns > -1e9)) {
         return 0;
     }
-    if (turns > 0.5 || turns < -0.5) {
+    if (turns > 0.5 + 1e-6 || turns < -0.5 - 1e-6) { /* half a turn as a float is a little more */
         turns -= (double)(i64)(turns < 0 ? turns - 0.5 : turns + 0.5);
     }
     double units = turns * (2 * ANGLE_UNITS);
@@ -6017,18 +6082,17 @@ static void binary_put_welcome(struct text *t, u32 id, u32 tick_hz, const u8 coo
     text_add(t, span_of((const char *)cookie, COOKIE_BYTES));
 }
 
-static void binary_put_entry(struct text *t, u32 id, const struct pose *pose, u64 age_ms) {
+static void binary_put_entry(struct text *t, u32 id, const struct stance *at, u64 age_ms) {
     text_le(t, id, 4);
     for (u32 i = 0; i < 3; i++) {
-        float value = (float)pose->position[i];
         u32 bits;
-        memcpy(&bits, &value, sizeof bits);
+        memcpy(&bits, &at->position[i], sizeof bits);
         text_le(t, bits, 4);
     }
     for (u32 i = 0; i < 3; i++) {
-        text_le(t, angle_units(pose->rotation[i]), 2);
+        text_le(t, angle_units(at->rotation[i]), 2);
     }
-    text_le(t, pose->flags, 2);
+    text_le(t, at->flags, 2);
     text_le(t, age_ms < 0xFFFF ? age_ms : 0xFFFF, 2);
 }
 
@@ -8569,7 +8633,7 @@ struct player {
     u64 joined_at, bound_at, posed_at; /* on the clock of kit.now, as all below */
     u64 paid_at;                       /* up to here its way was long enough for its speed */
     u64 paced;                         /* its datagrams, as in struct bucket */
-    struct pose pose;                  /* authoritative */
+    struct stance stance;              /* authoritative */
     char weapon[WEAPON_BYTES_MAX];     /* as JSON */
 };
 
@@ -8989,10 +9053,11 @@ static bool seq_newer(u16 a, u16 b) {
     return ahead && ahead < 0x8000;
 }
 
-static double pose_distance(const struct pose *a, const struct pose *b) {
+/* As kept, so that who stands still has not moved. */
+static double stance_distance(const struct stance *at, const struct pose *pose) {
     double sum = 0;
     for (u32 i = 0; i < 3; i++) {
-        double d = a->position[i] - b->position[i];
+        double d = (double)(float)pose->position[i] - at->position[i];
         sum += d * d;
     }
     return sum <= POSITION_MAX ? real_sqrt(sum) : POSITION_MAX;
@@ -9012,17 +9077,17 @@ static bool player_may_move(const struct kit *k, const struct lobbies *l,
         return true;
     }
     double reach = (double)(k->now - player_paid_at(player)) / S_US * l->speed_max;
-    return pose_distance(&player->pose, pose) <= reach;
+    return stance_distance(&player->stance, pose) <= reach;
 }
 
 /* player_may_move has agreed in the same call. */
 static void player_move(struct kit *k, struct lobbies *l, u32 index, const struct pose *pose) {
     struct player *player = player_at(l, index);
     if (player->posed && l->speed_max != MPS_UNLIMITED) {
-        double way = pose_distance(&player->pose, pose) / l->speed_max;
+        double way = stance_distance(&player->stance, pose) / l->speed_max;
         player->paid_at = player_paid_at(player) + (u64)(way * S_US);
     }
-    player->pose = *pose;
+    player->stance = stance_of(pose);
     player->posed = true;
     player->posed_at = k->now;
     player->news |= NEWS_POSE;
@@ -9126,9 +9191,10 @@ static void tick_mark_all(struct lobbies *l, struct ticks *t, const struct lobby
 }
 
 /* The dummy circles the origin; where it is follows from the time alone. */
-static struct pose tick_dummy(const struct kit *k) {
+static struct stance tick_dummy(const struct kit *k) {
     double angle = 0.5 * (double)(k->now - k->born) / S_US;
-    return (struct pose){{3 * real_cos(angle), 1, 3 * real_sin(angle)}, {0, 0, 0}, 0, true};
+    struct pose pose = {.position = {3 * real_cos(angle), 1, 3 * real_sin(angle)}};
+    return stance_of(&pose);
 }
 
 /* For binary clients: fixed entries, one after the other. */
@@ -9137,12 +9203,12 @@ static void tick_write_entries(const struct kit *k, const struct lobbies *l, str
     t->entries = (u32)x->bytes;
     t->has_entries = true;
     if (t->dummy) {
-        struct pose pose = tick_dummy(k);
-        binary_put_entry(x, DUMMY_PLAYER_ID, &pose, 0);
+        struct stance at = tick_dummy(k);
+        binary_put_entry(x, DUMMY_PLAYER_ID, &at, 0);
     }
     for (u32 i = 0; i < t->posed; i++) {
         const struct player *player = player_get(l, tick_mark(t, i)->player);
-        binary_put_entry(x, player->id, &player->pose, (k->now - player->posed_at) / MS_US);
+        binary_put_entry(x, player->id, &player->stance, (k->now - player->posed_at) / MS_US);
     }
     MPS_ASSERT(!x->cut);
 }
@@ -9154,7 +9220,7 @@ static void tick_write_members(const struct lobbies *l, struct ticks *t, struct 
         struct tick_mark *m = tick_mark(t, i);
         const struct player *player = player_get(l, m->player);
         size_t start = x->bytes;
-        packet_put_member(x, player->id, span_z(player->name), &player->pose,
+        packet_put_member(x, player->id, span_z(player->name), &player->stance,
                           span_of(player->weapon, player->weapon_bytes));
         bool kept = tick_keep(x, start, &m->member);
         MPS_ASSERT(kept && m->member.bytes <= TICK_MEMBER_MAX);
@@ -9167,7 +9233,7 @@ static u8 tick_write_news(const struct player *player, struct tick_mark *m, bool
     u8 left = 0;
     size_t start = x->bytes;
     if (updates && m->news & NEWS_POSE) {
-        packet_put_pose(x, "position_update", m->id, &player->pose);
+        packet_put_pose(x, "position_update", m->id, &player->stance);
         left |= tick_keep(x, start, &m->update) ? 0 : NEWS_POSE;
         start = x->bytes;
     }
@@ -9182,7 +9248,7 @@ static u8 tick_write_news(const struct player *player, struct tick_mark *m, bool
         start = x->bytes;
     }
     if (m->news & NEWS_CORRECTION) {
-        packet_put_pose(x, "position_correction", m->id, &player->pose);
+        packet_put_pose(x, "position_correction", m->id, &player->stance);
         left |= tick_keep(x, start, &m->correction) ? 0 : NEWS_CORRECTION;
     }
     return left;
@@ -9211,9 +9277,9 @@ static void tick_write(struct kit *k, struct lobbies *l, struct ticks *t, struct
     }
     t->dummy_text.bytes = 0;
     if (json && t->dummy) {
-        struct pose pose = tick_dummy(k);
+        struct stance at = tick_dummy(k);
         size_t start = x.bytes;
-        packet_put_dummy(&x, &pose);
+        packet_put_dummy(&x, &at);
         tick_keep(&x, start, &t->dummy_text);
     }
     for (u32 i = 0; json && i < t->count; i++) {
@@ -9418,7 +9484,7 @@ static bool tell_correction(struct tick_turn *turn) {
         return tick_add_text(turn, m->correction);
     }
     struct text x = tick_binary_head(turn, BINARY_CORRECTION);
-    binary_put_entry(&x, m->id, &turn->to->pose, (turn->k->now - turn->to->posed_at) / MS_US);
+    binary_put_entry(&x, m->id, &turn->to->stance, (turn->k->now - turn->to->posed_at) / MS_US);
     return tick_add_head(turn, &x);
 }
 
@@ -9783,7 +9849,7 @@ static const struct config_row config_keys[] = {
                   "announcements kept for sockets that have not heard them"),
     CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, "",
                   "pipelined requests answered before others have their turn"),
-    CONFIG_NUMBER(settle_max, FIXED, 256, 64, 256, 16, 100000, "",
+    CONFIG_NUMBER(settle_max, FIXED, 256, 48, 256, 16, 100000, "",
                   "outcomes, timers and waiting connections handled per call"),
     CONFIG_NUMBER(head_timeout_ms, LIVE, 10000, 10000, 10000, 10, 3600000, "ms",
                   "for a request head, from its first byte"),

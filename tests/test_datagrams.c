@@ -109,7 +109,8 @@ static void datagrams_json_values(void) {
     free(copy);
     CHECK(datagram_read(state, sizeof state - 1, &p, &copy));
     CHECK(p.pose.position[0] == 1 && p.pose.position[1] == -2.5 && p.pose.position[2] == 300);
-    CHECK(p.pose.rotation[1] == 0.1 && !p.pose.single && !p.pose.flags);
+    CHECK(p.pose.rotation[1] == 0.1 && !p.pose.flags);
+    CHECK_TEXT(p.pose.texts[0].at, p.pose.texts[0].bytes, "{\"x\":1,\"y\":-2.5,\"z\":3e2}");
     free(copy);
     CHECK(datagram_read(ping, sizeof ping - 1, &p, &copy));
     CHECK_TEXT(p.echo.at, p.echo.bytes, "1.50");
@@ -196,16 +197,17 @@ static void datagrams_state(void) {
     free(copy);
     CHECK(p.pose.position[0] == (double)0.1f && p.pose.position[1] == -1);
     CHECK_INT(p.pose.flags, 0xbeef);
-    binary_put_entry(&t, 7, &p.pose, 1000);
+    struct stance at = stance_of(&p.pose);
+    binary_put_entry(&t, 7, &at, 1000);
     CHECK_INT(t.bytes, BINARY_ENTRY_BYTES);
     CHECK(memcmp(out, entry, sizeof entry - 1) == 0);
     t = text_on(out, sizeof out);
-    packet_put_pose(&t, "position_update", 7, &p.pose);
+    packet_put_pose(&t, "position_update", 7, &at);
     CHECK_TEXT(out, t.bytes,
                "{\"type\":\"position_update\",\"player_id\":7,\"position\":{\"x\":0.1,\"y\":-1,"
                "\"z\":10},\"rotation\":{\"x\":3.1415927,\"y\":-3.1415927,\"z\":1.5708443}}");
     t = text_on(out, sizeof out);
-    binary_put_entry(&t, 7, &p.pose, 70000);
+    binary_put_entry(&t, 7, &at, 70000);
     CHECK_INT(load_le((const u8 *)out + 24, 2), 0xFFFF);
 }
 
@@ -230,15 +232,15 @@ static void datagrams_angles(void) {
 
 static void datagrams_text(void) {
     static const u8 cookie[COOKIE_BYTES] = {1, 2, 3, 4, 5, 6, 7, 0xff};
-    const struct pose pose = {{0.5, 1, -2}, {0, 0, 0}, 0, false};
+    const struct stance at = {.position = {0.5f, 1, -2}};
     char out[1024];
     struct text t = text_on(out, sizeof out);
     packet_put_welcome(&t, 12, 20, cookie);
     packet_put_joined(&t, 3, SPAN("A\"b"));
     packet_put_left(&t, 4);
     packet_put_weapon(&t, 5, SPAN("\"x\""));
-    packet_put_dummy(&t, &pose);
-    packet_put_member(&t, 6, SPAN("n"), &pose, SPAN(""));
+    packet_put_dummy(&t, &at);
+    packet_put_member(&t, 6, SPAN("n"), &at, SPAN(""));
     packet_put_sync_tail(&t, 7, 1, 2);
     packet_put_pong(&t, SPAN("\"t\""), -5);
     packet_put_error(&t, "lobby_not_found");
@@ -259,17 +261,17 @@ static void datagrams_text(void) {
 
 /* The longest there can be keep to the bytes that ticks reserve for them. */
 static void datagrams_longest(void) {
-    const double far = -1.2345678901234567e-300;
-    const struct pose pose = {{far, far, far}, {far, far, far}, 0, false};
+    struct stance at = {.text_bytes = {VECTOR_TEXT_MAX, VECTOR_TEXT_MAX}};
     char name[MPS_NAME_BYTES_MAX + 1], weapon[WEAPON_BYTES_MAX], out[1024];
     struct text t = text_on(out, sizeof out);
+    memset(at.texts, 'x', sizeof at.texts);
     memset(name, 0, sizeof name);
     memset(name, 1, NAME_POINTS_MAX); /* six bytes each, escaped */
     memset(weapon, '7', sizeof weapon);
-    packet_put_member(&t, UINT32_MAX, span_z(name), &pose, span_of(weapon, sizeof weapon));
+    packet_put_member(&t, UINT32_MAX, span_z(name), &at, span_of(weapon, sizeof weapon));
     CHECK(t.bytes <= TICK_MEMBER_MAX && t.bytes > TICK_MEMBER_MAX - 64);
     t = text_on(out, sizeof out);
-    packet_put_pose(&t, "position_correction", UINT32_MAX, &pose);
+    packet_put_pose(&t, "position_correction", UINT32_MAX, &at);
     CHECK(t.bytes <= TICK_UPDATE_MAX && t.bytes > TICK_UPDATE_MAX - 16);
     t = text_on(out, sizeof out);
     packet_put_sync_tail(&t, UINT32_MAX, 1024, 1024);
@@ -294,11 +296,14 @@ static void datagrams_floats(void) {
         {3.4e-5f, "0.000034"},
         {1e-7f, "1e-7"},
         {123456.789f, "123456.79"},
+        {1e30f, "1.00000002e+30"},
+        {-1e-38f, "-9.99999935e-39"},
+        {3e18f, "2999999880000000000"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char out[64];
         struct text t = text_on(out, sizeof out);
-        json_put_f32(&t, (double)rows[i].v);
+        json_put_f32(&t, rows[i].v);
         CHECK_TEXT(out, t.bytes, rows[i].text);
     }
     u64 seed = 12345;
@@ -312,7 +317,7 @@ static void datagrams_floats(void) {
         if ((bits & 0x7F800000) == 0x7F800000) {
             continue;
         }
-        json_put_f32(&t, (double)v);
+        json_put_f32(&t, v);
         out[t.bytes] = 0;
         back = strtof(out, NULL);
         CHECK(back == v);

@@ -94,7 +94,8 @@ static void rt_raw(struct json_value v, char *out, size_t capacity) {
 
 static double rt_x(struct json_value v) {
     double at[3] = {0};
-    CHECK(packet_read_vector(v, at));
+    struct span text;
+    CHECK(packet_read_vector(v, at, &text));
     return at[0];
 }
 
@@ -358,8 +359,8 @@ static void rt_move(struct rt *rt, struct rt_client *c, double x) {
     char more[192];
     if (c->speech == SPEECH_BINARY) {
         struct text t = text_on(more, sizeof more);
-        struct pose pose = {{x, 0, 0}, {0, 0, 0}, 0, true};
-        binary_put_entry(&t, 0, &pose, 0); /* id and client_ms are both four bytes */
+        struct stance at = {.position = {(float)x, 0, 0}};
+        binary_put_entry(&t, 0, &at, 0); /* id and client_ms are both four bytes */
         rt_binary(rt, c, 2, span_of(more, t.bytes - 2));
         return;
     }
@@ -395,7 +396,8 @@ static u32 rt_wrong(struct rt *rt) {
             }
             const struct player *p = player_at(l, at - 1);
             bool binary = c->speech == SPEECH_BINARY;
-            bool placed = !p->posed || (b->placed && b->x == p->pose.position[0]);
+            float x = p->stance.position[0];
+            bool placed = !p->posed || (b->placed && (float)b->x == x);
             bool armed = binary || (strlen(b->weapon) == p->weapon_bytes &&
                                     memcmp(b->weapon, p->weapon, p->weapon_bytes) == 0);
             expected++;
@@ -688,7 +690,7 @@ static void realtime_speed(void) {
     for (u32 i = 0; i < 200; i++) {
         rt_move(&rt, a, x + 3);
         if (drive_server(&rt.d)->lobbies.players.used &&
-            player_at(&rt.d.s->lobbies, 0)->pose.position[0] == x + 3) {
+            player_at(&rt.d.s->lobbies, 0)->stance.position[0] == (float)(x + 3)) {
             x += 3;
             gained += 3;
         }

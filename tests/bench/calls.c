@@ -37,6 +37,8 @@ enum kind {
     CALL_EOF,
     CALL_CLOSED,
     CALL_ADVANCE,
+    CALL_DATAGRAM,
+    CALL_DATAGRAMS_OUT,
     CALL_SENT,
     CALL_ASKS,
     CALL_TAKEN = CALL_ASKS,
@@ -47,9 +49,9 @@ enum kind {
     CALL_DEADLINE
 };
 
-static const char *const kind_names[] = {"open",    "input", "eof",   "closed",
-                                         "advance", "sent",  "taken", "next",
-                                         "output",  "room",  "fate",  "deadline"};
+static const char *const kind_names[] = {"open",     "input",         "eof",  "closed",  "advance",
+                                         "datagram", "datagrams out", "sent", "taken",   "next",
+                                         "output",   "room",          "fate", "deadline"};
 
 /* One call: its least time, and what it did. */
 struct call {
@@ -1077,6 +1079,144 @@ static void idle_run(struct bench *b) {
     expect("all are closed", b->s->conns.live, 0);
 }
 
+/* -- scenario: positions -- */
+
+#define WALKERS 16384    /* every player there can be */
+#define WALKERS_FULL 192 /* lobbies of the largest kind; the others have four */
+#define WALK_PORT 1024
+
+struct walker {
+    u32 id;
+    u8 token[UDP_TOKEN_BYTES];
+    u8 kind; /* 0 JSON, 1 batch, 2 binary */
+    char code[LOBBY_CODE_MAX + 1];
+};
+
+static void walker_says(struct bench *b, u32 i, void *bytes, size_t count) {
+    mps_address from = {.port = (u16)(WALK_PORT + i)}, to = {.port = 8081};
+    memcpy(from.ip, address_v4_prefix, sizeof address_v4_prefix);
+    from.ip[12] = 10;
+    u64 begin = cpu_ns();
+    mps_udp_input(b->s, b->now, &from, &to, bytes, count);
+    tape_note(b, CALL_DATAGRAM, count, cpu_ns() - begin);
+}
+
+/* Seats are taken without HTTP, which other scenarios measure. */
+static void walkers_sit(struct bench *b, struct walker *walkers) {
+    mps_address from = {.port = 1};
+    u64 lobby = 0;
+    memcpy(from.ip, address_v4_prefix, sizeof address_v4_prefix);
+    from.ip[12] = 10;
+    for (u32 i = 0, left = 0, lobbies = 0; i < WALKERS; i++, left--) {
+        struct walker *w = &walkers[i];
+        if (!call_begin(b->s, b->now)) {
+            give_up("no call");
+        }
+        if (!left) {
+            char code[16];
+            left = lobbies < WALKERS_FULL ? 64 : 4;
+            snprintf(code, sizeof code, "W%u", lobbies++);
+            struct lobby_wish wish = {span_z(code), SPAN("world"), left, true, false};
+            lobby = lobby_open(&b->s->kit, &b->s->lobbies, &wish, &from);
+        }
+        const struct player *p =
+            lobby_join(&b->s->kit, &b->s->lobbies, lobby, SPAN("a player of some length"), &from);
+        *w = (struct walker){.id = p->id, .kind = (u8)(lobbies % 3)};
+        memcpy(w->token, p->token, sizeof w->token);
+        memcpy(w->code, lobby_get(&b->s->lobbies, lobby)->code, sizeof w->code);
+        call_end(b->s);
+    }
+}
+
+static void walker_joins(struct bench *b, u32 i, const struct walker *w) {
+    char bytes[256], hex[UDP_TOKEN_TEXT + 1] = {0};
+    struct text t = text_on(hex, UDP_TOKEN_TEXT);
+    if (w->kind == 2) {
+        t = text_on(bytes, sizeof bytes);
+        text_le(&t, 0x01B1, 4);
+        text_le(&t, w->id, 4);
+        text_add(&t, span_of((const char *)w->token, BINARY_TOKEN_BYTES));
+        text_le(&t, strlen(w->code), 1);
+        text_z(&t, w->code);
+        walker_says(b, i, bytes, t.bytes);
+        return;
+    }
+    text_hex(&t, w->token, sizeof w->token);
+    int count = snprintf(bytes, sizeof bytes,
+                         "{\"type\":\"join\",\"lobby_code\":\"%s\",\"player_id\":%u,"
+                         "\"udp_token\":\"%s\",\"batch\":%s}",
+                         w->code, w->id, hex, w->kind == 1 ? "true" : "false");
+    walker_says(b, i, bytes, (size_t)count);
+}
+
+/* Numbers of as many digits as there are. */
+static void walker_moves(struct bench *b, u32 i, const struct walker *w, double step) {
+    char bytes[512];
+    double x = i * 0.1234567890123 + step;
+    if (w->kind == 2) {
+        struct stance at = {.position = {(float)x, 1, (float)-x}, .rotation = {(float)step, 1, 2}};
+        struct text t = text_on(bytes, sizeof bytes);
+        text_le(&t, 0x02B1 | (u64)(u32)(step * 100) << 16, 4);
+        text_le(&t, w->id, 4);
+        text_add(&t, span_of((const char *)w->token, BINARY_TOKEN_BYTES));
+        binary_put_entry(&t, 0, &at, 0);
+        walker_says(b, i, bytes, t.bytes - 2);
+        return;
+    }
+    int count = snprintf(bytes, sizeof bytes,
+                         "{\"type\":\"position_update\",\"player_id\":%u,\"position\":{\"x\":%.17g,"
+                         "\"y\":%.17g,\"z\":%.17g},\"rotation\":{\"x\":%.17g,\"y\":%.17g,\"z\":"
+                         "%.17g}}",
+                         w->id, x, x / 3, -x, x / 7, x / 11, -x / 13);
+    walker_says(b, i, bytes, (size_t)count);
+}
+
+static void walkers_hear(struct bench *b) {
+    mps_datagram out[64];
+    for (size_t count = 1; count;) {
+        u64 begin = cpu_ns();
+        count = mps_udp_output(b->s, b->now, out, 64);
+        tape_note(b, CALL_DATAGRAMS_OUT, count, cpu_ns() - begin);
+    }
+}
+
+/* Every player record in use, everybody moves at once, with syncs and without; then all are
+   silent until they are dropped. */
+static void positions_run(struct bench *b) {
+    struct walker *walkers = memory(WALKERS, sizeof *walkers);
+    walkers_sit(b, walkers);
+    expect("players", b->s->lobbies.players.used, WALKERS);
+    b->what = "players join by UDP";
+    for (u32 i = 0; i < WALKERS; i++) {
+        walker_joins(b, i, &walkers[i]);
+        if (i % 128 == 127) {
+            walkers_hear(b);
+        }
+    }
+    expect("addresses", b->s->lobbies.by_address.used, WALKERS);
+    for (u32 round = 0; round < 24; round++) {
+        b->what = "all move";
+        b->now += 60 * MS_US;
+        for (u32 i = 0; i < WALKERS; i++) {
+            walker_moves(b, i, &walkers[i], 0.05 * round);
+        }
+        while (mps_deadline(b->s) <= b->now) {
+            call_advance(b);
+        }
+        walkers_hear(b);
+    }
+    b->what = "all are dropped";
+    for (u32 i = 0; i < 400; i++) {
+        b->now += 50 * MS_US;
+        while (mps_deadline(b->s) <= b->now) {
+            call_advance(b);
+        }
+        walkers_hear(b);
+    }
+    expect("players", b->s->lobbies.players.used, 0);
+    free(walkers);
+}
+
 /* -- playing -- */
 
 struct scenario {
@@ -1091,6 +1231,7 @@ static const struct scenario scenarios[] = {
     {"rooms", rooms_run, {.connections = 12000, .users = 12000}},
     {"full", full_run, {.users = FULL_USERS, .seats = FULL_SEATS, .room_bans_max = 8192}},
     {"idle", idle_run, {.dev = false}},
+    {"positions", positions_run, {.lobby_players = 64}},
 };
 
 /* Rates would only keep calls from coming; a driver of one thread cannot be that many players. */
@@ -1101,6 +1242,7 @@ static mps_config scenario_config(const struct scenario *scenario) {
     c.jwt_secret = secret;
     c.connections_per_s = c.requests_per_s = 1000000;
     c.states_per_s = c.chats_per_s = c.messages_per_s = 1000000;
+    c.datagrams_per_s = c.player_datagrams_per_s = 1000000;
     return c;
 }
 
