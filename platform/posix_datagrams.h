@@ -18,15 +18,17 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+/* MPS_POSIX_PLAIN_DATAGRAMS leaves them out where they are, so that a test can have it so. */
 #if defined(__linux__) && !defined(MPS_POSIX_PLAIN_DATAGRAMS)
 #include <netinet/udp.h>
 #define HAS_MMSG 1
+typedef struct mmsghdr posix_message;
 #else
 #define HAS_MMSG 0
-struct mmsghdr {
+typedef struct posix_message {
     struct msghdr msg_hdr;
     unsigned int msg_len;
-};
+} posix_message;
 #endif
 
 #define RECEIVES_MAX 256   /* a round; the rest is reported again */
@@ -38,13 +40,13 @@ struct mmsghdr {
 
 /* What the system calls fill and take; the bytes received go to the port's shared buffer. */
 struct posix_datagrams {
-    struct mmsghdr received[RECEIVES_MAX];
+    posix_message received[RECEIVES_MAX];
     struct iovec vectors[RECEIVES_MAX];
     union name names[RECEIVES_MAX];
     _Alignas(struct cmsghdr) char control[RECEIVES_MAX][CONTROL_BYTES];
     mps_datagram out[SENDS_MAX];
     unsigned out_count, out_sent; /* of the core's; those the system has taken */
-    struct mmsghdr sends[SENDS_MAX];
+    posix_message sends[SENDS_MAX];
     unsigned datagrams_in[SENDS_MAX]; /* of `out` in each of `sends` */
     struct iovec out_vectors[SENDS_MAX * MPS_DATAGRAM_SPANS];
     union name out_names[SENDS_MAX];
@@ -139,7 +141,7 @@ static void datagrams_read(struct mps_posix *p) {
     struct posix_datagrams *d = p->messages;
     int count = datagrams_receive(p->datagrams, d);
     for (int i = 0; i < count; i++) {
-        struct mmsghdr *message = &d->received[i];
+        posix_message *message = &d->received[i];
         mps_address from = address_from(&d->names[i]);
         mps_address to = datagram_to(p, &message->msg_hdr);
         uint64_t begin = timed_begin(p);
@@ -180,15 +182,15 @@ static void control_add_from(struct mps_posix *p, struct msghdr *header, const m
     memcpy(control_add(header, IPPROTO_IPV6, IPV6_PKTINFO, sizeof info), &info, sizeof info);
 }
 
+/* How many of `out` from `at` on can go in one send: to one address, of one size, the last one may
+   be shorter. */
+#ifdef UDP_SEGMENT
 static bool same_address(const mps_address *a, const mps_address *b) {
     return a->port == b->port && a->scope == b->scope && memcmp(a->ip, b->ip, sizeof a->ip) == 0;
 }
 
-/* How many of `out` from `at` on can go in one send: to one address, of one size, the last one may
-   be shorter. */
 static unsigned segments_at(const struct mps_posix *p, const struct posix_datagrams *d,
                             unsigned at) {
-#ifdef UDP_SEGMENT
     const mps_datagram *first = &d->out[at];
     size_t bytes = first->bytes;
     unsigned count = 1;
@@ -205,11 +207,14 @@ static unsigned segments_at(const struct mps_posix *p, const struct posix_datagr
         }
     }
     return count;
+}
 #else
+static unsigned segments_at(const struct mps_posix *p, const struct posix_datagrams *d,
+                            unsigned at) {
     (void)p, (void)d, (void)at;
     return 1;
-#endif
 }
+#endif
 
 /* One message of `count` datagrams from `at` on; gives how many vectors it took. */
 static size_t send_prepare(struct mps_posix *p, struct posix_datagrams *d, unsigned send,

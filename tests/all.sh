@@ -37,6 +37,8 @@ part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \
     node tests/node.mjs tests/wire/*.test.mjs
 if [ -z "${T:-}" ]; then
+    MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
+        node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
     part 'soak' node tests/soak/soak.mjs
     COUNT=100000 MPSERVER=build/mpserver-sanitized part 'soak, sanitized' node tests/soak/soak.mjs

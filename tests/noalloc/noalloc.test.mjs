@@ -7,6 +7,7 @@ import dgram from 'node:dgram';
 import { resolve } from 'node:path';
 import { Conn, admin, get, metrics, post, printedMemory, request, requestText, sleep, start, test }
   from '../wire/server.mjs';
+import { BinaryPlayer, Player } from '../wire/datagrams.mjs';
 import { Client, signIn } from '../wire/socket.mjs';
 
 const LIBRARY = resolve('build/noalloc.so');
@@ -90,6 +91,25 @@ async function players(s) {
   for (const client of clients) client.drop();
 }
 
+async function walkers(t, s) {
+  const some = [];
+  for (let i = 0; i < 3; i++) {
+    some.push(await Player.enter(t, s, 'TEST', { joining: { batch: i === 0 } }));
+    some.push(await BinaryPlayer.enter(t, s, 'TEST'));
+  }
+  for (let i = 0; i < 30; i++) {
+    for (const one of some) await one.move(one instanceof BinaryPlayer ? [i, 0, 0] : i * 20);
+    await some[0].say('weapon_switch', { weapon_id: i });
+    await some[0].send({ type: 'ping', t: i });
+    await some[0].send({ type: 'discover', nonce: i, pad: 'x'.repeat(300) });
+    await some[0].send(Buffer.from(`000100002112a442${'11'.repeat(12)}`, 'hex'));
+    await some[0].send({ type: 'join', lobby_code: 'TEST', player_id: 1, udp_token: 'no' });
+    await sleep(50);
+  }
+  assert.ok(some[0].of('state_sync').length > 5 && some[1].of('snapshot').length > 5);
+  for (const player of some) player.close(); // they fall silent
+}
+
 async function rude(s) {
   const socket = dgram.createSocket('udp4');
   for (let i = 0; i < 300; i++) socket.send(Buffer.alloc(i * 5, i), s.udp, '127.0.0.1');
@@ -122,6 +142,7 @@ test('noalloc: nothing is allocated after the ready line', async (t) => {
   await told(s, 'noalloc: armed');
   await ordinary(s);
   await players(s);
+  await walkers(t, s);
   await rude(s);
   await ordinary(s);
 
