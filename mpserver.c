@@ -8964,9 +8964,8 @@ static bool lobbies_check(const struct lobbies *l) {
    later, never a queue of old ones. What is for many is written once into an arena; a datagram is a
    list of spans of it. Pure bookkeeping and bytes: section 86 decides who may say what. */
 
-#define SYNC_US S_US /* from one telling of everything to the next */
-#define MOVE_SLACK_US \
-    (100 * MS_US) /* what datagrams may come closer together than they were sent */
+#define SYNC_US S_US                /* from one telling of everything to the next */
+#define MOVE_SLACK_US (100 * MS_US) /* datagrams may come closer together than they were sent */
 #define JOINED_AGAIN_US (2 * SYNC_US + S_US / 2) /* names are told at two syncs more, at least */
 #define CREDIT_MAX 65536
 #define TICK_MEMBER_MAX 512 /* bytes of one player of a state_sync, at most */
@@ -9085,7 +9084,8 @@ static void player_move(struct kit *k, struct lobbies *l, u32 index, const struc
     struct player *player = player_at(l, index);
     if (player->posed && l->speed_max != MPS_UNLIMITED) {
         double way = stance_distance(&player->stance, pose) / l->speed_max;
-        player->paid_at = player_paid_at(player) + (u64)(way * S_US);
+        u64 paid_at = player_paid_at(player) + (u64)(way * S_US);
+        player->paid_at = paid_at < k->now ? paid_at : k->now; /* however it was rounded */
     }
     player->stance = stance_of(pose);
     player->posed = true;
@@ -9319,7 +9319,8 @@ static void tick_begin(struct kit *k, struct lobbies *l, struct ticks *t, u64 ha
     if (t->sync_due) {
         lobby->gone_again[1] = lobby->gone_again[0];
         lobby->gone_again[0] = lobby->gone_count;
-        lobby->sync_at = time_after(k->now, SYNC_US);
+        u64 next = time_after(lobby->sync_at, SYNC_US);
+        lobby->sync_at = next > k->now ? next : time_after(k->now, SYNC_US);
     }
     if (t->dummy) {
         lobby_stir(k, l, handle, lobby);

@@ -438,7 +438,8 @@ static void accept_burst(struct mps_posix *p) {
 
 /* Until the server is due, accepting resumes, or `limit_ms` is over. */
 static int wait_ms(const struct mps_posix *p, int limit_ms) {
-    uint64_t due = p->output_left ? 0 : mps_deadline(p->server);
+    bool left = p->output_left || (p->datagrams_left && !p->datagrams_full);
+    uint64_t due = left ? 0 : mps_deadline(p->server);
     if (p->accept_due && p->accept_due < due) {
         due = p->accept_due;
     }

@@ -60,6 +60,7 @@ struct mps_posix {
     bool draining;       /* by a signal: the next one stops */
     bool reload_soon, signals_set;
     bool datagrams_full, datagrams_watched; /* the socket takes no more; is watched until it does */
+    bool datagrams_left;                    /* the round ended with some still to send */
     bool no_segments;                       /* the system cannot cut one send into datagrams */
     uint32_t datagrams_dropped;             /* by the kernel, as it said last */
 

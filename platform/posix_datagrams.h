@@ -34,6 +34,7 @@ typedef struct posix_message {
 #define RECEIVES_MAX 256   /* a round; the rest is reported again */
 #define RECEIVE_BYTES 1472 /* the most that fits an Ethernet frame; longer ones arrive cut */
 #define SENDS_MAX 128
+#define BATCHES_MAX 16       /* a round, or a storm of ticks would keep others waiting */
 #define SEGMENTS_MAX 32      /* datagrams in one send */
 #define SEGMENTS_BYTES 60000 /* below what an IP datagram can hold */
 #define CONTROL_BYTES 128    /* room for the infos of both families, a drop count, a segment size */
@@ -294,20 +295,20 @@ static void batch_send(struct mps_posix *p, struct posix_datagrams *d) {
     }
 }
 
-/* Until the core has no more, or the socket is full: then the rest of the batch waits for it. Each
-   turn sends, gives up or waits, so there is an end. */
+/* Until the core has no more, the socket is full, or others have to have their turn. What is left of
+   a batch waits for the socket. */
 static void datagrams_send(struct mps_posix *p) {
     struct posix_datagrams *d = p->messages;
-    while (!p->datagrams_full) {
-        if (d->out_sent < d->out_count) {
-            batch_send(p, d);
-            continue;
+    for (int i = 0; i < BATCHES_MAX && !p->datagrams_full; i++) {
+        if (d->out_sent == d->out_count) {
+            d->out_sent = 0;
+            d->out_count = (unsigned)mps_udp_output(p->server, p->now, d->out, SENDS_MAX);
         }
-        d->out_sent = 0;
-        d->out_count = (unsigned)mps_udp_output(p->server, p->now, d->out, SENDS_MAX);
-        if (!d->out_count) {
+        p->datagrams_left = d->out_count > 0;
+        if (!p->datagrams_left) {
             return;
         }
+        batch_send(p, d);
     }
 }
 
