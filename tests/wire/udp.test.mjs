@@ -318,3 +318,27 @@ test('udp: on IPv6, and from the address that was asked', async (t) => {
     assert.equal(four.from.address, host);
   }
 });
+
+test('udp: an address that is not proved gets no more bytes than it sent', async (t) => {
+  const s = await start(t, { dev: false, config: { drain_grace_ms: 50, connections_per_s: 1000 } });
+  const code = (await post(s, '/lobbies', { code: 'PROOF' })).json.code;
+  const mover = await Player.enter(t, s, code);
+  const one = await seat(s, code);
+  const udp = await Udp.open(t, s, { bind: '127.0.0.5' });
+  const join = { type: 'join', lobby_code: code, player_id: one.id, udp_token: one.token };
+  let sent = await udp.send(join);
+  const welcome = await udp.next('welcome');
+  let got = welcome.bytes.length;
+  for (let i = 0; i < 25; i++) {
+    await mover.move(i);
+    await sleep(50);
+  }
+  sent += await udp.send({ type: 'ping', t: 1, cookie: '0'.repeat(16) });
+  for (const m of await udp.settled()) got += m.bytes.length;
+  assert.ok(got <= sent, `${got} bytes for ${sent}`);
+  await udp.send({ type: 'ping', t: 2, cookie: welcome.cookie });
+  await mover.move(30);
+  assert.equal((await udp.next('pong')).t, 2);
+  await udp.next('position_update', (m) => m.position.x === 30);
+  assert.equal((await udp.next('state_sync')).players.length, 1);
+});
