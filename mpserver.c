@@ -5654,10 +5654,10 @@ static void stun_put_unknown(struct text *t, const struct stun_message *m) {
 #define UDP_TOKEN_BYTES 16
 #define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES) /* in hexadecimal digits */
 #define COOKIE_BYTES 8
-#define WEAPON_BYTES_MAX 66 /* of a weapon_id as JSON: 64 and quotes */
-#define ECHO_BYTES_MAX 66   /* of what is only sent back: t, nonce */
-#define POSITION_MAX 3.4e38 /* what a float holds */
-#define ANGLE_UNITS 32767   /* int16 units of half a turn */
+#define WEAPON_BYTES_MAX 66                /* of a weapon_id as JSON: 64 and quotes */
+#define ECHO_BYTES_MAX 66                  /* of what is only sent back: t, nonce */
+#define POSITION_MAX 3.4028234663852886e38 /* what a float holds */
+#define ANGLE_UNITS 32767                  /* int16 units of half a turn */
 
 enum packet_type {
     PACKET_JOIN,
@@ -8567,8 +8567,6 @@ static bool rooms_check(const struct rooms *r) {
 #define LOBBY_MADE_TRIES 16
 #define DUMMY_PLAYER_ID 999 /* of the TEST lobby; no player gets it */
 
-#define LOBBY_GONE_MAX 16 /* leavers that are told again, should the first telling be lost */
-
 /* No look-alikes: without I, L, O, 0 and 1. */
 static const char lobby_code_letters[] = "ABCDEFGHJKMNPQRSTUVWXYZ23456789";
 
@@ -8590,7 +8588,6 @@ struct lobby {
     u32 bound;                 /* players with an address */
     u32 sync;                  /* number of the latest state_sync */
     u64 ticked_at, sync_at;    /* the latest tick; when all is told again */
-    u32 gone[LOBBY_GONE_MAX];  /* ids of the latest to leave, a ring */
     u32 gone_count, gone_told; /* who ever left; of these told, not counting again */
     u32 gone_again[2];         /* of these before the latest sync, and before the one before it */
     struct link due;           /* in `due` of struct lobbies */
@@ -8622,6 +8619,7 @@ struct player {
     u8 news;   /* NEWS_* */
     u8 weapon_bytes;
     bool proved;                /* the address is truly its own, so it may be sent anything */
+    bool welcomed;              /* it was sent a welcome to this address */
     bool acted;                 /* it has spoken as a member since: its welcome came */
     bool seq_known;             /* seq_in says something */
     bool posed;                 /* it has said where it is, at posed_at */
@@ -8642,6 +8640,8 @@ struct lobbies {
     struct index by_code, by_address;
     struct siphash_key cookie_key;
     struct queue due;        /* lobbies whose tick has come */
+    ptrdiff_t gone;          /* distance to a ring of ids for each lobby, section 20 */
+    u32 gone_max;            /* ids in a ring: the latest to leave */
     u32 players_max;         /* the most max_players may say */
     u64 player_us, empty_us; /* patience with a silent player, with an empty lobby */
     u32 tick_hz;
@@ -8871,6 +8871,13 @@ static u32 player_by_address(const struct lobbies *l, const mps_address *from, u
     return at;
 }
 
+/* Twice as many are kept as a lobby can have players: those of the last few seconds, which may have
+   to be told again. */
+static u32 *lobby_gone(const struct lobbies *l, u64 handle, u32 at) {
+    u32 *rings = near_get(l, l->gone);
+    return rings + (size_t)handle_index(handle) * l->gone_max + at % l->gone_max;
+}
+
 /* It keeps its seat and is told nothing more until it joins by UDP again. */
 static void player_unbind(struct lobbies *l, u32 index) {
     struct player *player = player_at(l, index);
@@ -8893,7 +8900,7 @@ static void player_leave(struct kit *k, struct lobbies *l, u32 index, enum leave
     player_unbind(l, index);
     queue_remove(&lobby->players, &l->players, index);
     timer_clear(&k->timers, TIMER_PLAYER, index);
-    lobby->gone[lobby->gone_count++ % LOBBY_GONE_MAX] = player->id;
+    *lobby_gone(l, player->lobby, lobby->gone_count++) = player->id;
     lobby_stir(k, l, player->lobby, lobby);
     if (!lobby->players.count) {
         lobby_end_ticks(k, l, player->lobby, lobby);
@@ -9015,6 +9022,7 @@ static void player_bind(struct kit *k, struct lobbies *l, u32 index, const mps_a
         player->address_hash = address_index_hash(l, from);
         player->proved = address_same_ip(from, &player->joined_from);
         player->credit = 0;
+        player->welcomed = false;
         index_put(&l->by_address, player->address_hash, index);
         if (!lobby->bound++) { /* what went before is no news to the first one */
             lobby->gone_told = lobby->gone_again[0] = lobby->gone_again[1] = lobby->gone_count;
@@ -9306,7 +9314,8 @@ static void tick_begin(struct kit *k, struct lobbies *l, struct ticks *t, u64 ha
     }
     t->lobby = handle;
     t->server_ms = (u32)((k->now - k->born) / MS_US);
-    t->sync_due = k->now >= lobby->sync_at;
+    t->sync_due =
+        time_after(k->now, l->tick_us) > lobby->sync_at; /* or it comes between two ticks */
     t->dummy = lobby->has_dummy;
     t->gone_from = lobby->gone_told;
     t->gone_again = lobby->gone_again[1];
@@ -9325,7 +9334,9 @@ static void tick_begin(struct kit *k, struct lobbies *l, struct ticks *t, u64 ha
     if (t->dummy) {
         lobby_stir(k, l, handle, lobby);
     } else if (!lobby->stirred) {
-        timer_set(&k->timers, TIMER_LOBBY, handle_index(handle), lobby->sync_at);
+        u64 tick_at = lobby_tick_at(l, lobby);
+        timer_set(&k->timers, TIMER_LOBBY, handle_index(handle),
+                  lobby->sync_at > tick_at ? lobby->sync_at : tick_at);
     }
 }
 
@@ -9405,6 +9416,7 @@ static bool tell_welcome(struct tick_turn *turn) {
     } else {
         packet_put_welcome(&x, turn->to->id, turn->l->tick_hz, cookie);
     }
+    turn->to->welcomed |= turn->to->credit >= x.bytes;
     return tick_add_head(turn, &x);
 }
 
@@ -9442,19 +9454,18 @@ static bool tell_joined(struct tick_turn *turn) {
     return false;
 }
 
-/* To a binary client again at the next two syncs; a state_sync tells JSON clients who is there. The
-   ring holds the latest: with more at once, syncs and snapshots without them tell the rest. */
+/* To a binary client again at the next two syncs; a state_sync tells JSON clients who is there. */
 static bool tell_left(struct tick_turn *turn) {
     struct ticks *t = turn->t;
     const struct lobby *lobby = lobby_get(turn->l, t->lobby);
     bool again = turn_is_binary(turn) && t->sync_due;
     u32 from = again ? t->gone_again : t->gone_from;
-    u32 oldest = lobby->gone_count > LOBBY_GONE_MAX ? lobby->gone_count - LOBBY_GONE_MAX : 0;
+    u32 kept = turn->l->gone_max, all = lobby->gone_count, oldest = all > kept ? all - kept : 0;
     from = from > oldest ? from : oldest;
     if (from + t->at >= t->gone_to) {
         return false;
     }
-    u32 id = lobby->gone[(from + t->at++) % LOBBY_GONE_MAX];
+    u32 id = *lobby_gone(turn->l, t->lobby, from + t->at++);
     struct text x = tick_head(t);
     if (turn_is_binary(turn)) {
         x = tick_binary_head(turn, BINARY_LEFT);
@@ -9614,7 +9625,9 @@ static bool tick_next(struct kit *k, struct lobbies *l, struct ticks *t, mps_dat
             turn.own = to->mark;
         }
         t->receiver_id = to->id;
-        while (t->step < COUNT_OF(tick_steps)) {
+        /* The little that an unproved address may be sent is for the welcome first. */
+        u32 steps = to->proved || to->welcomed ? (u32)COUNT_OF(tick_steps) : 1;
+        while (t->step < steps) {
             out->bytes = out->spans_count = 0;
             if (!tick_steps[t->step](&turn)) {
                 t->step++;
@@ -9899,7 +9912,7 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",
                   "datagrams of one address before a join"),
     CONFIG_NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, "/s",
-                  "STUN requests of one address; no burst beyond that"),
+                  "STUN requests of one address; as many at once"),
     CONFIG_NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
                   "datagrams of one player"),
     CONFIG_NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
@@ -10453,9 +10466,9 @@ struct server_layout {
     size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
         large_data, user_slots, users, user_index, room_slots, rooms, room_index, room_cards,
         seat_slots, seats, seat_index, states, ban_slots, bans, news, lobby_slots, lobbies,
-        lobby_index, player_slots, players, address_index, tick_marks, tick_arena, tick_heads,
-        replies, bucket_slots, buckets, bucket_index, bucket_heap, bucket_order, timer_heap,
-        timer_order, outcomes, log, ranges, answer, work;
+        lobby_index, player_slots, players, address_index, lobby_gone, tick_marks, tick_arena,
+        tick_heads, replies, bucket_slots, buckets, bucket_index, bucket_heap, bucket_order,
+        timer_heap, timer_order, outcomes, log, ranges, answer, work;
 };
 
 /* Places in the table: those served, and those that are only told why not. */
@@ -10502,10 +10515,16 @@ static void layout_rooms(const mps_config *c, struct server_layout *o) {
     o->news = layout_take(l, "announcements", 1, config_news_bytes(c));
 }
 
+/* Leavers that each lobby remembers. */
+static u32 config_gone(const mps_config *c) {
+    return 2 * c->lobby_players;
+}
+
 static void layout_real_time(const mps_config *c, struct server_layout *o) {
     struct layout *l = &o->layout;
     size_t addresses = index_slots(c->players);
     o->address_index = layout_take(l, "address index", addresses, sizeof(struct index_slot));
+    o->lobby_gone = layout_take(l, "lobby leavers", c->lobbies, config_gone(c) * sizeof(u32));
     o->tick_marks = layout_take(l, "tick marks", c->lobby_players, sizeof(struct tick_mark));
     o->tick_arena = layout_take(l, "tick arena", 1, tick_bytes(c->lobby_players));
     o->tick_heads = layout_take(l, "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
@@ -10641,6 +10660,9 @@ static void server_create_real_time(struct mps_server *s, const struct server_la
     index_create(&l->by_address, index_slots(c->players), block + o->address_index, server_key(s));
     l->cookie_key = server_key(s);
     l->due.link_at = offsetof(struct lobby, due);
+    l->gone = near_set(l, block + o->lobby_gone);
+    l->gone_max = config_gone(c);
+    memset(block + o->lobby_gone, 0, (size_t)c->lobbies * l->gone_max * sizeof(u32));
     t->players_max = c->lobby_players;
     t->arena_bytes = tick_bytes(c->lobby_players);
     t->heads_max = c->datagram_batch;
@@ -10731,7 +10753,7 @@ static void server_apply_live(struct mps_server *s) {
     s->lobbies.player_us = c->player_timeout_ms * MS_US;
     s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
     s->lobbies.tick_hz = c->tick_hz;
-    s->lobbies.tick_us = S_US / c->tick_hz;
+    s->lobbies.tick_us = S_US / c->tick_hz / TICK_STEPS_OF_PERIOD * TICK_STEPS_OF_PERIOD;
     s->lobbies.speed_max = c->player_speed_max;
     server_apply_rates(s);
     s->log.level = c->log_level;
@@ -14533,19 +14555,20 @@ static void arrival_drop(const struct arrival *a, enum counter reason) {
     metrics_count(&a->s->kit.metrics, reason);
 }
 
-/* To a stranger no more than came, to a player what its address is good for. */
-static void arrival_answer(const struct arrival *a, const struct text *t) {
+/* To a stranger no more than came, to a player what its address is good for. False: nothing. */
+static bool arrival_answer(const struct arrival *a, const struct text *t) {
     struct kit *k = &a->s->kit;
     MPS_ASSERT(!t->cut);
     if (a->player) {
         if (!player_may_get(k, player_at(&a->s->lobbies, a->player - 1), t->bytes)) {
-            return;
+            return false;
         }
     } else if (t->bytes > a->count) {
         metrics_count(&k->metrics, COUNTER_WITHHELD);
-        return;
+        return false;
     }
     replies_add(k, &a->s->replies, a->from, a->to, text_span(t));
+    return true;
 }
 
 static void arrival_binary_head(const struct arrival *a, struct text *t, u32 type) {
@@ -14660,7 +14683,7 @@ static void packet_join(struct arrival *a) {
     } else {
         packet_put_welcome(&t, player->id, l->tick_hz, cookie);
     }
-    arrival_answer(a, &t);
+    player->welcomed |= arrival_answer(a, &t);
 }
 
 /* -- of players -- */
@@ -14797,7 +14820,7 @@ static void packet_discover(struct arrival *a) {
         arrival_drop(a, COUNTER_DROPS_REFUSED);
         return;
     }
-    replies_add(&s->kit, &s->replies, a->from, a->to, text_span(&t));
+    arrival_answer(a, &t);
 }
 
 /* Whoever asks, joined or not. A success may be longer than the request, and is therefore rare; an

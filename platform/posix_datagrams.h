@@ -295,8 +295,8 @@ static void batch_send(struct mps_posix *p, struct posix_datagrams *d) {
     }
 }
 
-/* Until the core has no more, the socket is full, or others have to have their turn. What is left of
-   a batch waits for the socket. */
+/* Until the core has no more, the socket is full, or others have to have their turn. What is left
+   of a batch waits for the socket. */
 static void datagrams_send(struct mps_posix *p) {
     struct posix_datagrams *d = p->messages;
     for (int i = 0; i < BATCHES_MAX && !p->datagrams_full; i++) {

@@ -14,6 +14,7 @@ struct lobbies_test {
     struct heap_entry entries[LOBBIES_TEST_TIMERS];
     u32 order[LOBBIES_TEST_TIMERS];
     struct outcome ring[64];
+    u32 gone[LOBBIES_TEST_LOBBIES * 16];
 };
 
 static void lobbies_test_start(struct lobbies_test *t) {
@@ -30,6 +31,8 @@ static void lobbies_test_start(struct lobbies_test *t) {
     t->kit.outcomes.capacity = 64;
     t->kit.outcomes.ring = near_set(&t->kit.outcomes, t->ring);
     t->l.players_max = 8;
+    t->l.gone = near_set(&t->l, t->gone);
+    t->l.gone_max = 16;
     t->l.player_us = 10;
     t->l.empty_us = 100;
     random_seed(&t->kit.random, entropy);

@@ -21,7 +21,8 @@ struct rt_client {
     u16 seq, seq_in;
     u8 cookie[COOKIE_BYTES];
     bool here, welcomed;
-    u32 updates, corrections, syncs, errors, pongs, bytes_in;
+    u32 updates, corrections, syncs, errors, pongs, lefts, bytes_in;
+    u32 ticked_ms, soon; /* of the latest snapshot; how many came too soon after one */
     double corrected_x;
     struct rt_belief about[RT_IDS];
     u32 sync, parts, parts_seen; /* the state_sync that is coming in */
@@ -149,6 +150,7 @@ static void rt_take_json(struct rt_client *c, char *at, size_t bytes) {
         b->there = true;
         rt_name(m[1], b->name, sizeof b->name);
     } else if (json_is(&v[4], "player_left")) {
+        c->lefts++;
         memset(rt_about(c, rt_u32(v[6])), 0, sizeof(struct rt_belief));
     } else if (json_is(&v[4], "position_update")) {
         struct rt_belief *b = rt_about(c, rt_u32(v[6]));
@@ -199,6 +201,9 @@ static void rt_take_binary(struct rt_client *c, const u8 *at, size_t bytes) {
             b->x = rt_float(entry + 4);
         }
         c->updates += body[0];
+        u32 server_ms = (u32)load_le(at + 4, 4);
+        c->soon += c->ticked_ms && server_ms != c->ticked_ms && server_ms < c->ticked_ms + 40;
+        c->ticked_ms = server_ms;
         break;
     case BINARY_JOINED: {
         struct rt_belief *b = rt_about(c, (u32)load_le(body, 4));
@@ -207,6 +212,7 @@ static void rt_take_binary(struct rt_client *c, const u8 *at, size_t bytes) {
         break;
     }
     case BINARY_LEFT:
+        c->lefts++;
         memset(rt_about(c, (u32)load_le(body, 4)), 0, sizeof(struct rt_belief));
         break;
     case BINARY_CORRECTION:
@@ -545,6 +551,61 @@ static void realtime_rate(void) {
     drive_stop(&rt.d);
 }
 
+/* As often as configured, whatever the number, and never twice within a period. */
+static void realtime_hertz(void) {
+    static const u32 rates[] = {1, 7, 20, 24, 30, 60, 64, 128, 144, 1000};
+    for (size_t i = 0; i < COUNT_OF(rates); i++) {
+        mps_config config = rt_config();
+        config.tick_hz = rates[i];
+        config.player_datagrams_per_s = 10000;
+        struct rt rt;
+        rt_start(&rt, &config);
+        struct rt_client *a = rt_enter(&rt, SPEECH_JSON), *b = rt_enter(&rt, SPEECH_JSON);
+        struct rt_client *c = rt_enter(&rt, SPEECH_BINARY);
+        rt_run(&rt, 3 * SYNC_US);
+        b->updates = c->soon = 0;
+        for (u32 step = 0; step < 40000; step++) { /* 10 s */
+            rt_move(&rt, a, step * 0.0001);
+            rt.d.now += 250;
+            rt_pump(&rt);
+        }
+        CHECK(b->updates >= rates[i] * 10 * 99 / 100 && b->updates <= rates[i] * 10 + 1);
+        if (b->updates < rates[i] * 10 * 99 / 100 || b->updates > rates[i] * 10 + 1) {
+            printf("%u Hz: %u updates in 10 s\n", (unsigned)rates[i], (unsigned)b->updates);
+        }
+        CHECK(rates[i] > 20 || c->soon == 0);
+        drive_stop(&rt.d);
+    }
+}
+
+/* All but two leave in the same tick: everybody who stays hears of each. */
+static void realtime_leavers(void) {
+    for (u32 lose = 0; lose < 2; lose++) {
+        mps_config config = rt_config();
+        struct rt rt;
+        rt_start(&rt, &config);
+        struct rt_client *a = rt_enter(&rt, SPEECH_BINARY), *b = rt_enter(&rt, SPEECH_JSON);
+        for (u32 i = 0; i < 62; i++) {
+            rt_enter(&rt, SPEECH_JSON);
+        }
+        rt_move(&rt, a, 1);
+        rt_move(&rt, b, 1);
+        rt_run(&rt, 3 * SYNC_US);
+        for (u32 i = 2; i < 64; i++) {
+            rt_leave(&rt, &rt.clients[i]);
+        }
+        rt.lose = lose ? rt.sent + 5 : 0;
+        rt_run(&rt, 60 * MS_US);
+        CHECK_INT(a->lefts + b->lefts, 2 * 62 - lose);
+        rt_run(&rt, SYNC_US);
+        CHECK_INT(rt_wrong(&rt), 0);
+        rt_run(&rt, 5 * SYNC_US);
+        CHECK_INT(a->lefts, 3 * 62 - lose); /* told again twice, and then no more */
+        CHECK_INT(b->lefts, 62);
+        drive_stop(&rt.d);
+    }
+}
+
 /* The first one to move after a rest is told at once, not a period later. */
 static void realtime_at_once(void) {
     mps_config config = rt_config();
@@ -730,6 +791,11 @@ static void realtime_hooked(void) {
     drive_stop(&rt.d);
 }
 
+#define RT_PAD                                                                                     \
+    "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901" \
+    "23"                                                                                           \
+    "0123456789"
+
 /* An address that is not proved gets no more bytes than came from it, whatever happens. */
 static void realtime_unproved(void) {
     for (u64 seed = 1; seed <= 150; seed++) {
@@ -742,7 +808,8 @@ static void realtime_unproved(void) {
         rt_start(&rt, &config);
         struct rt_client *mover = rt_enter(&rt, SPEECH_JSON);
         struct rt_client *attacker = rt_seat(&rt, "203.0.113.5");
-        struct rt_client *victim = rt_seat(&rt, "198.51.100.77"); /* its seat does not matter */
+        /* Its seat does not matter; discovery answers the local network only. */
+        struct rt_client *victim = rt_seat(&rt, seed % 2 ? "198.51.100.77" : "10.1.2.3");
         attacker->address = victim->address;
         victim->address.port++;
         u32 spent = 0;
@@ -770,7 +837,7 @@ static void realtime_unproved(void) {
                 rt_json(&rt, attacker, "ping", ",\"t\":1,\"cookie\":\"0011223344556677\"");
                 break;
             case 6:
-                rt_json(&rt, attacker, "discover", ",\"nonce\":1");
+                rt_json(&rt, attacker, "discover", ",\"nonce\":1,\"pad\":\"" RT_PAD "\"");
                 break;
             default:
                 rt_binary(&rt, attacker, 4, SPAN("0123456789ab"));
@@ -799,7 +866,9 @@ static void realtime_cookie(void) {
         struct rt_client *c = rt_seat(&rt, "203.0.113.5");
         c->address.ip[15] = 6; /* not where the seat was taken from */
         rt_join_as(&rt, c, binary ? SPEECH_BINARY : SPEECH_JSON);
-        rt_join_as(&rt, c, binary ? SPEECH_BINARY : SPEECH_JSON); /* 18 bytes are less than 21 */
+        rt_run(&rt, SYNC_US + 60 * MS_US);
+        CHECK(c->welcomed != binary && !c->about[a->id].there); /* 19 bytes are less than 21 */
+        rt_join_as(&rt, c, binary ? SPEECH_BINARY : SPEECH_JSON);
         rt_run(&rt, SYNC_US);
         CHECK(c->welcomed && !c->about[a->id].placed);
         u8 wrong[COOKIE_BYTES] = {0};
@@ -995,6 +1064,8 @@ static const struct check_test realtime_tests[] = {
     {"loss_many", realtime_loss_many},
     {"welcome_lost", realtime_welcome_lost},
     {"rate", realtime_rate},
+    {"hertz", realtime_hertz},
+    {"leavers", realtime_leavers},
     {"at_once", realtime_at_once},
     {"packing", realtime_packing},
     {"cut", realtime_cut},

@@ -46,6 +46,7 @@ int main(int argc, char **argv) {
     struct sockaddr_in to = {.sin_family = AF_INET};
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
     if (argc < 3 || fd < 0) {
+        fprintf(stderr, "usage: flood PORT MS [RATE]\n");
         return 1;
     }
     to.sin_port = htons((uint16_t)atoi(argv[1]));
