@@ -104,6 +104,10 @@ static u64 time_after(u64 a, u64 b) {
 
 /* Byte by byte, because the core knows neither the order of the machine's bytes nor whether they
    are aligned. Compilers make one load of it. */
+static u32 load_be16(const u8 *at) {
+    return (u32)at[0] << 8 | at[1];
+}
+
 static u32 load_be32(const u8 *at) {
     return (u32)at[0] << 24 | (u32)at[1] << 16 | (u32)at[2] << 8 | at[3];
 }
@@ -3565,6 +3569,20 @@ static bool address_is_loopback(const mps_address *a) {
     return memcmp(a->ip, loopback, sizeof loopback) == 0;
 }
 
+/* Addresses of which nobody on the internet can ask. RFC 1918; RFC 4193, fc00::/7; link-local:
+   RFC 3927, RFC 4291, 2.5.6. */
+static bool address_is_local(const mps_address *a) {
+    const u8 *v4 = a->ip + sizeof address_v4_prefix;
+    if (address_is_loopback(a)) {
+        return true;
+    }
+    if (address_is_v4(a)) {
+        return v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xF0) == 16) ||
+               (v4[0] == 192 && v4[1] == 168) || (v4[0] == 169 && v4[1] == 254);
+    }
+    return (a->ip[0] & 0xFE) == 0xFC || (a->ip[0] == 0xFE && (a->ip[1] & 0xC0) == 0x80);
+}
+
 /* The same host, as far as an address tells: equal link-local addresses on two interfaces are two
    hosts. */
 static bool address_same_ip(const mps_address *a, const mps_address *b) {
@@ -3745,7 +3763,7 @@ static bool address_parse(struct span text, mps_address *out) {
 
 /* One of the eight 16-bit groups that IPv6 is written in. */
 static u32 address_group(const mps_address *a, u32 group) {
-    return (u32)a->ip[2 * group] << 8 | a->ip[2 * group + 1];
+    return load_be16(a->ip + 2 * (size_t)group);
 }
 
 /* The first of the longest runs of zero groups, for "::"; `groups` is 0 if none is worth it. */
@@ -5371,13 +5389,13 @@ static mps_error ws_close_code(struct span payload, u32 *code) {
         *code = WS_CODE_NONE;
         return MPS_OK;
     }
-    if (payload.bytes < 2 || !ws_code_valid((u32)at[0] << 8 | at[1])) {
+    if (payload.bytes < 2 || !ws_code_valid(load_be16(at))) {
         return MPS_E_WS_PROTOCOL;
     }
     if (!utf8_valid(span_of(payload.at + 2, payload.bytes - 2))) {
         return MPS_E_WS_UTF8;
     }
-    *code = (u32)at[0] << 8 | at[1];
+    *code = load_be16(at);
     return MPS_OK;
 }
 
@@ -5498,10 +5516,6 @@ struct stun_message {
 /* Two bits of zero and the cookie tell STUN from everything else at the port (section 5). */
 static bool stun_looks_like(const u8 *at, size_t bytes) {
     return bytes >= 8 && !(at[0] & 0xC0) && load_be32(at + 4) == STUN_COOKIE;
-}
-
-static u32 load_be16(const u8 *at) {
-    return (u32)at[0] << 8 | at[1];
 }
 
 /* CRC-32 of ITU-T V.42, four bits a step: 64 bytes of table for a few messages a second. */
@@ -14770,20 +14784,6 @@ static void packet_ping(struct arrival *a) {
 }
 
 /* -- of anybody -- */
-
-/* Addresses of which nobody on the internet can ask. RFC 1918; RFC 4193, fc00::/7; link-local:
-   RFC 3927, RFC 4291, 2.5.6. */
-static bool address_is_local(const mps_address *a) {
-    const u8 *v4 = a->ip + sizeof address_v4_prefix;
-    if (address_is_loopback(a)) {
-        return true;
-    }
-    if (address_is_v4(a)) {
-        return v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xF0) == 16) ||
-               (v4[0] == 192 && v4[1] == 168) || (v4[0] == 169 && v4[1] == 254);
-    }
-    return (a->ip[0] & 0xFE) == 0xFC || (a->ip[0] == 0xFE && (a->ip[1] & 0xC0) == 0x80);
-}
 
 /* Answered when the question was as long: who asks by broadcast in somebody else's name gains
    nothing. */
