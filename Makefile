@@ -34,8 +34,8 @@ run: ## install what is missing, build, run a development server; ARGS="--http-p
 test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
 	@$(MAKE) --no-print-directory build/unit build/unit-sanitized build/mpserver \
-	    build/mpserver-sanitized build/mpserver-plain build/noalloc.so \
-	    build/udp_client build/flood
+	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
+	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
@@ -82,6 +82,15 @@ build/mpserver: $(SERVER) $(HEADERS) Makefile | build stb
 
 build/mpserver-plain: $(SERVER) $(HEADERS) Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) -DMPS_POSIX_PLAIN_DATAGRAMS $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
+
+build/mpserver-poll: $(SERVER) $(HEADERS) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) -DMPS_POSIX_POLL $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
+
+# kqueue where there is none: the back end, over a kqueue of the tests that uses epoll.
+build/mpserver-kqueue: $(SERVER) $(HEADERS) $(wildcard tests/kqueue/*.c tests/kqueue/*/*.h) \
+    Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) -DMPS_POSIX_KQUEUE -Itests/kqueue $(CPPFLAGS) -o $@ \
+	    $(SERVER) tests/kqueue/kqueue.c $(LDFLAGS)
 
 build/mpserver-sanitized: $(SERVER) $(HEADERS) Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)

@@ -1,14 +1,22 @@
 /* posix_events.h: how the system says that a socket is ready; part of posix.c.  SPDX: MIT-0
 
-   The only functions that know about it. Waiting is level-triggered. An event is a handle and a set
-   of WANT_READ, WANT_WRITE and IS_BROKEN (reset, or closed both ways; reported unasked). */
+   The only functions that know about it, by the back end that is chosen here: epoll on Linux,
+   kqueue where there is one, else poll; MPS_POSIX_POLL asks for poll. Waiting is level-triggered.
+   An event is a handle and a set of WANT_READ, WANT_WRITE and IS_BROKEN (reset, or closed both
+   ways; reported unasked). A back end has
+
+       backend_bytes(slots)           memory that it wants
+       backend_open                   before all others
+       backend_add, backend_want      watch a socket; for something else
+       backend_forget                 before a socket is closed
+       backend_wait                   how many events there are; -1 when waiting failed
+       backend_event(index)           one of them, until the next wait */
 #ifndef MPSERVER_POSIX_EVENTS_H
 #define MPSERVER_POSIX_EVENTS_H
 
 #include "posix.h"
 
 #include <errno.h>
-#include <sys/epoll.h>
 
 #define EVENTS_MAX 256
 
@@ -19,49 +27,15 @@ struct event {
     uint32_t what;
 };
 
-static size_t backend_bytes(uint32_t slots) {
-    (void)slots; /* a back end that hands over its whole list each time would need it */
-    return EVENTS_MAX * sizeof(struct epoll_event);
-}
-
-static bool backend_open(struct mps_posix *p) {
-    p->backend = epoll_create1(EPOLL_CLOEXEC);
-    return p->backend >= 0;
-}
-
-static bool backend_control(struct mps_posix *p, int what, int fd, uint64_t id, uint32_t want) {
-    struct epoll_event e = {.data.u64 = id};
-    e.events =
-        (want & WANT_READ ? (uint32_t)EPOLLIN : 0) | (want & WANT_WRITE ? (uint32_t)EPOLLOUT : 0);
-    return epoll_ctl(p->backend, what, fd, &e) == 0;
-}
-
-static bool backend_add(struct mps_posix *p, int fd, uint64_t id, uint32_t want) {
-    return backend_control(p, EPOLL_CTL_ADD, fd, id, want);
-}
-
-static bool backend_want(struct mps_posix *p, int fd, uint64_t id, uint32_t want) {
-    return backend_control(p, EPOLL_CTL_MOD, fd, id, want);
-}
-
-/* Before a socket is closed. epoll forgets a socket by itself when it goes. */
-static void backend_forget(struct mps_posix *p, int fd, uint64_t id) {
-    (void)p, (void)fd, (void)id;
-}
-
-/* How many events there are; -1 when waiting failed. */
-static int backend_wait(struct mps_posix *p, int timeout_ms) {
-    int count = epoll_wait(p->backend, p->backend_memory, EVENTS_MAX, timeout_ms);
-    return count < 0 && errno == EINTR ? 0 : count;
-}
-
-static struct event backend_event(const struct mps_posix *p, int index) {
-    const struct epoll_event *e = (const struct epoll_event *)p->backend_memory + index;
-    struct event event = {e->data.u64, 0};
-    event.what |= e->events & EPOLLIN ? WANT_READ : 0;
-    event.what |= e->events & EPOLLOUT ? WANT_WRITE : 0;
-    event.what |= e->events & (EPOLLERR | EPOLLHUP) ? IS_BROKEN : 0;
-    return event;
-}
+#if defined(MPS_POSIX_POLL)
+#include "posix_poll.h"
+#elif defined(MPS_POSIX_KQUEUE) || defined(__APPLE__) || defined(__FreeBSD__) || \
+    defined(__NetBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
+#include "posix_kqueue.h"
+#elif defined(__linux__)
+#include "posix_epoll.h"
+#else
+#include "posix_poll.h"
+#endif
 
 #endif

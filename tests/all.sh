@@ -37,6 +37,10 @@ part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \
     node tests/node.mjs tests/wire/*.test.mjs
 if [ -z "${T:-}" ]; then
+    for port in poll kqueue; do
+        MPSERVER=build/mpserver-$port part "wire tests, $port" \
+            node tests/node.mjs tests/wire/*.test.mjs
+    done
     MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
         node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
