@@ -49,8 +49,10 @@ lint: ## the rules of style that a program can check
 format: ## clang-format over every C file
 	clang-format -i $(FORMATTED)
 
-size: ## text, data and bss of the core at -Os
-	@tests/size.sh
+size: ## text, data and bss of the core at -Os, by section; blocks of the presets
+	@tests/need.sh size
+	@$(MAKE) --no-print-directory build/mpserver
+	@node tests/size.mjs
 
 bench: ## HTTP, rooms and single calls beside baselines and peers; WORKLOADS=W1,W3: only these rooms
 	@tests/need.sh bench

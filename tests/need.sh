@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what `make run`, `make test` or `make bench` lacks, by Debian package name. It looks
-# for the commands and headers themselves: when all is there, it fetches nothing.
-# Usage: tests/need.sh run|test|bench
+# Installs what `make run`, `make test`, `make bench` or `make size` lacks, by Debian package name. It
+# looks for the commands and headers themselves: when all is there, it fetches nothing.
+# Usage: tests/need.sh run|test|bench|size
 set -eu
 missing=
 
@@ -55,6 +55,10 @@ test)
     need nodejs node_is_current
     need node-ws node_has_ws
     need coturn has turnutils_stunclient
+    ;;
+size)
+    need gcc-arm-none-eabi has arm-none-eabi-gcc
+    need nodejs node_is_current
     ;;
 bench)
     need wrk has wrk
