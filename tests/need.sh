@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what `make run`, `make test`, `make bench` or `make size` lacks, by Debian package name. It
-# looks for the commands and headers themselves: when all is there, it fetches nothing.
+# Installs what `make run`, `make test`, `make bench` or `make size` lacks, by Debian package name.
+# It looks for the commands and headers themselves: when all is there, it fetches nothing.
 # Usage: tests/need.sh run|test|bench|size
 set -eu
 missing=

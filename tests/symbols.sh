@@ -34,6 +34,19 @@ for cc in gcc clang; do
         "$(nm -u $object 2>/dev/null | awk '{ print $2 }' | grep -vE "$wanted")"
 done
 
+# No compiler for another system sees another core: what the preprocessor gives is the same.
+preprocessed() { # FLAG...
+    gcc -E -P -std=c11 -ffreestanding -nostdinc -isystem "$(gcc -print-file-name=include)" \
+        -isystem tests/freestanding -isystem build/freestanding "$@" mpserver.c
+}
+tally 'the core is the same for Windows' \
+    cmp <(preprocessed) <(preprocessed -U__linux__ -U__unix__ -D_WIN32)
+for cc in gcc clang; do
+    tally "$cc -std=c11 -pedantic: the core, the port, the examples" \
+        $cc -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only mpserver.c platform/posix.c \
+        examples/*.c examples/dedicated/*.c
+done
+
 # The check itself: a stray call and a stray global must show.
 printf '#include <stdlib.h>\nvoid *stray(void);\nvoid *stray(void) { return malloc(1); }\n' |
     gcc -x c -c - -o build/symbols/planted.o
