@@ -14933,6 +14933,8 @@ static void datagram_input(struct arrival *a, u8 *bytes) {
     m->counters[COUNTER_DATAGRAM_BYTES] += a->count;
     if (a->count > DATAGRAM_BYTES_MAX) {
         arrival_drop(a, COUNTER_DROPS_OVERSIZE);
+    } else if (!a->from->port) { /* it wants no answer, and could get none (RFC 768) */
+        arrival_drop(a, COUNTER_DROPS_MALFORMED);
     } else if (stun_looks_like(bytes, a->count)) {
         datagram_stun(a, bytes);
     } else if (a->count && (bytes[0] == '{' || bytes[0] == BINARY_MAGIC)) {

@@ -934,6 +934,9 @@ static void realtime_paced(void) {
     }
     CHECK_INT(a->pongs, 180);
     mps_address stranger = drive_address("203.0.113.1");
+    rt_send_from(&rt, &stranger, "{\"type\":\"ping\",\"t\":1}", 21); /* from port 0 */
+    CHECK_INT(drive_count(&rt.d, COUNTER_DROPS_MALFORMED), 1);
+    stranger.port = 1;
     for (u32 i = 0; i < 150; i++) {
         rt_send_from(&rt, &stranger, "{\"type\":\"ping\",\"t\":1}", 21);
     }
