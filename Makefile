@@ -33,7 +33,7 @@ run: ## install what is missing, build, run a development server; ARGS="--http-p
 
 test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
-	@$(MAKE) --no-print-directory build/unit build/unit-sanitized build/mpserver \
+	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
 	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
 	@tests/all.sh
