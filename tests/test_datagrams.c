@@ -42,6 +42,12 @@ static const struct {
     {"{\"type\":\"position_update\",\"player_id\":1,\"position\":{\"x\":1e39,\"y\":0,\"z\":0},"
      "\"rotation\":{\"x\":0,\"y\":0,\"z\":0}}",
      -1},
+    {"{\"type\":\"position_update\",\"player_id\":1,\"position\":{\"x\":-3.4028234663852886e38,"
+     "\"y\":0,\"z\":0},\"rotation\":{\"x\":0,\"y\":0,\"z\":0}}",
+     PACKET_STATE}, /* the largest float */
+    {"{\"type\":\"position_update\",\"player_id\":1,\"position\":{\"x\":3.4028236e38,\"y\":0,"
+     "\"z\":0},\"rotation\":{\"x\":0,\"y\":0,\"z\":0}}",
+     -1},
     {"{\"type\":\"position_update\",\"player_id\":1,\"position\":[1,2,3],\"rotation\":[0,0,0]}",
      -1},
     {"{\"type\":\"position_update\",\"player_id\":1,\"position\":{\"x\":\"1\",\"y\":0,\"z\":0},"
