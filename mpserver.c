@@ -1875,12 +1875,16 @@ struct kit {
     struct timers timers;
 };
 
+static u64 kit_uptime_ms(const struct kit *k) {
+    return (k->now - k->born) / MS_US;
+}
+
 /* Unix milliseconds; until the date is known, milliseconds since the start. */
 static i64 kit_unix_ms(const struct kit *k) {
     if (k->wall_known) {
         return k->wall_ms + (i64)((k->now - k->wall_now) / MS_US);
     }
-    return (i64)((k->now - k->born) / MS_US);
+    return (i64)kit_uptime_ms(k);
 }
 
 /* Time only goes forward: a `now` from the past is the latest one seen. Dates are
@@ -5661,6 +5665,8 @@ static void stun_put_unknown(struct text *t, const struct stun_message *m) {
 #define DATAGRAM_BYTES_MAX 1200 /* with the heads of IPv6 and UDP below 1280 (RFC 8200, 5) */
 #define BINARY_MAGIC 0xB1
 #define BINARY_HEAD_BYTES 16 /* of a client's */
+#define BINARY_STATE_BYTES 24
+#define BINARY_PING_BYTES 12
 #define BINARY_ENTRY_BYTES 26
 #define BINARY_SNAPSHOT_HEAD 9 /* with the count */
 #define BINARY_ENTRIES_MAX ((DATAGRAM_BYTES_MAX - BINARY_SNAPSHOT_HEAD) / BINARY_ENTRY_BYTES)
@@ -5892,40 +5898,45 @@ static bool packet_read_pose(const u8 *at, struct pose *pose) {
     return true;
 }
 
-/* Each type has one length. */
+/* The bodies; each type has one length. */
+static bool packet_read_body(const u8 *body, size_t bytes, struct packet *p) {
+    switch (p->type) {
+    case PACKET_JOIN:
+        p->code = span_of((const char *)body + 1, bytes ? body[0] : 0);
+        return bytes && bytes == 1 + (size_t)body[0];
+    case PACKET_STATE:
+        return bytes == BINARY_STATE_BYTES && packet_read_pose(body, &p->pose);
+    case PACKET_LEAVE:
+        return bytes == 0;
+    case PACKET_PING:
+        if (bytes != BINARY_PING_BYTES) {
+            return false;
+        }
+        p->t_ms = (u32)load_le(body, 4);
+        p->has_cookie = true;
+        memcpy(p->cookie, body + 4, COOKIE_BYTES);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool packet_read_binary(const u8 *at, size_t bytes, struct packet *p) {
+    u32 type = 0;
     if (bytes < BINARY_HEAD_BYTES) {
         return false;
     }
-    const u8 *body = at + BINARY_HEAD_BYTES;
-    size_t body_bytes = bytes - BINARY_HEAD_BYTES;
+    while (type < PACKET_TYPES &&
+           (!packet_names[type].binary || packet_names[type].binary != at[1])) {
+        type++;
+    }
+    p->type = (enum packet_type)type;
     p->binary = true;
     p->seq = (u16)load_le(at + 2, 2);
     p->player_id = (u32)load_le(at + 4, 4);
     p->token_bytes = load_le(at + 8, 8) ? BINARY_TOKEN_BYTES : 0;
     memcpy(p->token, at + 8, BINARY_TOKEN_BYTES);
-    switch (at[1]) {
-    case 1:
-        p->type = PACKET_JOIN;
-        p->code = span_of((const char *)body + 1, body_bytes ? body[0] : 0);
-        return body_bytes && body_bytes == 1 + (size_t)body[0];
-    case 2:
-        p->type = PACKET_STATE;
-        return body_bytes == 24 && packet_read_pose(body, &p->pose);
-    case 3:
-        p->type = PACKET_LEAVE;
-        return body_bytes == 0;
-    case 4:
-        p->type = PACKET_PING;
-        p->has_cookie = true;
-        p->t_ms = body_bytes == 12 ? (u32)load_le(body, 4) : 0;
-        if (body_bytes == 12) {
-            memcpy(p->cookie, body + 4, COOKIE_BYTES);
-        }
-        return body_bytes == 12;
-    default:
-        return false;
-    }
+    return packet_read_body(at + BINARY_HEAD_BYTES, bytes - BINARY_HEAD_BYTES, p);
 }
 
 /* `at` may be changed. False: it is no packet of a client. */
@@ -8994,6 +9005,13 @@ static bool lobbies_check(const struct lobbies *l) {
 #define TICK_HEAD_BYTES 144 /* of a datagram, what it has for itself: a name of 128 and its head */
 #define TICK_NOBODY UINT32_MAX
 
+/* Something of the player's, or for it, is to be told at the next tick. */
+static void player_news(struct kit *k, struct lobbies *l, u32 index, u8 news) {
+    struct player *player = player_at(l, index);
+    player->news |= news;
+    lobby_stir(k, l, player->lobby, pool_get(&l->pool, player->lobby));
+}
+
 /* -- addresses -- */
 
 static u32 address_index_hash(const struct lobbies *l, const mps_address *a) {
@@ -9023,6 +9041,18 @@ static void player_cookie(const struct lobbies *l, u64 handle, const mps_address
     text_le(&o, siphash(&l->cookie_key, bytes, t.bytes), COOKIE_BYTES);
 }
 
+/* To a player at its address. A binary one has its head already. */
+static void player_put_welcome(const struct lobbies *l, u32 index, struct text *t) {
+    const struct player *player = player_at(l, index);
+    u8 cookie[COOKIE_BYTES];
+    player_cookie(l, pool_handle(&l->players, index), &player->address, cookie);
+    if (player->speech == SPEECH_BINARY) {
+        binary_put_welcome(t, player->id, l->tick_hz, cookie);
+    } else {
+        packet_put_welcome(t, player->id, l->tick_hz, cookie);
+    }
+}
+
 /* The player is at this address from now on. An address is proved at once when the HTTP join came
    from its IP; otherwise it starts without credit. Who was there before must have been asked. */
 static void player_bind(struct kit *k, struct lobbies *l, u32 index, const mps_address *from,
@@ -9047,8 +9077,7 @@ static void player_bind(struct kit *k, struct lobbies *l, u32 index, const mps_a
     player->speech = (u8)speech;
     player->bound_at = k->now;
     player->acted = player->seq_known = false;
-    player->news |= NEWS_SYNC;
-    lobby_stir(k, l, player->lobby, lobby);
+    player_news(k, l, index, NEWS_SYNC);
 }
 
 /* What came from an unproved address may go back to it, byte for byte. */
@@ -9112,15 +9141,7 @@ static void player_move(struct kit *k, struct lobbies *l, u32 index, const struc
     player->stance = stance_of(pose);
     player->posed = true;
     player->posed_at = k->now;
-    player->news |= NEWS_POSE;
-    lobby_stir(k, l, player->lobby, pool_get(&l->pool, player->lobby));
-}
-
-/* Something else to be told at the next tick. */
-static void player_news(struct kit *k, struct lobbies *l, u32 index, u8 news) {
-    struct player *player = player_at(l, index);
-    player->news |= news;
-    lobby_stir(k, l, player->lobby, pool_get(&l->pool, player->lobby));
+    player_news(k, l, index, NEWS_POSE);
 }
 
 /* -- ticks -- */
@@ -9192,14 +9213,10 @@ static void tick_mark_all(struct lobbies *l, struct ticks *t, const struct lobby
             u32 own = player->news & NEWS_POSE ? 0 : player->posed ? 1 : 2;
             if (own == rank) {
                 player->mark = t->count;
-                *tick_mark(t, t->count++) = (struct tick_mark){pool_handle(&l->players, at - 1),
-                                                               player->id,
-                                                               player->news,
-                                                               {0, 0},
-                                                               {0, 0},
-                                                               {0, 0},
-                                                               {0, 0},
-                                                               {0, 0}};
+                *tick_mark(t, t->count++) =
+                    (struct tick_mark){.player = pool_handle(&l->players, at - 1),
+                                       .id = player->id,
+                                       .news = player->news};
                 t->joined += (player->news & NEWS_JOINED) != 0;
                 t->weapons += (player->news & NEWS_WEAPON) != 0;
             }
@@ -9327,7 +9344,7 @@ static void tick_begin(struct kit *k, struct lobbies *l, struct ticks *t, u64 ha
         return;
     }
     t->lobby = handle;
-    t->server_ms = (u32)((k->now - k->born) / MS_US);
+    t->server_ms = (u32)kit_uptime_ms(k);
     t->sync_due =
         time_after(k->now, l->tick_us) > lobby->sync_at; /* or it comes between two ticks */
     t->dummy = lobby->has_dummy;
@@ -9416,21 +9433,14 @@ static bool turn_gets_all(const struct tick_turn *turn) {
 /* A welcome that is lost would keep a client waiting that does nothing before it, and one without
    its cookie could never prove its address. Those who have just joined got theirs at once. */
 static bool tell_welcome(struct tick_turn *turn) {
-    u8 cookie[COOKIE_BYTES];
     bool fresh = turn->own == TICK_NOBODY || tick_mark(turn->t, turn->own)->news & NEWS_SYNC;
     bool came = turn->to->acted && turn->to->proved;
     if (turn->t->at++ || !turn->t->sync_due || came || fresh) {
         return false;
     }
-    struct text x = tick_head(turn->t);
-    player_cookie(turn->l, turn->handle, &turn->to->address, cookie);
-    if (turn_is_binary(turn)) {
-        x = tick_binary_head(turn, BINARY_WELCOME);
-        binary_put_welcome(&x, turn->to->id, turn->l->tick_hz, cookie);
-    } else {
-        packet_put_welcome(&x, turn->to->id, turn->l->tick_hz, cookie);
-    }
-    turn->to->welcomed |= turn->to->credit >= x.bytes;
+    struct text x =
+        turn_is_binary(turn) ? tick_binary_head(turn, BINARY_WELCOME) : tick_head(turn->t);
+    player_put_welcome(turn->l, handle_index(turn->handle), &x);
     return tick_add_head(turn, &x);
 }
 
@@ -9647,6 +9657,7 @@ static bool tick_next(struct kit *k, struct lobbies *l, struct ticks *t, mps_dat
                 t->step++;
                 t->at = 0;
             } else if (player_may_get(k, to, out->bytes)) {
+                to->welcomed |= t->step == 0;
                 out->to = to->address;
                 out->from = to->local;
                 t->heads_used++;
@@ -12800,7 +12811,7 @@ static mps_error handle_health(struct request *r) {
     JSON_KEY(&t, "version");
     json_put_string(&t, SPAN(MPS_VERSION));
     JSON_KEY(&t, "uptime_ms");
-    json_put_u64(&t, (r->s->kit.now - r->s->kit.born) / MS_US);
+    json_put_u64(&t, kit_uptime_ms(&r->s->kit));
     json_put_close(&t, '}');
     return answer_json(r, 200, &t);
 }
@@ -12829,7 +12840,7 @@ static mps_error handle_status(struct request *r) {
     JSON_KEY(&t, "version");
     json_put_string(&t, SPAN(MPS_VERSION));
     JSON_KEY(&t, "uptime_ms");
-    json_put_u64(&t, (s->kit.now - s->kit.born) / MS_US);
+    json_put_u64(&t, kit_uptime_ms(&s->kit));
     JSON_KEY(&t, "draining");
     json_put_bool(&t, s->drain != DRAIN_NO);
     JSON_KEY(&t, "memory_bytes");
@@ -14587,8 +14598,8 @@ static bool arrival_answer(const struct arrival *a, const struct text *t) {
 
 static void arrival_binary_head(const struct arrival *a, struct text *t, u32 type) {
     struct player *player = a->player ? player_at(&a->s->lobbies, a->player - 1) : NULL;
-    u64 server_ms = (a->s->kit.now - a->s->kit.born) / MS_US;
-    binary_put_head(t, type, player ? ++player->seq_out : 0, (u32)server_ms);
+    u32 server_ms = (u32)kit_uptime_ms(&a->s->kit);
+    binary_put_head(t, type, player ? ++player->seq_out : 0, server_ms);
 }
 
 /* It is still there. */
@@ -14671,7 +14682,6 @@ static void packet_join(struct arrival *a) {
     struct lobbies *l = &s->lobbies;
     char bytes[TICK_HEAD_BYTES];
     struct text t = text_on(bytes, sizeof bytes);
-    u8 cookie[COOKIE_BYTES];
     u32 index;
     mps_error error = join_check(a, &index);
     if (error) {
@@ -14690,13 +14700,10 @@ static void packet_join(struct arrival *a) {
     struct player *player = player_at(l, index);
     player_credit(player, again ? 0 : a->count);
     arrival_note(a);
-    player_cookie(l, pool_handle(&l->players, index), a->from, cookie);
     if (a->p.binary) {
         arrival_binary_head(a, &t, BINARY_WELCOME);
-        binary_put_welcome(&t, player->id, l->tick_hz, cookie);
-    } else {
-        packet_put_welcome(&t, player->id, l->tick_hz, cookie);
     }
+    player_put_welcome(l, index, &t);
     player->welcomed |= arrival_answer(a, &t);
 }
 
@@ -14776,7 +14783,7 @@ static void packet_ping(struct arrival *a) {
     if (a->p.binary) {
         arrival_binary_head(a, &t, BINARY_PONG);
         text_le(&t, a->p.t_ms, 4);
-        text_le(&t, (s->kit.now - s->kit.born) / MS_US, 4);
+        text_le(&t, kit_uptime_ms(&s->kit), 4);
     } else {
         packet_put_pong(&t, a->p.echo, kit_unix_ms(&s->kit));
     }
@@ -14840,15 +14847,14 @@ static void datagram_stun(struct arrival *a, const u8 *bytes) {
     }
     if (m.unknown_count) {
         stun_put_unknown(&t, &m);
+        if (!arrival_answer(a, &t)) {
+            return;
+        }
     } else {
         stun_put_success(&t, m.id, a->from);
-    }
-    if (m.unknown_count && t.bytes > a->count) {
-        metrics_count(&s->kit.metrics, COUNTER_WITHHELD);
-        return;
+        replies_add(&s->kit, &s->replies, a->from, a->to, text_span(&t));
     }
     metrics_count(&s->kit.metrics, COUNTER_STUN_ANSWERS);
-    replies_add(&s->kit, &s->replies, a->from, a->to, text_span(&t));
 }
 
 /* -- the table -- */

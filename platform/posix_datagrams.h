@@ -229,7 +229,6 @@ static size_t send_prepare(struct mps_posix *p, struct posix_datagrams *d, unsig
         }
     }
     memset(header, 0, sizeof *header);
-    memset(d->out_control[send], 0, CONTROL_BYTES);
     header->msg_name = &d->out_names[send];
     header->msg_namelen = address_to(&d->out[at].to, address_is_in4(&p->udp), &d->out_names[send]);
     header->msg_iov = vectors;

@@ -1,6 +1,7 @@
 // What the benchmarks share: child processes pinned to one core, and what is made of many runs.
-import { spawn } from 'node:child_process';
-import { within } from '../wire/server.mjs';
+import { execFile, spawn } from 'node:child_process';
+import { promisify } from 'node:util';
+import { start, within } from '../wire/server.mjs';
 
 export const ROTATIONS = Number(process.env.ROTATIONS ?? 5);
 export const SECONDS = Number(process.env.SECONDS ?? 3);
@@ -24,4 +25,15 @@ export async function startPinned(program, ...args) {
     await within(exited, `end of ${program}`);
   };
   return { pid: child.pid, port, stop };
+}
+
+/* Starts an mpserver on the server's core, with a life of its own: `stop` ends it. */
+export async function startMpserver(options) {
+  const own = [];
+  const server = await start({ after: (done) => own.unshift(done) }, options);
+  await promisify(execFile)('taskset', ['-a', '-cp', SERVER_CORE, String(server.pid)]);
+  const stop = async () => {
+    for (const done of own) await done();
+  };
+  return { server, pid: server.pid, stop };
 }

@@ -6,9 +6,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { BINARY, run, seconds, start, temporaryFile, token } from '../wire/server.mjs';
+import { BINARY, run, seconds, temporaryFile, token } from '../wire/server.mjs';
 import {
-  LOAD_CORE, ROTATIONS, SECONDS, SERVER_CORE, median, startPinned,
+  LOAD_CORE, ROTATIONS, SECONDS, median, startMpserver, startPinned,
 } from './measure.mjs';
 
 const PEER_ROTATIONS = Math.min(ROTATIONS, Number(process.env.PEER_ROTATIONS ?? 2));
@@ -42,14 +42,8 @@ async function startServer(name, workload, sizes) {
   if (name === 'bare') return startPinned('build/bare', workload.baseline, ...sizes);
   if (name === 'ws') return startPinned(process.execPath, 'tests/bench/peer-ws.mjs');
   if (name === 'lws') return startPinned('build/peer-lws');
-  const own = [];
-  const server = await start({ after: (done) => own.unshift(done) },
-    { config: CONFIG, descriptors: IDLE + 1000 });
-  await execute('taskset', ['-a', '-cp', SERVER_CORE, String(server.pid)]);
-  const stop = async () => {
-    for (const done of own) await done();
-  };
-  return { pid: server.pid, port: server.port, stop };
+  const { server, pid, stop } = await startMpserver({ config: CONFIG, descriptors: IDLE + 1000 });
+  return { pid, port: server.port, stop };
 }
 
 /* One run of the load against a server of its own. */

@@ -3,9 +3,9 @@
 // Environment: SERVERS (ours,enet), ROTATIONS (5), SECONDS a run (3).
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { metrics, post, start, temporaryFile } from '../wire/server.mjs';
+import { metrics, post, temporaryFile } from '../wire/server.mjs';
 import {
-  LOAD_CORE, ROTATIONS, SECONDS, SERVER_CORE, median, startPinned,
+  LOAD_CORE, ROTATIONS, SECONDS, median, startMpserver, startPinned,
 } from './measure.mjs';
 
 const CLIENTS = 400;
@@ -24,10 +24,7 @@ const CONFIG = {
 
 /* A server with everybody seated; the load reads who sits where. */
 async function startOurs(tick_hz) {
-  const own = [];
-  const server = await start({ after: (done) => own.unshift(done) },
-    { config: { ...CONFIG, tick_hz } });
-  await execute('taskset', ['-a', '-cp', SERVER_CORE, String(server.pid)]);
+  const { server, pid, stop } = await startMpserver({ config: { ...CONFIG, tick_hz } });
   const seats = [];
   for (let i = 0; i < CLIENTS; i++) {
     const code = `G${Math.floor(i / GROUP)}`;
@@ -35,10 +32,7 @@ async function startOurs(tick_hz) {
     const { json } = await post(server, `/lobbies/${code}/join`, { player_name: `c${i}` });
     seats.push(`${code} ${json.player_id} ${json.udp_token}`);
   }
-  const stop = async () => {
-    for (const done of own) await done();
-  };
-  return { pid: server.pid, port: server.udp, stop, server, seats: temporaryFile(t, 'seats',
+  return { pid, port: server.udp, stop, server, seats: temporaryFile(t, 'seats',
     `${seats.join('\n')}\n`) };
 }
 
