@@ -8,7 +8,7 @@
          mps_server *server = NULL;
          if (mps_create(&server, &config, malloc(bytes), bytes, entropy) != MPS_OK) ...
 
-     platform/posix.h does the sockets; a port of your own makes the same few calls:
+     platform/port.h does the sockets; a port of your own makes the same few calls:
 
          conn = mps_tcp_open(server, now, &peer, &local)       a socket was accepted
          mps_tcp_input(server, conn, now, bytes, count)        bytes were read

@@ -1,4 +1,4 @@
-/* posix.c: sockets, clock, entropy and signals for mpserver; see posix.h.  SPDX: MIT-0
+/* posix.c: sockets, clock, entropy and signals for mpserver; see port.h.  SPDX: MIT-0
 
    A round is: wait, take the time, read what is readable, mps_advance, then drain the output with
    one gather-write per connection, however many answers were made. Every wait is level-triggered,
@@ -16,7 +16,7 @@
 #define _GNU_SOURCE
 #endif
 
-#include "posix.h"
+#include "port.h"
 #include "posix_clock.h"
 #include "posix_datagrams.h"
 #include "posix_events.h"
@@ -51,7 +51,7 @@ enum slot_state {
 };
 
 /* 16 bytes, because every connection that could be open has one. */
-struct posix_slot {
+struct port_slot {
     uint64_t conn;
     int fd;
     uint8_t state;
@@ -64,36 +64,36 @@ struct posix_slot {
    The monotonic clock is read twice a round (both reads stay in user space); the date about once a
    second, because the core carries it forward itself. */
 
-uint64_t mps_posix_now_us(void) {
+uint64_t mps_port_now_us(void) {
     return clock_ns() / 1000;
 }
 
-int64_t mps_posix_unix_ms(void) {
+int64_t mps_port_unix_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void clock_take(struct mps_posix *p) {
-    p->now = mps_posix_now_us();
+static void clock_take(struct mps_port *p) {
+    p->now = mps_port_now_us();
     if (p->now >= p->wall_due) {
-        mps_wall_clock(p->server, p->now, mps_posix_unix_ms());
+        mps_wall_clock(p->server, p->now, mps_port_unix_ms());
         p->wall_due = p->now + WALL_EVERY_US;
     }
 }
 
-bool mps_posix_entropy(uint8_t out[32]) {
+bool mps_port_entropy(uint8_t out[32]) {
     return getentropy(out, 32) == 0;
 }
 
 /* == 2 opening ===================================================================================
    Binds before the server exists, and says in plain words why a port cannot be had. */
 
-void mps_posix_address_text(const mps_address *address, char *text) {
-    address_text(address, text, MPS_POSIX_ADDRESS_BYTES);
+void mps_port_address_text(const mps_address *address, char *text) {
+    address_text(address, text, MPS_PORT_ADDRESS_BYTES);
 }
 
-static bool opening_failed(struct mps_posix *p, const char *kind, unsigned port, int code) {
+static bool opening_failed(struct mps_port *p, const char *kind, unsigned port, int code) {
     const char *where = p->options.bind ? p->options.bind : "all addresses";
     const char *why = strerror(code);
     const char *advice = "";
@@ -119,8 +119,8 @@ static void close_at(int *fd) {
 }
 
 /* The datagram socket gets the same family as the listener. */
-static bool sockets_open(struct mps_posix *p, union name *name) {
-    const struct mps_posix_options *o = &p->options;
+static bool sockets_open(struct mps_port *p, union name *name) {
+    const struct mps_port_options *o = &p->options;
     p->listener = socket_bound(SOCK_STREAM, name, o->http_port);
     if (p->listener < 0 && !o->bind && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)) {
         /* no IPv6 on this host */
@@ -135,9 +135,9 @@ static bool sockets_open(struct mps_posix *p, union name *name) {
     return p->datagrams >= 0 || opening_failed(p, "UDP", o->udp_port, errno);
 }
 
-bool mps_posix_open(struct mps_posix *p, const struct mps_posix_options *options) {
+bool mps_port_open(struct mps_port *p, const struct mps_port_options *options) {
     union name name;
-    *p = (struct mps_posix){.options = *options};
+    *p = (struct mps_port){.options = *options};
     p->listener = p->datagrams = p->backend = p->signal_pipe[0] = p->signal_pipe[1] = -1;
     if (!address_parse(options->bind, &name)) {
         p->bind_invalid = true;
@@ -169,18 +169,18 @@ static size_t layout_add(struct layout *l, size_t bytes) {
 
 static struct layout layout_of(uint32_t connections) {
     struct layout l = {0};
-    l.slots = layout_add(&l, connections * sizeof(struct posix_slot));
-    l.datagrams = layout_add(&l, sizeof(struct posix_datagrams));
+    l.slots = layout_add(&l, connections * sizeof(struct port_slot));
+    l.datagrams = layout_add(&l, sizeof(struct port_datagrams));
     l.events = layout_add(&l, backend_bytes(connections));
     l.buffer = layout_add(&l, BUFFER_BYTES);
     return l;
 }
 
-size_t mps_posix_memory_needed(uint32_t connections) {
+size_t mps_port_memory_needed(uint32_t connections) {
     return layout_of(connections).bytes;
 }
 
-bool mps_posix_attach(struct mps_posix *p, void *memory, size_t bytes, uint32_t connections) {
+bool mps_port_attach(struct mps_port *p, void *memory, size_t bytes, uint32_t connections) {
     struct layout l = layout_of(connections);
     unsigned char *block = memory;
     if (bytes < l.bytes || (uintptr_t)memory % 16) {
@@ -206,32 +206,32 @@ bool mps_posix_attach(struct mps_posix *p, void *memory, size_t bytes, uint32_t 
    One slot per accepted socket. Only this section closes one, and whoever closes tells the core in
    the same breath, so the handle and the descriptor go together. */
 
-static struct posix_slot *slot_at(struct mps_posix *p, uint64_t conn) {
+static struct port_slot *slot_at(struct mps_port *p, uint64_t conn) {
     uint32_t index = (uint32_t)conn - 1; /* 0, none, becomes out of range */
     return index < p->slots_count ? &p->slots[index] : NULL;
 }
 
-static struct posix_slot *slot_find(struct mps_posix *p, uint64_t conn) {
-    struct posix_slot *slot = slot_at(p, conn);
+static struct port_slot *slot_find(struct mps_port *p, uint64_t conn) {
+    struct port_slot *slot = slot_at(p, conn);
     return slot && slot->state != SLOT_FREE && slot->conn == conn ? slot : NULL;
 }
 
 /* The slot is cleared before the core hears of it: the core may give the index away again. */
-static void slot_close(struct mps_posix *p, struct posix_slot *slot) {
+static void slot_close(struct mps_port *p, struct port_slot *slot) {
     mps_conn conn = {slot->conn};
     backend_forget(p, slot->fd, slot->conn);
     close(slot->fd);
-    *slot = (struct posix_slot){.state = SLOT_FREE};
+    *slot = (struct port_slot){.state = SLOT_FREE};
     mps_tcp_closed(p->server, conn, p->now);
 }
 
-static bool slot_unsent(struct mps_posix *p, const struct posix_slot *slot) {
+static bool slot_unsent(struct mps_port *p, const struct port_slot *slot) {
     mps_span span;
     return mps_tcp_output(p->server, (mps_conn){slot->conn}, &span, 1) > 0;
 }
 
 /* Closes now. With bytes unsent the peer is reset: a cut answer must not look like a whole one. */
-static void slot_abort(struct mps_posix *p, struct posix_slot *slot) {
+static void slot_abort(struct mps_port *p, struct port_slot *slot) {
     if (slot_unsent(p, slot)) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
         setsockopt(slot->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -240,7 +240,7 @@ static void slot_abort(struct mps_posix *p, struct posix_slot *slot) {
 }
 
 /* True when the slot is still there. The system is called only when something changes. */
-static bool slot_want(struct mps_posix *p, struct posix_slot *slot, uint8_t want) {
+static bool slot_want(struct mps_port *p, struct port_slot *slot, uint8_t want) {
     if (want == slot->want) {
         return true;
     }
@@ -259,7 +259,7 @@ static bool is_again(int code) {
 
 /* Writing is shut down before closing, and the peer's bytes are read to their end: closing with
    bytes unread resets the connection and destroys the answer on its way (RFC 9112, 9.6). */
-static void slot_finish(struct mps_posix *p, struct posix_slot *slot) {
+static void slot_finish(struct mps_port *p, struct port_slot *slot) {
     if (slot->eof) {
         slot_close(p, slot);
     } else if (slot->state == SLOT_OPEN) {
@@ -268,7 +268,7 @@ static void slot_finish(struct mps_posix *p, struct posix_slot *slot) {
     }
 }
 
-static void slot_eof(struct mps_posix *p, struct posix_slot *slot) {
+static void slot_eof(struct mps_port *p, struct port_slot *slot) {
     slot->eof = true;
     mps_tcp_eof(p->server, (mps_conn){slot->conn}, p->now);
     if (slot->state == SLOT_SHUT) {
@@ -281,7 +281,7 @@ static void slot_eof(struct mps_posix *p, struct posix_slot *slot) {
 /* One read of at most what the core takes. With no room the bytes stay in the kernel, and the
    back end must not report them again: mps_next_output says when there is room. `broken` is
    reported without end, so whatever cannot be read off by then is closed. */
-static void slot_read(struct mps_posix *p, struct posix_slot *slot, bool broken) {
+static void slot_read(struct mps_port *p, struct port_slot *slot, bool broken) {
     mps_conn conn = {slot->conn};
     size_t room = slot->eof ? 0 : mps_tcp_room(p->server, conn);
     if (room == 0) {
@@ -308,7 +308,7 @@ enum sending { SENT_ALL, SENT_SOME, SENT_BROKEN };
 
 /* One gather-write of what is to be sent. The kernel copies, so the bytes are taken and no longer
    needed in one breath. With all spans in use there may be more behind them. */
-static enum sending slot_send(struct mps_posix *p, struct posix_slot *slot) {
+static enum sending slot_send(struct mps_port *p, struct port_slot *slot) {
     mps_conn conn = {slot->conn};
     mps_span spans[SPANS_MAX];
     struct iovec vectors[SPANS_MAX];
@@ -336,7 +336,7 @@ static enum sending slot_send(struct mps_posix *p, struct posix_slot *slot) {
 
 /* Sends, resumes reading, and does what the fate asks. A socket that is being watched for
    writing is full: only `writable` sends on it. */
-static void slot_flush(struct mps_posix *p, struct posix_slot *slot, bool writable) {
+static void slot_flush(struct mps_port *p, struct port_slot *slot, bool writable) {
     mps_conn conn = {slot->conn};
     if (mps_tcp_fate(p->server, conn) == MPS_FATE_ABORT) {
         slot_abort(p, slot);
@@ -360,8 +360,8 @@ static void slot_flush(struct mps_posix *p, struct posix_slot *slot, bool writab
 }
 
 /* Writing comes first: it may make the room that reading needs. It may also close the slot. */
-static void slot_event(struct mps_posix *p, struct event e) {
-    struct posix_slot *slot = slot_find(p, e.id);
+static void slot_event(struct mps_port *p, struct event e) {
+    struct port_slot *slot = slot_find(p, e.id);
     if (slot && e.what & WANT_WRITE) {
         slot_flush(p, slot, true);
         slot = slot_find(p, e.id);
@@ -372,11 +372,11 @@ static void slot_event(struct mps_posix *p, struct event e) {
 }
 
 /* The slot's index is the core's, which has just given it: it is free here too. */
-static void slot_open(struct mps_posix *p, int fd, const union name *name) {
+static void slot_open(struct mps_port *p, int fd, const union name *name) {
     mps_address peer = address_from(name);
     mps_address local = p->listener_any ? address_local(fd) : p->http;
     mps_conn conn = mps_tcp_open(p->server, p->now, &peer, &local);
-    struct posix_slot *slot = slot_at(p, conn.id);
+    struct port_slot *slot = slot_at(p, conn.id);
     if (!slot) { /* refused; or attached with fewer connections than the server has */
         close(fd);
         if (conn.id) {
@@ -384,7 +384,7 @@ static void slot_open(struct mps_posix *p, int fd, const union name *name) {
         }
         return;
     }
-    *slot = (struct posix_slot){conn.id, fd, SLOT_OPEN, WANT_READ, false, 0};
+    *slot = (struct port_slot){conn.id, fd, SLOT_OPEN, WANT_READ, false, 0};
     if (!backend_add(p, fd, conn.id, WANT_READ)) {
         mps_note_port_error(p->server, "watching a connection failed", errno);
         slot_close(p, slot);
@@ -393,7 +393,7 @@ static void slot_open(struct mps_posix *p, int fd, const union name *name) {
 
 /* Out of descriptors or memory: the connection stays in the backlog and would be reported for
    ever, so the listener sleeps a while. Told once for each run of failures. */
-static void accept_pause(struct mps_posix *p, int code) {
+static void accept_pause(struct mps_port *p, int code) {
     if (!p->accept_failing) {
         mps_note_port_error(p->server, "accepting failed; raise the limit of open files", code);
     }
@@ -402,7 +402,7 @@ static void accept_pause(struct mps_posix *p, int code) {
     backend_want(p, p->listener, ID_LISTENER, 0);
 }
 
-static void accept_resume(struct mps_posix *p) {
+static void accept_resume(struct mps_port *p) {
     if (p->accept_due && p->now >= p->accept_due) {
         p->accept_due = 0;
         backend_want(p, p->listener, ID_LISTENER, WANT_READ);
@@ -416,7 +416,7 @@ static bool accept_goes_on(int code) {
            code == ENETDOWN || code == ENETUNREACH || code == EHOSTUNREACH;
 }
 
-static void accept_burst(struct mps_posix *p) {
+static void accept_burst(struct mps_port *p) {
     for (int i = 0; i < ACCEPTS_MAX; i++) {
         union name name;
         socklen_t bytes = sizeof name;
@@ -437,7 +437,7 @@ static void accept_burst(struct mps_posix *p) {
    Everything that is ready goes in, then everything that has output is written once. */
 
 /* Until the server is due, accepting resumes, or `limit_ms` is over. */
-static int wait_ms(const struct mps_posix *p, int limit_ms) {
+static int wait_ms(const struct mps_port *p, int limit_ms) {
     bool left = p->output_left || (p->datagrams_left && !p->datagrams_full);
     uint64_t due = left ? 0 : mps_deadline(p->server);
     if (p->accept_due && p->accept_due < due) {
@@ -453,7 +453,7 @@ static int wait_ms(const struct mps_posix *p, int limit_ms) {
 
 /* Everything that the core has for the datagram socket. A full one is watched until it takes more;
    meanwhile the core keeps no queue, it makes newer datagrams later. */
-static void datagrams_flush(struct mps_posix *p) {
+static void datagrams_flush(struct mps_port *p) {
     if (!p->datagrams_full) {
         datagrams_send(p);
     }
@@ -465,14 +465,14 @@ static void datagrams_flush(struct mps_posix *p) {
 }
 
 /* True when the slot was sent on in this round, could be again, and has more. */
-static bool slot_had_turn(struct mps_posix *p, const struct posix_slot *slot) {
+static bool slot_had_turn(struct mps_port *p, const struct port_slot *slot) {
     return slot->round == p->round && !(slot->want & WANT_WRITE) && slot_unsent(p, slot);
 }
 
 /* One send for each connection. The core names a connection again when it makes more of a long
    answer: by then the others have had their turn, and the round ends, or a fast reader could keep
    it going. The one that was named waits for the next round. */
-static void outputs_flush(struct mps_posix *p) {
+static void outputs_flush(struct mps_port *p) {
     mps_conn conn = {p->postponed};
     bool named = conn.id != 0;
     p->round++;
@@ -484,7 +484,7 @@ static void outputs_flush(struct mps_posix *p) {
             return;
         }
         named = false;
-        struct posix_slot *slot = slot_find(p, conn.id);
+        struct port_slot *slot = slot_find(p, conn.id);
         if (slot && slot_had_turn(p, slot)) {
             p->postponed = conn.id;
             return;
@@ -514,7 +514,7 @@ static void signal_arrived(int number) {
     errno = code;
 }
 
-bool mps_posix_signals(struct mps_posix *p) {
+bool mps_port_signals(struct mps_port *p) {
     if (pipe2(p->signal_pipe, O_NONBLOCK | O_CLOEXEC) != 0 ||
         !backend_add(p, p->signal_pipe[0], ID_SIGNALS, WANT_READ)) {
         snprintf(p->error, sizeof p->error, "cannot watch for signals: %s", strerror(errno));
@@ -532,14 +532,14 @@ bool mps_posix_signals(struct mps_posix *p) {
 }
 
 /* The first request to end is polite, the second one means it. */
-static void signals_read(struct mps_posix *p) {
+static void signals_read(struct mps_port *p) {
     unsigned char numbers[16];
     ssize_t count = read(p->signal_pipe[0], numbers, sizeof numbers);
     for (ssize_t i = 0; i < count; i++) {
         if (numbers[i] == SIGHUP) {
             p->reload_soon = true;
         } else if (p->draining) {
-            p->state = MPS_POSIX_STOPPED;
+            p->state = MPS_PORT_STOPPED;
         } else {
             p->draining = true;
             mps_drain(p->server, p->now, 0);
@@ -547,7 +547,7 @@ static void signals_read(struct mps_posix *p) {
     }
 }
 
-static void event_handle(struct mps_posix *p, struct event e) {
+static void event_handle(struct mps_port *p, struct event e) {
     switch (e.id) {
     case ID_LISTENER:
         accept_burst(p);
@@ -566,13 +566,13 @@ static void event_handle(struct mps_posix *p, struct event e) {
     }
 }
 
-mps_posix_state mps_posix_step(struct mps_posix *p, mps_server *server, int timeout_ms) {
+mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout_ms) {
     p->server = server;
     clock_take(p);
     int count = backend_wait(p, wait_ms(p, timeout_ms));
     if (count < 0) {
         snprintf(p->error, sizeof p->error, "waiting for events failed: %s", strerror(errno));
-        return p->state = MPS_POSIX_FAILED;
+        return p->state = MPS_PORT_FAILED;
     }
     clock_take(p);
     accept_resume(p);
@@ -588,32 +588,32 @@ mps_posix_state mps_posix_step(struct mps_posix *p, mps_server *server, int time
     uint64_t begin = timed_begin(p);
     mps_advance(server, p->now);
     timed_end(p, begin);
-    p->now = mps_posix_now_us(); /* how long the answers took is told by when they leave */
+    p->now = mps_port_now_us(); /* how long the answers took is told by when they leave */
     outputs_flush(p);
     datagrams_flush(p);
-    if (p->state == MPS_POSIX_RUNNING && mps_drained(server)) {
-        p->state = MPS_POSIX_DRAINED;
+    if (p->state == MPS_PORT_RUNNING && mps_drained(server)) {
+        p->state = MPS_PORT_DRAINED;
     }
     return p->state;
 }
 
-mps_posix_state mps_posix_run(struct mps_posix *p, mps_server *server) {
-    while (p->state == MPS_POSIX_RUNNING) {
-        mps_posix_step(p, server, -1);
+mps_port_state mps_port_run(struct mps_port *p, mps_server *server) {
+    while (p->state == MPS_PORT_RUNNING) {
+        mps_port_step(p, server, -1);
     }
     return p->state;
 }
 
-void mps_posix_reload_soon(struct mps_posix *p) {
+void mps_port_reload_soon(struct mps_port *p) {
     p->reload_soon = true;
 }
 
-void mps_posix_stop_soon(struct mps_posix *p) {
-    p->state = MPS_POSIX_STOPPED;
+void mps_port_stop_soon(struct mps_port *p) {
+    p->state = MPS_PORT_STOPPED;
 }
 
 /* The core is not told: this port does not call it again. */
-void mps_posix_close(struct mps_posix *p) {
+void mps_port_close(struct mps_port *p) {
     for (uint32_t i = 0; i < p->slots_count; i++) {
         if (p->slots[i].state != SLOT_FREE) {
             close(p->slots[i].fd);

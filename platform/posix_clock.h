@@ -2,7 +2,7 @@
 #ifndef MPSERVER_POSIX_CLOCK_H
 #define MPSERVER_POSIX_CLOCK_H
 
-#include "posix.h"
+#include "port.h"
 
 #include <time.h>
 
@@ -15,11 +15,11 @@ static uint64_t clock_ns(void) {
 }
 
 /* Two reads of the clock for one call in 16: some 3 ns a call, and the histogram fills as well. */
-static uint64_t timed_begin(struct mps_posix *p) {
+static uint64_t timed_begin(struct mps_port *p) {
     return p->calls++ % TIMED_ONE_IN ? 0 : clock_ns();
 }
 
-static void timed_end(struct mps_posix *p, uint64_t begin) {
+static void timed_end(struct mps_port *p, uint64_t begin) {
     if (begin) {
         mps_note_call_ns(p->server, clock_ns() - begin);
     }

@@ -9,7 +9,7 @@
 #ifndef MPSERVER_POSIX_DATAGRAMS_H
 #define MPSERVER_POSIX_DATAGRAMS_H
 
-#include "posix.h"
+#include "port.h"
 #include "posix_clock.h"
 #include "sockets.h"
 
@@ -40,7 +40,7 @@ typedef struct posix_message {
 #define CONTROL_BYTES 128    /* room for the infos of both families, a drop count, a segment size */
 
 /* What the system calls fill and take; the bytes received go to the port's shared buffer. */
-struct posix_datagrams {
+struct port_datagrams {
     posix_message received[RECEIVES_MAX];
     struct iovec vectors[RECEIVES_MAX];
     union name names[RECEIVES_MAX];
@@ -55,7 +55,7 @@ struct posix_datagrams {
 };
 
 /* The parts of a message header that receiving changes. */
-static void receives_reset(struct posix_datagrams *d, unsigned count) {
+static void receives_reset(struct port_datagrams *d, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         d->received[i].msg_hdr.msg_namelen = sizeof d->names[i];
         d->received[i].msg_hdr.msg_controllen = CONTROL_BYTES;
@@ -63,7 +63,7 @@ static void receives_reset(struct posix_datagrams *d, unsigned count) {
     }
 }
 
-static void datagrams_init(struct posix_datagrams *d, unsigned char *buffer) {
+static void datagrams_init(struct port_datagrams *d, unsigned char *buffer) {
     memset(d, 0, sizeof *d);
     for (size_t i = 0; i < RECEIVES_MAX; i++) {
         d->vectors[i] = (struct iovec){buffer + i * RECEIVE_BYTES, RECEIVE_BYTES};
@@ -77,7 +77,7 @@ static void datagrams_init(struct posix_datagrams *d, unsigned char *buffer) {
 }
 
 /* How many came; 0 and less: none. */
-static int datagrams_receive(int fd, struct posix_datagrams *d) {
+static int datagrams_receive(int fd, struct port_datagrams *d) {
 #if HAS_MMSG
     return recvmmsg(fd, d->received, RECEIVES_MAX, MSG_DONTWAIT, NULL);
 #else
@@ -95,7 +95,7 @@ static int datagrams_receive(int fd, struct posix_datagrams *d) {
 
 /* What the kernel tells beside a datagram: the address that it reached, and how many it has dropped
    in all, which wraps. The IPv4 info knows which address to answer from, also for a broadcast. */
-static mps_address datagram_to(struct mps_posix *p, struct msghdr *header) {
+static mps_address datagram_to(struct mps_port *p, struct msghdr *header) {
     mps_address to = p->udp;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
         if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
@@ -121,7 +121,7 @@ static mps_address datagram_to(struct mps_posix *p, struct msghdr *header) {
 }
 
 /* How many datagrams the kernel has dropped before this one, as it counts. */
-static void datagram_note_drops(struct mps_posix *p, struct msghdr *header) {
+static void datagram_note_drops(struct mps_port *p, struct msghdr *header) {
 #ifdef SO_RXQ_OVFL
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
@@ -138,8 +138,8 @@ static void datagram_note_drops(struct mps_posix *p, struct msghdr *header) {
 
 /* Errors here are news of earlier datagrams (ICMP), or none are left after all: the next round
    tries again. The last of a batch knows about all drops before it. */
-static void datagrams_read(struct mps_posix *p) {
-    struct posix_datagrams *d = p->messages;
+static void datagrams_read(struct mps_port *p) {
+    struct port_datagrams *d = p->messages;
     int count = datagrams_receive(p->datagrams, d);
     for (int i = 0; i < count; i++) {
         posix_message *message = &d->received[i];
@@ -166,7 +166,7 @@ static void *control_add(struct msghdr *header, int level, int type, size_t byte
 }
 
 /* From the address that the peer knows; bound to one address there is no choice. */
-static void control_add_from(struct mps_posix *p, struct msghdr *header, const mps_address *from) {
+static void control_add_from(struct mps_port *p, struct msghdr *header, const mps_address *from) {
     if (!address_is_any(&p->udp) || address_is_any(from)) {
         return;
     }
@@ -190,8 +190,7 @@ static bool same_address(const mps_address *a, const mps_address *b) {
     return a->port == b->port && a->scope == b->scope && memcmp(a->ip, b->ip, sizeof a->ip) == 0;
 }
 
-static unsigned segments_at(const struct mps_posix *p, const struct posix_datagrams *d,
-                            unsigned at) {
+static unsigned segments_at(const struct mps_port *p, const struct port_datagrams *d, unsigned at) {
     const mps_datagram *first = &d->out[at];
     size_t bytes = first->bytes;
     unsigned count = 1;
@@ -210,16 +209,15 @@ static unsigned segments_at(const struct mps_posix *p, const struct posix_datagr
     return count;
 }
 #else
-static unsigned segments_at(const struct mps_posix *p, const struct posix_datagrams *d,
-                            unsigned at) {
+static unsigned segments_at(const struct mps_port *p, const struct port_datagrams *d, unsigned at) {
     (void)p, (void)d, (void)at;
     return 1;
 }
 #endif
 
 /* One message of `count` datagrams from `at` on; gives how many vectors it took. */
-static size_t send_prepare(struct mps_posix *p, struct posix_datagrams *d, unsigned send,
-                           unsigned at, unsigned count, struct iovec *vectors) {
+static size_t send_prepare(struct mps_port *p, struct port_datagrams *d, unsigned send, unsigned at,
+                           unsigned count, struct iovec *vectors) {
     struct msghdr *header = &d->sends[send].msg_hdr;
     size_t used = 0;
     for (unsigned i = at; i < at + count; i++) {
@@ -247,7 +245,7 @@ static size_t send_prepare(struct mps_posix *p, struct posix_datagrams *d, unsig
 }
 
 /* How many of the messages the system took; -1 with errno when not even the first. */
-static int sends_call(int fd, struct posix_datagrams *d, unsigned count) {
+static int sends_call(int fd, struct port_datagrams *d, unsigned count) {
 #if HAS_MMSG
     return sendmmsg(fd, d->sends, count, MSG_DONTWAIT);
 #else
@@ -262,7 +260,7 @@ static int sends_call(int fd, struct posix_datagrams *d, unsigned count) {
 /* The first message was refused. A full socket is waited for; without segmentation the datagrams go
    out one by one; anything else is about this one alone (no route, a firewall), and the network
    might have lost it as well. */
-static void send_refused(struct mps_posix *p, struct posix_datagrams *d, int code) {
+static void send_refused(struct mps_port *p, struct port_datagrams *d, int code) {
     if (code == EAGAIN || code == EWOULDBLOCK) {
         p->datagrams_full = true;
     } else if (code == EINTR) {
@@ -276,7 +274,7 @@ static void send_refused(struct mps_posix *p, struct posix_datagrams *d, int cod
 }
 
 /* Sends what is left of the batch. */
-static void batch_send(struct mps_posix *p, struct posix_datagrams *d) {
+static void batch_send(struct mps_port *p, struct port_datagrams *d) {
     unsigned messages = 0;
     size_t vectors = 0;
     for (unsigned at = d->out_sent; at < d->out_count; messages++) {
@@ -296,8 +294,8 @@ static void batch_send(struct mps_posix *p, struct posix_datagrams *d) {
 
 /* Until the core has no more, the socket is full, or others have to have their turn. What is left
    of a batch waits for the socket. */
-static void datagrams_send(struct mps_posix *p) {
-    struct posix_datagrams *d = p->messages;
+static void datagrams_send(struct mps_port *p) {
+    struct port_datagrams *d = p->messages;
     for (int i = 0; i < BATCHES_MAX && !p->datagrams_full; i++) {
         if (d->out_sent == d->out_count) {
             d->out_sent = 0;

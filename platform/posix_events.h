@@ -14,7 +14,7 @@
 #ifndef MPSERVER_POSIX_EVENTS_H
 #define MPSERVER_POSIX_EVENTS_H
 
-#include "posix.h"
+#include "port.h"
 
 #include <errno.h>
 

@@ -16,12 +16,12 @@ static size_t backend_bytes(uint32_t slots) {
     return EVENTS_MAX * sizeof(struct kevent);
 }
 
-static bool backend_open(struct mps_posix *p) {
+static bool backend_open(struct mps_port *p) {
     p->backend = kqueue();
     return p->backend >= 0;
 }
 
-static bool backend_want(struct mps_posix *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_want(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
     struct kevent changes[2];
     void *user = (void *)(uintptr_t)id;
     unsigned short read = want & WANT_READ ? EV_ENABLE : EV_DISABLE;
@@ -31,16 +31,16 @@ static bool backend_want(struct mps_posix *p, int fd, uint64_t id, uint32_t want
     return kevent(p->backend, changes, 2, NULL, 0, NULL) == 0;
 }
 
-static bool backend_add(struct mps_posix *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_add(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
     return backend_want(p, fd, id, want);
 }
 
 /* Filters go with their descriptor. */
-static void backend_forget(struct mps_posix *p, int fd, uint64_t id) {
+static void backend_forget(struct mps_port *p, int fd, uint64_t id) {
     (void)p, (void)fd, (void)id;
 }
 
-static int backend_wait(struct mps_posix *p, int timeout_ms) {
+static int backend_wait(struct mps_port *p, int timeout_ms) {
     struct timespec t = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
     int count =
         kevent(p->backend, NULL, 0, p->backend_memory, EVENTS_MAX, timeout_ms < 0 ? NULL : &t);
@@ -48,7 +48,7 @@ static int backend_wait(struct mps_posix *p, int timeout_ms) {
 }
 
 /* EOF of the reading side is the peer's FIN, which reading finds by itself. */
-static struct event backend_event(const struct mps_posix *p, int index) {
+static struct event backend_event(const struct mps_port *p, int index) {
     const struct kevent *e = (const struct kevent *)p->backend_memory + index;
     struct event event = {(uint64_t)(uintptr_t)e->udata, 0};
     event.what |= e->filter == EVFILT_READ ? WANT_READ : 0;

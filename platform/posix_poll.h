@@ -26,37 +26,37 @@ static size_t backend_bytes(uint32_t slots) {
            backend_places(slots) * (sizeof(uint64_t) + sizeof(struct pollfd) + sizeof(uint32_t));
 }
 
-static struct backend_list *backend_list(const struct mps_posix *p) {
+static struct backend_list *backend_list(const struct mps_port *p) {
     return p->backend_memory;
 }
 
-static uint64_t *backend_ids(const struct mps_posix *p) {
+static uint64_t *backend_ids(const struct mps_port *p) {
     return (uint64_t *)(void *)(backend_list(p) + 1);
 }
 
-static struct pollfd *backend_polled(const struct mps_posix *p) {
+static struct pollfd *backend_polled(const struct mps_port *p) {
     return (struct pollfd *)(void *)(backend_ids(p) + backend_places(p->slots_count));
 }
 
-static uint32_t *backend_at(const struct mps_posix *p, uint64_t id) {
+static uint32_t *backend_at(const struct mps_port *p, uint64_t id) {
     uint32_t *at = (uint32_t *)(void *)(backend_polled(p) + backend_places(p->slots_count));
     uint32_t slot = (uint32_t)id;
     return at + (slot ? POLL_OTHERS + slot - 1 : (uint32_t)(id >> 32));
 }
 
-static bool backend_open(struct mps_posix *p) {
+static bool backend_open(struct mps_port *p) {
     backend_list(p)->count = backend_list(p)->next = 0;
     return true;
 }
 
-static bool backend_want(struct mps_posix *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_want(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
     struct pollfd *polled = &backend_polled(p)[*backend_at(p, id)];
     (void)fd;
     polled->events = (short)((want & WANT_READ ? POLLIN : 0) | (want & WANT_WRITE ? POLLOUT : 0));
     return true;
 }
 
-static bool backend_add(struct mps_posix *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_add(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
     uint32_t at = backend_list(p)->count++;
     *backend_at(p, id) = at;
     backend_ids(p)[at] = id;
@@ -64,7 +64,7 @@ static bool backend_add(struct mps_posix *p, int fd, uint64_t id, uint32_t want)
     return backend_want(p, fd, id, want);
 }
 
-static void backend_forget(struct mps_posix *p, int fd, uint64_t id) {
+static void backend_forget(struct mps_port *p, int fd, uint64_t id) {
     uint32_t at = *backend_at(p, id), last = --backend_list(p)->count;
     (void)fd;
     backend_ids(p)[at] = backend_ids(p)[last];
@@ -81,7 +81,7 @@ static struct event backend_found(uint64_t id, const struct pollfd *polled) {
 }
 
 /* Up to EVENTS_MAX of those that are ready, beginning behind the last one of the wait before. */
-static int backend_wait(struct mps_posix *p, int timeout_ms) {
+static int backend_wait(struct mps_port *p, int timeout_ms) {
     struct backend_list *list = backend_list(p);
     int count = poll(backend_polled(p), list->count, timeout_ms), found = 0;
     uint32_t at = list->next;
@@ -96,7 +96,7 @@ static int backend_wait(struct mps_posix *p, int timeout_ms) {
 }
 
 /* Copied at the wait: the list changes while they are handled. */
-static struct event backend_event(const struct mps_posix *p, int index) {
+static struct event backend_event(const struct mps_port *p, int index) {
     return backend_list(p)->ready[index];
 }
 

@@ -1,4 +1,4 @@
-/* main.c: mpserver, the dedicated server: the core and the POSIX port in a process.  SPDX: MIT-0
+/* main.c: mpserver, the dedicated server: the core and a port with sockets in a process.  SPDX: MIT-0
 
    One block of memory, taken before the ready line, holds everything: the core, the port, and the
    text of the configuration file when it is read again. After the ready line nothing allocates.
@@ -10,7 +10,7 @@
 #define _GNU_SOURCE
 #endif
 
-#include "../../platform/posix.h"
+#include "../../platform/port.h"
 #include "options.h"
 
 #include <errno.h>
@@ -40,7 +40,7 @@ enum { EXIT_RUNTIME = 1, EXIT_USAGE = 2 };
 /* All there is of the program. It is static in main and handed to hooks as `user`. */
 struct app {
     struct options options;
-    struct mps_posix posix;
+    struct mps_port port;
     mps_server *server;
     char *file_text;                /* FILE_BYTES_MAX, see the top */
     uint16_t asked_http, asked_udp; /* the ports as configured, 0 for picked ones */
@@ -96,8 +96,8 @@ static void log_say(struct app *app, mps_level level, const char *item, const ch
     mps_log_record record = {.level = level,
                              .item = item,
                              .text = text,
-                             .unix_ms = mps_posix_unix_ms(),
-                             .uptime_us = mps_posix_now_us() - app->started_us,
+                             .unix_ms = mps_port_unix_ms(),
+                             .uptime_us = mps_port_now_us() - app->started_us,
                              .fields_count = name ? 1 : 0};
     mps_level least = app->log_level == MPS_LOG_DEFAULT ? MPS_LOG_INFO : app->log_level;
     record.fields[0] = (mps_log_field){name, value, value ? strlen(value) : 0, number};
@@ -204,7 +204,7 @@ static void config_flags(const struct options *options, mps_config *config) {
    reconfigures the server, which a hook must not do while a call is under way. */
 static void on_reload_asked(void *user) {
     struct app *app = user;
-    mps_posix_reload_soon(&app->posix);
+    mps_port_reload_soon(&app->port);
 }
 
 /* Reads everything anew. False: `why` says what is wrong and where. The members of `config` that
@@ -253,10 +253,10 @@ static void on_reload(void *user) {
     }
     /* A port that was asked for in the same words is the one we have. */
     if (config.http_port == app->asked_http) {
-        config.http_port = app->posix.http.port;
+        config.http_port = app->port.http.port;
     }
     if (config.udp_port == app->asked_udp) {
-        config.udp_port = app->posix.udp.port;
+        config.udp_port = app->port.udp.port;
     }
     int waiting = mps_reconfigure(app->server, &config);
     if (waiting < 0) {
@@ -317,7 +317,7 @@ struct block {
 static struct block block_of(const struct app *app, const mps_config *config) {
     struct block b;
     b.core = aligned(mps_memory_needed(config));
-    b.port = aligned(mps_posix_memory_needed(mps_connections_max(config)));
+    b.port = aligned(mps_port_memory_needed(mps_connections_max(config)));
     b.file = app->options.config ? FILE_BYTES_MAX : 0;
     b.bytes = b.core + b.port + b.file;
     return b;
@@ -354,7 +354,7 @@ static int mint_token(const struct options *options, const mps_config *config) {
     mps_token_claims claims = {.who = &who,
                                .issuer = config->jwt_issuer,
                                .audience = config->jwt_audience,
-                               .unix_s = mps_posix_unix_ms() / 1000,
+                               .unix_s = mps_port_unix_ms() / 1000,
                                .ttl_s = options->ttl == NOT_GIVEN ? 3600 : (uint32_t)options->ttl};
     size_t bytes = config->jwt_secret_bytes ? config->jwt_secret_bytes : strlen(config->jwt_secret);
     if (mps_token_mint(&claims, config->jwt_secret, bytes, token, sizeof token) == 0) {
@@ -411,7 +411,7 @@ static void warn(struct app *app, const mps_config *config) {
     size_t secret = config->jwt_secret_bytes ? config->jwt_secret_bytes
                     : config->jwt_secret     ? strlen(config->jwt_secret)
                                              : 0;
-    if (config->dev && !is_loopback(&app->posix.http)) {
+    if (config->dev && !is_loopback(&app->port.http)) {
         log_say(app, MPS_LOG_WARN, "dev_exposed",
                 "--dev opens the server to anyone who reaches it; bind to 127.0.0.1, or leave it "
                 "out",
@@ -437,11 +437,11 @@ static int server_make(struct app *app, const mps_config *config) {
         return complain(EXIT_RUNTIME, "there is not enough memory; see --print-memory, and choose "
                                       "a smaller --preset");
     }
-    if (!mps_posix_attach(&app->posix, block + b.core, b.port, connections) ||
-        !mps_posix_signals(&app->posix)) {
-        return complain(EXIT_RUNTIME, app->posix.error);
+    if (!mps_port_attach(&app->port, block + b.core, b.port, connections) ||
+        !mps_port_signals(&app->port)) {
+        return complain(EXIT_RUNTIME, app->port.error);
     }
-    if (!mps_posix_entropy(entropy)) {
+    if (!mps_port_entropy(entropy)) {
         return complain(EXIT_RUNTIME, "the system gives no random bytes (getentropy failed)");
     }
     mps_error error = mps_create(&app->server, config, block, b.core, entropy);
@@ -458,9 +458,9 @@ static int server_make(struct app *app, const mps_config *config) {
 /* Scripts wait for this line and read the ports from it. In one write, past stdio's buffer, which a
    pipe would only get at exit. */
 static void ready_say(const struct app *app) {
-    char http[MPS_POSIX_ADDRESS_BYTES], udp[MPS_POSIX_ADDRESS_BYTES], line[256];
-    mps_posix_address_text(&app->posix.http, http);
-    mps_posix_address_text(&app->posix.udp, udp);
+    char http[MPS_PORT_ADDRESS_BYTES], udp[MPS_PORT_ADDRESS_BYTES], line[256];
+    mps_port_address_text(&app->port.http, http);
+    mps_port_address_text(&app->port.udp, udp);
     int bytes =
         snprintf(line, sizeof line, "mpserver %s ready http=%s udp=%s\n", MPS_VERSION, http, udp);
     ssize_t written = write(STDOUT_FILENO, line, (size_t)bytes);
@@ -470,11 +470,11 @@ static void ready_say(const struct app *app) {
 /* A server that nobody gave a secret signs with one made up at the start, and every restart would
    sign all players out: that is for --dev alone. */
 static int serve(struct app *app, mps_config *config) {
-    struct mps_posix_options options = {.bind = app->options.bind,
-                                        .http_port = config->http_port,
-                                        .udp_port = config->udp_port,
-                                        .user = app,
-                                        .on_reload = on_reload};
+    struct mps_port_options options = {.bind = app->options.bind,
+                                       .http_port = config->http_port,
+                                       .udp_port = config->udp_port,
+                                       .user = app,
+                                       .on_reload = on_reload};
     if (!config->dev && !config->jwt_secret) {
         return complain(EXIT_USAGE, "set MPSERVER_JWT_SECRET, or `jwt_secret` in --config, to the "
                                     "secret that tokens are signed with; or use --dev");
@@ -482,26 +482,26 @@ static int serve(struct app *app, mps_config *config) {
     if (!options.bind && config->dev) {
         options.bind = "127.0.0.1";
     }
-    if (!mps_posix_open(&app->posix, &options)) {
-        return complain(app->posix.bind_invalid ? EXIT_USAGE : EXIT_RUNTIME, app->posix.error);
+    if (!mps_port_open(&app->port, &options)) {
+        return complain(app->port.bind_invalid ? EXIT_USAGE : EXIT_RUNTIME, app->port.error);
     }
     /* The words of the configuration are kept for comparing at a reload; from here on the server
        knows the ports that it really has. */
     app->asked_http = config->http_port;
     app->asked_udp = config->udp_port;
-    config->http_port = app->posix.http.port;
-    config->udp_port = app->posix.udp.port;
+    config->http_port = app->port.http.port;
+    config->udp_port = app->port.udp.port;
     int status = server_make(app, config);
     if (status != 0) {
         return status;
     }
     ready_say(app);
-    mps_posix_state state = mps_posix_run(&app->posix, app->server);
-    if (state == MPS_POSIX_FAILED) {
-        log_say(app, MPS_LOG_ERROR, "failed", app->posix.error, NULL, NULL, 0);
+    mps_port_state state = mps_port_run(&app->port, app->server);
+    if (state == MPS_PORT_FAILED) {
+        log_say(app, MPS_LOG_ERROR, "failed", app->port.error, NULL, NULL, 0);
     }
-    mps_posix_close(&app->posix);
-    return state == MPS_POSIX_FAILED ? EXIT_RUNTIME : 0;
+    mps_port_close(&app->port);
+    return state == MPS_PORT_FAILED ? EXIT_RUNTIME : 0;
 }
 
 /* What needs no configuration; -1 for everything else. */
@@ -528,7 +528,7 @@ static int print(const struct options *options) {
    so that --help works with a broken file. */
 int main(int argc, char **argv) {
     static struct app app;
-    app.started_us = mps_posix_now_us();
+    app.started_us = mps_port_now_us();
     mps_config config;
     char why[WHY_BYTES];
     descriptors_fill();
