@@ -1,0 +1,100 @@
+/* lwip.h: mpserver on lwIP's raw API, for boards without an operating system.  SPDX: MIT-0
+
+   NO_SYS 1, one thread, lwIP 2.1 or later. The board brings lwIP, a driver (struct netif), a clock
+   and entropy; your lwipopts.h includes lwip_opts.h. Main loop:
+
+       lwip_init(), netif_add(...), netif_set_up(...)
+       mps_lwip_open(&port, &options)                     binds, asks the board for entropy
+       config.http_port = port.http.port, config.udp_port = port.udp.port
+       mps_lwip_entropy(&port, entropy)
+       mps_create(&server, &config, memory, bytes, entropy)
+       mps_lwip_attach(&port, server, port_memory, port_bytes, mps_connections_max(&config))
+       for (;;) {
+           hand received frames to netif->input
+           sys_check_timeouts()
+           due = mps_lwip_step(&port)                     everything that is to be sent goes out here
+           sleep until `due`, sys_timeouts_sleeptime() or the driver's interrupt
+       }
+
+   What lwIP calls back only takes note or hands bytes to the core; sending and closing happen in
+   mps_lwip_step, so no callback ever has to tell lwIP that its connection is gone.
+
+   BACK-PRESSURE. Bytes that the core has no room for stay in lwIP's pbufs, and the window that the
+   peer sees stays shut by as much, so one peer pins TCP_WND bytes at most. Output leaves without
+   being copied: lwIP refers to the core's memory until the peer has acknowledged it. A driver must
+   not read a pbuf after it has given it back; one that keeps it (DMA) holds a reference.
+
+   SIZES. MEMP_NUM_TCP_PCB: `connections` + `refusals` of the configuration and some for those that
+   are closing. PBUF_POOL_SIZE: what all connections may pin, TCP_WND / PBUF_POOL_BUFSIZE each, and
+   some to receive with. MEM_SIZE: headers, some 100 bytes for each segment in flight, and datagrams.
+   When one of these runs out, it costs time: what failed is counted (mpserver_port_errors_total)
+   and tried again. */
+#ifndef MPSERVER_LWIP_H
+#define MPSERVER_LWIP_H
+
+#include "../mpserver.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MPS_LWIP_ENTROPY_BYTES 64
+
+/* What lwIP does not know of the board. `user` comes first in each call. */
+struct mps_lwip_board {
+    void *user;
+    /* Fills `out` with `bytes` (MPS_LWIP_ENTROPY_BYTES, once) of a hardware generator or of a seed
+       that was never used before. False: there is none, and mps_lwip_open refuses. */
+    bool (*entropy)(void *user, uint8_t *out, size_t bytes);
+    uint64_t (*now_us)(void *user); /* monotonic microseconds */
+    int64_t (*unix_ms)(void *user); /* the date, 0 while it is not known; may be NULL */
+};
+
+struct mps_lwip_options {
+    struct mps_lwip_board board;
+    uint16_t http_port, udp_port; /* 0: lwIP picks one */
+};
+
+/* To read: http, udp, error. The rest is the port's own. */
+struct mps_lwip {
+    mps_address http, udp; /* of the default netif, with the real ports */
+    const char *error;     /* what failed and what to do, after a call that says so */
+
+    struct mps_lwip_options options;
+    mps_server *server;
+    struct tcp_pcb *listener;
+    struct udp_pcb *datagrams;
+    uint8_t entropy[32]; /* until mps_lwip_entropy hands it out */
+    uint64_t now, wall_due;
+    uint64_t retry_due; /* not 0: lwIP ran short, and is asked again then */
+    uint32_t slots_count;
+    uint32_t due_first, due_last; /* slots with something to do, index + 1; a queue */
+    struct lwip_slot *slots;
+    struct lwip_datagrams *messages;
+    bool short_told; /* of memory, and not since it last went well */
+};
+
+/* Binds both ports; lwIP and the netif must be up. False: see `error`; nothing is left open. */
+bool mps_lwip_open(struct mps_lwip *port, const struct mps_lwip_options *options);
+
+/* 32 bytes for mps_create, once: the second call gives false. */
+bool mps_lwip_entropy(struct mps_lwip *port, uint8_t out[32]);
+
+/* The bytes that the port wants for `connections` = mps_connections_max(&config). */
+size_t mps_lwip_memory_needed(uint32_t connections);
+
+/* Takes the block (16-byte aligned, borrowed until mps_lwip_close) into use and begins to listen. */
+bool mps_lwip_attach(struct mps_lwip *port, mps_server *server, void *memory, size_t bytes,
+                     uint32_t connections);
+
+/* Advances the server and sends everything that is to be sent. Gives when it wants to be called
+   next at the latest, in microseconds of the board's clock: 0 at once, UINT64_MAX never. */
+uint64_t mps_lwip_step(struct mps_lwip *port);
+
+/* Aborts every connection and gives both ports back. */
+void mps_lwip_close(struct mps_lwip *port);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
