@@ -68,6 +68,10 @@ static void server_begin(void) {
                          .lobbies = LOBBIES + 2,
                          .lobby_timeout_ms = 86400000,
                          .chunks = 64,
+                         .users = 64, /* seats and users of those who dropped are kept a while */
+                         .seats = 64,
+                         .large_inputs = 8,
+                         .large_inputs_per_address = 8,
                          .jwt_secret = SECRET,
                          .hooks = {.log = log_hook}};
     uint8_t entropy[32];
@@ -254,7 +258,7 @@ static void bad_network(uint64_t until) {
 
 static void good_network(uint64_t until) {
     unsigned long before = all.requests, resets;
-    net.loss = net.twice = 0;
+    net.loss = net.twice = net.jitter_us = 0;
     run_until(net.now + 60 * SECOND); /* what is broken breaks off */
     resets = all.resets + all.timeouts;
     run_until(until);
@@ -314,7 +318,7 @@ int main(int argc, char **argv) {
     all_leave(&before);
     check(all.failures == 0, "every byte is right");
     check(all.requests >= 20000, "20,000 requests");
-    check(all.heard > all.messages && all.updates > 1000, "rooms and positions live");
+    check(all.heard > all.messages / 4 && all.updates > 10000, "rooms and positions live");
     printf(
         "%.0f virtual seconds: %lu requests, %lu messages heard of %lu said, %lu positions; "
         "%lu resets, %lu time-outs, %lu short of memory, %lu port errors; %lu packets, %lu lost, "
