@@ -39,7 +39,8 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
 	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
-	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
+	    build/mpserver-kqueue build/mpserver-lwip build/lwip-virtual \
+	    build/noalloc.so build/udp_client build/flood
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters

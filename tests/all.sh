@@ -41,6 +41,10 @@ if [ -z "${T:-}" ]; then
         MPSERVER=build/mpserver-$port part "wire tests, $port" \
             node tests/node.mjs tests/wire/*.test.mjs
     done
+    part 'lwIP on a bad network, virtual time' tests/lwip/virtual.sh
+    MPSERVER=build/mpserver-lwip WITHOUT=tests/lwip/left_out.mjs part 'wire tests, lwIP over TAP' \
+        tests/lwip/netns.sh node tests/node.mjs \
+        $(ls tests/wire/*.test.mjs | grep -vE 'crowd|flood')
     MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
         node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs

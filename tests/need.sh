@@ -55,6 +55,8 @@ test)
     need nodejs node_is_current
     need node-ws node_has_ws
     need coturn has turnutils_stunclient
+    need iproute2 has ip
+    need dpkg-dev has dpkg-source
     ;;
 size)
     need gcc-arm-none-eabi has arm-none-eabi-gcc

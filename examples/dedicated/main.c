@@ -1,4 +1,4 @@
-/* main.c: mpserver, the dedicated server: the core and a port with sockets in a process.  SPDX: MIT-0
+/* main.c: mpserver, the dedicated server: the core and a port in a process.  SPDX: MIT-0
 
    One block of memory, taken before the ready line, holds everything: the core, the port, and the
    text of the configuration file when it is read again. After the ready line nothing allocates.
