@@ -2,12 +2,15 @@
 # Building needs a C11 compiler and stb_ds.h; run and test install what else they lack.
 
 VERSION := $(shell sed -n 's/^.define MPS_VERSION "\(.*\)"/\1/p' mpserver.h)
-SERVER := mpserver.c platform/posix.c $(wildcard examples/dedicated/*.c)
+DEDICATED := mpserver.c examples/dedicated/main.c examples/dedicated/options.c
+SERVER := $(DEDICATED) examples/dedicated/system_posix.c platform/posix.c
+SERVER_WIN32 := $(DEDICATED) examples/dedicated/system_win32.c platform/win32.c
 HEADERS := mpserver.h $(wildcard platform/*.h examples/dedicated/*.h)
 TESTS := $(wildcard tests/*.c tests/*.h)
 FORMATTED = $(shell find mpserver.[ch] platform examples tests -name '*.[ch]' 2>/dev/null)
 
 CC ?= cc
+CC_WIN32 ?= x86_64-w64-mingw32-gcc
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow \
     -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
@@ -15,7 +18,7 @@ C11 := -std=c11 -ffp-contract=off $(WARNINGS)
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick examples lint format size bench soak dist clean help stb FORCE
+.PHONY: all run win32 test quick examples lint format size bench soak dist clean help stb FORCE
 
 all: build/mpserver
 
@@ -30,6 +33,10 @@ run: ## install what is missing, build, run a development server; ARGS="--http-p
 	@echo 'Development server: guest login and the TEST lobby are on, loopback only.'
 	@echo 'It prints its ports below. Try: curl http://127.0.0.1:8080/healthz   Stop: Ctrl-C.'
 	@exec build/mpserver --dev $(ARGS)
+
+win32: ## build/mpserver.exe, the dedicated server for Windows
+	@tests/need.sh win32
+	@$(MAKE) --no-print-directory build/mpserver.exe
 
 test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
@@ -81,6 +88,15 @@ stb:
 
 build/mpserver: $(SERVER) $(HEADERS) Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
+
+# Cross compilers do not look into /usr/include, and must not: stb alone is put where they look.
+build/win32/stb/stb_ds.h: | build stb
+	@mkdir -p build/win32/stb
+	cp "$$(tests/stb.sh)" $@
+
+build/mpserver.exe: $(SERVER_WIN32) $(HEADERS) build/win32/stb/stb_ds.h Makefile
+	$(CC_WIN32) $(C11) $(CFLAGS) -Ibuild/win32 -municode -static -Wl,--no-insert-timestamp -o $@ \
+	    $(SERVER_WIN32) -lws2_32 -lbcrypt
 
 build/mpserver-plain: $(SERVER) $(HEADERS) Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) -DMPS_POSIX_PLAIN_DATAGRAMS $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
