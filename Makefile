@@ -42,7 +42,8 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
 	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
-	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
+	    build/mpserver-kqueue build/mpserver.exe build/console.exe build/noalloc.so \
+	    build/udp_client build/flood
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
@@ -121,6 +122,9 @@ build/unit-sanitized: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 
 build/udp_client: examples/udp_client.c Makefile | build
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $< $(LDFLAGS) -lm
+
+build/console.exe: tests/wine/console.c Makefile | build
+	$(CC_WIN32) $(C11) -O2 -g -municode -static -o $@ $<
 
 build/flood: tests/wire/flood.c Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<

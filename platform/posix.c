@@ -42,8 +42,8 @@ bool mps_port_entropy(uint8_t out[32]) {
 
 /* == signals ==
    A handler may do next to nothing, so it writes what the signal asks for into a pipe that the
-   round reads. Handlers belong to the process, not to a server, so what they need is static: the only
-   static variables of this file. */
+   round reads. Handlers belong to the process, not to a server, so what they need is static: the
+   only static variables of this file. */
 
 static volatile sig_atomic_t signal_fd = -1;
 

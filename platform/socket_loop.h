@@ -35,7 +35,7 @@
 #define BUFFER_BYTES (RECEIVES_MAX * RECEIVE_BYTES) /* datagrams and streams share it */
 #define WAIT_MS_MAX 3600000                         /* keeps the arithmetic in range */
 #define WALL_EVERY_US 1000000
-#define END_SOON_MS 2000 /* for a drain when the system gives but a few seconds */
+#define END_SOON_MS 1500 /* for a drain when the system gives but a few seconds */
 
 enum slot_state {
     SLOT_FREE,

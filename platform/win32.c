@@ -71,9 +71,12 @@ static void signal_send(enum asked asked, bool last) {
     ReleaseSRWLockExclusive(&signal_lock);
 }
 
+#define LAST_MS 4000
+
 /* After CTRL_CLOSE and CTRL_SHUTDOWN the system ends the process when the handler returns or some
-   5 s have passed: so it does not return, and the process ends by itself when it has drained. A
-   service hears CTRL_LOGOFF of any user, which is nothing to it; others do not live to hear it. */
+   5 s have passed: so it does not return, and the process ends by itself when it has drained, or
+   stops just before. A service hears CTRL_LOGOFF of any user, which is nothing to it; others do not
+   live to hear it. */
 static BOOL WINAPI signal_arrived(DWORD event) {
     switch (event) {
     case CTRL_C_EVENT:
@@ -84,6 +87,8 @@ static BOOL WINAPI signal_arrived(DWORD event) {
         return TRUE;
     default:
         signal_send(ASKED_END_SOON, true);
+        Sleep(LAST_MS);
+        signal_send(ASKED_END, true);
         Sleep(INFINITE);
         return TRUE;
     }
