@@ -49,7 +49,7 @@ typedef enum mps_port_state {
 /* To read: http, udp, error. The rest is the port's own. */
 struct mps_port {
     mps_address http, udp; /* as bound, with the real ports */
-    char error[256];       /* what failed and what to do, after a call that says so */
+    char error[320];       /* what failed and what to do, after a call that says so */
     bool bind_invalid;     /* it was `bind` that is not an address, nothing of the system's */
 
     struct mps_port_options options;

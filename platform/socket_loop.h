@@ -35,6 +35,7 @@
 #define BUFFER_BYTES (RECEIVES_MAX * RECEIVE_BYTES) /* datagrams and streams share it */
 #define WAIT_MS_MAX 3600000                         /* keeps the arithmetic in range */
 #define WALL_EVERY_US 1000000
+#define ERROR_TEXT_BYTES 160
 #define END_SOON_MS 1500 /* for a drain when the system gives but a few seconds */
 
 enum slot_state {
@@ -64,7 +65,7 @@ static bool opening_failed(struct mps_port *p, const char *kind, unsigned port, 
     const char *where = p->options.bind ? p->options.bind : "all addresses";
     const char *advice = "";
     const char *why = bind_problem(code, &advice);
-    char text[96];
+    char text[ERROR_TEXT_BYTES];
     error_text(code, text, sizeof text);
     snprintf(p->error, sizeof p->error, "cannot listen on %s port %u of %s: %s%s", kind, port,
              where, why ? why : text, advice);
@@ -72,7 +73,7 @@ static bool opening_failed(struct mps_port *p, const char *kind, unsigned port, 
 }
 
 static bool failed(struct mps_port *p, const char *what) {
-    char text[96];
+    char text[ERROR_TEXT_BYTES];
     error_text(system_error(), text, sizeof text);
     snprintf(p->error, sizeof p->error, "%s: %s", what, text);
     return false;
@@ -107,17 +108,16 @@ bool mps_port_open(struct mps_port *p, const struct mps_port_options *options) {
     *p = (struct mps_port){.options = *options};
     p->listener = p->datagrams = p->signals[0] = p->signals[1] = SOCKET_NONE;
     p->backend = -1;
+    if (!sockets_begin()) {
+        return failed(p, "the system has no network");
+    }
     if (!address_parse(options->bind, &name)) {
         p->bind_invalid = true;
         snprintf(p->error, sizeof p->error,
                  "cannot bind to `%s`: give a numeric address, such as 192.168.1.5 or ::1",
                  options->bind);
-        return false;
     }
-    if (!sockets_begin()) {
-        return failed(p, "the system has no network");
-    }
-    if (!sockets_open(p, &name)) {
+    if (p->bind_invalid || !sockets_open(p, &name)) {
         close_at(&p->listener);
         sockets_end();
         return false;

@@ -19,7 +19,7 @@
 #define SPANS_MAX 64                  /* in one gather-write */
 #define IPV6_RECVPKTINFO IPV6_PKTINFO /* one option asks for what both do on POSIX */
 #define READ_BYTES_MAX (1 << 20)      /* lengths are int here */
-#define ERROR_WIDE_MAX 80             /* characters of the system's sentence */
+#define ERROR_WIDE_MAX 256            /* characters of the system's sentence */
 
 _Static_assert(sizeof(mps_port_socket) == sizeof(SOCKET), "mps_port_socket holds a SOCKET");
 

@@ -79,7 +79,7 @@ static DWORD file_take(HANDLE file, char *bytes, size_t capacity, size_t *count)
 
 const char *system_file_read(const char *name, char *bytes, size_t capacity, size_t *count,
                              int *code) {
-    WCHAR wide[NAME_BYTES];
+    WCHAR wide[NAME_BYTES] = {0};
     DWORD found = ERROR_INVALID_NAME;
     HANDLE file = INVALID_HANDLE_VALUE;
     DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
