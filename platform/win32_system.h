@@ -52,9 +52,11 @@ static bool error_is_interruption(int code) {
     return code == WSAEINTR;
 }
 
-/* True for errors of the one connection that was about to be accepted: the next one may be fine. */
+/* True for errors of the one connection that was about to be accepted: the next one may be fine.
+   One that was reset before may be told as a connection that is none. */
 static bool error_is_of_peer(int code) {
-    return code == WSAECONNRESET || code == WSAECONNABORTED || code == WSAEINTR;
+    return code == WSAECONNRESET || code == WSAECONNABORTED || code == WSAENOTCONN ||
+           code == WSAEINTR;
 }
 
 static bool error_is_no_in6(int code) {

@@ -225,6 +225,18 @@ test('limits: a slow reader gets every byte', async (t) => {
 
 const ticks = (pid) => Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
 
+test('limits: connections reset before they are accepted hold nobody up', async (t) => {
+  const s = await start(t);
+  for (let i = 0; i < 100; i++) {
+    const conn = await Conn.open(s);
+    conn.socket.resetAndDestroy();
+  }
+  const before = Date.now();
+  assert.equal((await get(s, '/healthz')).status, 200);
+  assert.ok(Date.now() - before < 2000);
+  assert.equal((await metrics(s)).get('mpserver_port_errors_total'), 0);
+});
+
 test('limits: a half-closed reader that stalls costs nothing, and gets every byte', async (t) => {
   const s = await start(t);
   await crowd(s);
