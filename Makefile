@@ -23,7 +23,7 @@ export T
 all: build/mpserver
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^\([a-z0-9]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
 
 all: ## build/mpserver, the dedicated server (default)
 

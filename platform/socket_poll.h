@@ -129,8 +129,7 @@ static struct event entry_found(uint64_t id, const struct pollfd *polled) {
     return event;
 }
 
-/* Parked ones that have something to send: none is passed over for good, as those that are asked
-   for here do not want to be read and are soon done. */
+/* Parked ones that have something to send, behind what was found already. */
 static int parked_find(struct mps_port *p, int found) {
     struct backend_list *list = backend_list(p);
     for (uint32_t i = 0; i < list->parked && found < EVENTS_MAX; i++) {
