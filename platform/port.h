@@ -60,8 +60,7 @@ struct mps_port {
     uint64_t accept_due; /* not 0: accepting is paused until then */
     uint32_t calls;      /* of the core; one in 16 is timed */
     mps_port_socket listener, datagrams;
-    mps_port_socket
-        signals[2]; /* what a signal was for: read from the first, written to the other */
+    mps_port_socket signals[2]; /* what they ask for is read from the first */
     int backend;
     void (*receive)(void); /* a function of the system's that has to be asked for */
     uint64_t postponed;    /* the connection that the next round sends on first */

@@ -463,19 +463,23 @@ static void clock_take(struct mps_port *p) {
     }
 }
 
-/* The first request to end is polite, the second one means it. */
+/* The first request to end is polite, the second one means it; less time makes a drain shorter. */
+static void signal_handle(struct mps_port *p, enum asked asked) {
+    if (asked == ASKED_RELOAD) {
+        p->reload_soon = true;
+    } else if (asked == ASKED_END && p->draining) {
+        p->state = MPS_PORT_STOPPED;
+    } else {
+        p->draining = true;
+        mps_drain(p->server, p->now, asked == ASKED_END_SOON ? END_SOON_MS : 0);
+    }
+}
+
 static void signals_read(struct mps_port *p) {
     unsigned char asked[16];
     size_t count = signals_take(p, asked, sizeof asked);
     for (size_t i = 0; i < count; i++) {
-        if (asked[i] == ASKED_RELOAD) {
-            p->reload_soon = true;
-        } else if (p->draining) {
-            p->state = MPS_PORT_STOPPED;
-        } else {
-            p->draining = true;
-            mps_drain(p->server, p->now, asked[i] == ASKED_END_SOON ? END_SOON_MS : 0);
-        }
+        signal_handle(p, (enum asked)asked[i]);
     }
 }
 

@@ -71,7 +71,7 @@ static void signal_send(enum asked asked, bool last) {
     ReleaseSRWLockExclusive(&signal_lock);
 }
 
-#define LAST_MS 4000
+#define LAST_MS 4000 /* of the 5 s */
 
 /* After CTRL_CLOSE and CTRL_SHUTDOWN the system ends the process when the handler returns or some
    5 s have passed: so it does not return, and the process ends by itself when it has drained, or

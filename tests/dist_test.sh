@@ -15,7 +15,8 @@ touch mpserver.h # a later date of a file must not show
 tally 'make dist, again' make --no-print-directory dist
 tally 'both have the same bytes' cmp "$dir/first.tar.gz" "build/$name.tar.gz"
 tally 'it unpacks' tar -xzf "build/$name.tar.gz" -C "$dir"
-for file in mpserver.h mpserver.c platform/posix.c platform/win32.c stb/stb_ds.h stb/LICENSE LICENSE README.md; do
+for file in mpserver.h mpserver.c platform/posix.c platform/win32.c stb/stb_ds.h stb/LICENSE \
+    LICENSE README.md; do
     tally "it has $file" test -s "$dir/$name/$file"
 done
 cp tests/dist_embed.c "$dir/"

@@ -65,6 +65,21 @@ for (const [title, event] of [['closing the console', CLOSE], ['a shutdown', SHU
   });
 }
 
+test('windows: closing the console makes a drain shorter, and does not break it off', async (t) => {
+  const s = await consoled(t, { drain_grace_ms: 60000, head_timeout_ms: 60000 });
+  const half = await Conn.open(s);
+  await half.write(HALF);
+  s.happens(CTRL_C);
+  await draining(s);
+  await until(() => s.stderr, (text) => text.includes('event 0 returned'), 'the handler');
+  const before = Date.now();
+  s.happens(CLOSE);
+  await s.ended();
+  const took = Date.now() - before;
+  assert.ok(took >= 1400 && took < LIMIT_MS, `${took} ms`);
+  half.close();
+});
+
 test('windows: a reader that does not read cannot outlast the console', async (t) => {
   const s = await consoled(t, { lobbies: 300, linger_ms: 60000 });
   for (let i = 0; i < 100; i++) await post(s, '/lobbies', { code: `L${i}`, scene: 's'.repeat(60) });
