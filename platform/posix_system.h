@@ -51,6 +51,11 @@ static bool error_is_of_peer(int code) {
            code == ENETDOWN || code == ENETUNREACH || code == EHOSTUNREACH;
 }
 
+/* What a device or a kernel says that cannot cut one send into datagrams. */
+static bool error_is_no_segments(int code) {
+    return code == EIO || code == EINVAL || code == EMSGSIZE;
+}
+
 static bool error_is_no_in6(int code) {
     return code == EAFNOSUPPORT || code == EADDRNOTAVAIL;
 }

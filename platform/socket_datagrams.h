@@ -189,7 +189,7 @@ static void send_refused(struct mps_port *p, struct port_datagrams *d, int code)
         p->datagrams_full = true;
     } else if (error_is_interruption(code)) {
         return;
-    } else if (d->datagrams_in[0] > 1 && (code == EIO || code == EINVAL || code == EMSGSIZE)) {
+    } else if (d->datagrams_in[0] > 1 && error_is_no_segments(code)) {
         p->no_segments = true;
     } else {
         mps_note_port_error(p->server, "sending a datagram failed", code);

@@ -59,6 +59,12 @@ static bool error_is_of_peer(int code) {
            code == WSAEINTR;
 }
 
+/* Nothing is sent in segments here. */
+static bool error_is_no_segments(int code) {
+    (void)code;
+    return false;
+}
+
 static bool error_is_no_in6(int code) {
     return code == WSAEAFNOSUPPORT || code == WSAEADDRNOTAVAIL;
 }
