@@ -1,4 +1,4 @@
-/* posix_clock.h: the monotonic clock, and what calls take; part of posix.c.  SPDX: MIT-0 */
+/* posix_clock.h: the monotonic clock, budgets, what calls take; part of posix.c.  SPDX: MIT-0 */
 #ifndef MPSERVER_POSIX_CLOCK_H
 #define MPSERVER_POSIX_CLOCK_H
 
@@ -12,6 +12,16 @@ static uint64_t clock_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* How far into a frame's budget each part of a round may go, in quarters. */
+enum { BUDGET_READING = 2, BUDGET_WRITING = 3, BUDGET_DATAGRAMS = 4 };
+
+/* Asked behind each piece of work, so that every part gets on by one whatever the budget. Without
+   one the clock is not read. */
+static bool budget_over(struct mps_port *p, unsigned quarters) {
+    p->work++;
+    return p->budget_us && clock_ns() / 1000 - p->began_us >= (uint64_t)p->budget_us * quarters / 4;
 }
 
 /* Two reads of the clock for one call in 16: some 3 ns a call, and the histogram fills as well. */

@@ -32,9 +32,11 @@ typedef struct posix_message {
 #endif
 
 #define RECEIVES_MAX 256   /* a round; the rest is reported again */
+#define RECEIVES_FRAME 16  /* at once, when there is a budget to ask between */
 #define RECEIVE_BYTES 1472 /* the most that fits an Ethernet frame; longer ones arrive cut */
 #define SENDS_MAX 128
-#define BATCHES_MAX 16       /* a round, or a storm of ticks would keep others waiting */
+#define SENDS_FRAME 8
+#define SENDS_ROUND_MAX 2048 /* or a storm of ticks would keep others waiting */
 #define SEGMENTS_MAX 32      /* datagrams in one send */
 #define SEGMENTS_BYTES 60000 /* below what an IP datagram can hold */
 #define CONTROL_BYTES 128    /* room for the infos of both families, a drop count, a segment size */
@@ -76,13 +78,13 @@ static void datagrams_init(struct port_datagrams *d, unsigned char *buffer) {
     receives_reset(d, RECEIVES_MAX);
 }
 
-/* How many came; 0 and less: none. */
-static int datagrams_receive(int fd, struct port_datagrams *d) {
+/* How many came, of at most `max`; 0 and less: none. */
+static int datagrams_receive(int fd, struct port_datagrams *d, int max) {
 #if HAS_MMSG
-    return recvmmsg(fd, d->received, RECEIVES_MAX, MSG_DONTWAIT, NULL);
+    return recvmmsg(fd, d->received, (unsigned)max, MSG_DONTWAIT, NULL);
 #else
     int count = 0;
-    for (; count < RECEIVES_MAX; count++) {
+    for (; count < max; count++) {
         ssize_t bytes = recvmsg(fd, &d->received[count].msg_hdr, MSG_DONTWAIT);
         if (bytes < 0) {
             break;
@@ -137,10 +139,10 @@ static void datagram_note_drops(struct mps_port *p, struct msghdr *header) {
 }
 
 /* Errors here are news of earlier datagrams (ICMP), or none are left after all: the next round
-   tries again. The last of a batch knows about all drops before it. */
-static void datagrams_read(struct mps_port *p) {
+   tries again. The last of a batch knows about all drops before it. Gives how many came. */
+static int batch_read(struct mps_port *p, int max) {
     struct port_datagrams *d = p->messages;
-    int count = datagrams_receive(p->datagrams, d);
+    int count = datagrams_receive(p->datagrams, d, max);
     for (int i = 0; i < count; i++) {
         posix_message *message = &d->received[i];
         mps_address from = address_from(&d->names[i]);
@@ -153,6 +155,15 @@ static void datagrams_read(struct mps_port *p) {
         datagram_note_drops(p, &d->received[count - 1].msg_hdr);
         receives_reset(d, (unsigned)count);
     }
+    return count;
+}
+
+static void datagrams_read(struct mps_port *p) {
+    int max = p->budget_us ? RECEIVES_FRAME : RECEIVES_MAX, left = RECEIVES_MAX, count;
+    do {
+        count = batch_read(p, max);
+        left -= max;
+    } while (count == max && left > 0 && !budget_over(p, BUDGET_READING));
 }
 
 static void *control_add(struct msghdr *header, int level, int type, size_t bytes) {
@@ -292,20 +303,43 @@ static void batch_send(struct mps_port *p, struct port_datagrams *d) {
     }
 }
 
+/* Those that the game delivers itself are taken out; the others keep their order. */
+static void batch_offer(const struct mps_port *p, struct port_datagrams *d) {
+    unsigned kept = 0;
+    for (unsigned i = 0; i < d->out_count; i++) {
+        if (!p->options.on_datagram(p->options.user, &d->out[i])) {
+            d->out[kept++] = d->out[i];
+        }
+    }
+    d->out_count = kept;
+}
+
+/* A fresh batch of at most `max` from the core; false: it has no more. */
+static bool batch_take(struct mps_port *p, struct port_datagrams *d, unsigned max) {
+    d->out_sent = 0;
+    d->out_count = (unsigned)mps_udp_output(p->server, p->now, d->out, max);
+    p->datagrams_left = d->out_count > 0;
+    if (p->datagrams_left && p->options.on_datagram) {
+        batch_offer(p, d);
+    }
+    return p->datagrams_left;
+}
+
 /* Until the core has no more, the socket is full, or others have to have their turn. What is left
    of a batch waits for the socket. */
 static void datagrams_send(struct mps_port *p) {
     struct port_datagrams *d = p->messages;
-    for (int i = 0; i < BATCHES_MAX && !p->datagrams_full; i++) {
-        if (d->out_sent == d->out_count) {
-            d->out_sent = 0;
-            d->out_count = (unsigned)mps_udp_output(p->server, p->now, d->out, SENDS_MAX);
-        }
-        p->datagrams_left = d->out_count > 0;
-        if (!p->datagrams_left) {
+    unsigned max = p->budget_us ? SENDS_FRAME : SENDS_MAX;
+    for (unsigned i = 0; i < SENDS_ROUND_MAX / max && !p->datagrams_full; i++) {
+        if (d->out_sent == d->out_count && !batch_take(p, d, max)) {
             return;
         }
-        batch_send(p, d);
+        if (d->out_sent < d->out_count) {
+            batch_send(p, d);
+        }
+        if (budget_over(p, BUDGET_DATAGRAMS)) {
+            return;
+        }
     }
 }
 
