@@ -4,6 +4,8 @@
 VERSION := $(shell sed -n 's/^.define MPS_VERSION "\(.*\)"/\1/p' mpserver.h)
 SERVER := mpserver.c platform/posix.c $(wildcard examples/dedicated/*.c)
 HEADERS := mpserver.h $(wildcard platform/*.h examples/dedicated/*.h)
+EMBED := mpserver.c platform/posix.c $(wildcard examples/embed/*.c)
+EMBED_HEADERS := mpserver.h $(wildcard platform/*.h examples/embed/*.h)
 TESTS := $(wildcard tests/*.c tests/*.h)
 FORMATTED = $(shell find mpserver.[ch] platform examples tests -name '*.[ch]' 2>/dev/null)
 
@@ -15,7 +17,7 @@ C11 := -std=c11 -ffp-contract=off $(WARNINGS)
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick examples lint format size bench soak dist clean help stb FORCE
+.PHONY: all run test quick examples embed lint format size bench soak dist clean help stb FORCE
 
 all: build/mpserver
 
@@ -35,13 +37,16 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
 	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
-	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
+	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood build/embed \
+	    build/embed-sanitized
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
 	@build/unit $(T)
 
-examples: build/udp_client ## the small C samples
+examples: build/udp_client build/embed ## the small C samples
+
+embed: build/embed ## build/embed, a listen server in a game loop
 
 lint: ## the rules of style that a program can check
 	@node tests/lint.mjs
@@ -105,6 +110,12 @@ build/unit-sanitized: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 
 build/udp_client: examples/udp_client.c Makefile | build
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $< $(LDFLAGS) -lm
+
+build/embed: $(EMBED) $(EMBED_HEADERS) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(EMBED) $(LDFLAGS) -lm
+
+build/embed-sanitized: $(EMBED) $(EMBED_HEADERS) Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(EMBED) $(LDFLAGS) -lm
 
 build/flood: tests/wire/flood.c Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<

@@ -47,11 +47,12 @@ export async function until(ask, good, what) {
 }
 
 export class Server {
-  constructor(args, env, descriptors) {
+  constructor(args, env, { descriptors, binary = BINARY } = {}) {
+    this.binary = binary;
     this.stderr = '';
     this.stdout = '';
-    const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, BINARY, ...args];
-    const [program, words] = descriptors ? ['bash', limited] : [BINARY, args];
+    const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, binary, ...args];
+    const [program, words] = descriptors ? ['bash', limited] : [binary, args];
     this.child = spawn(program, words, { env: { PATH: process.env.PATH, ...env } });
     this.pid = this.child.pid;
     this.child.stderr.on('data', (bytes) => { this.stderr += bytes; });
@@ -73,7 +74,7 @@ export class Server {
         reject,
       );
     });
-    this.line = await within(line, `ready line of ${BINARY}`);
+    this.line = await within(line, `ready line of ${this.binary}`);
     const found = this.line.match(/^mpserver (\S+) ready http=(\S+):(\d+) udp=(\S+):(\d+)$/);
     assert.ok(found, `ready line: ${this.line}`);
     [, this.version, this.host, this.port, , this.udp] = found;
@@ -107,16 +108,16 @@ export class Server {
   }
 }
 
-/* Starts a server that ends with the test. Options: dev, config (an object), env, args, and
-   descriptors, the most files that it may open. */
+/* Starts a server that ends with the test. Options: dev, config (an object), env, args, descriptors,
+   the most files that it may open, and binary, another program that says the same ready line. */
 export async function start(t, options = {}) {
-  const { dev = true, config, env = {}, args = [], descriptors } = options;
+  const { dev = true, config, env = {}, args = [], ...more } = options;
   const flags = ['--http-port', '0', '--udp-port', '0', '--bind', '127.0.0.1', ...args];
   if (dev) flags.push('--dev');
   if (config) {
     flags.push('--config', temporaryFile(t, 'config.json', JSON.stringify(config)));
   }
-  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env }, descriptors);
+  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env }, more);
   server.configPath = config && flags.at(-1);
   t.after(() => server.stop());
   return server.ready();
