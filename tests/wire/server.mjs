@@ -330,8 +330,8 @@ export const bearer = (claims, options) =>
   ({ Authorization: `Bearer ${token({ exp: seconds() + 600, ...claims }, options)}` });
 export const admin = () => bearer({ sub: 'root', role: 'admin' });
 
-export function run(args, env = { MPSERVER_JWT_SECRET: SECRET }) {
-  const done = spawnSync(BINARY, args, {
+export function run(args, env = { MPSERVER_JWT_SECRET: SECRET }, binary = BINARY) {
+  const done = spawnSync(binary, args, {
     env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: WAIT_MS,
   });
   assert.doesNotMatch(done.stderr, /Sanitizer|runtime error:/);
