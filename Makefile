@@ -59,13 +59,14 @@ size: ## text, data and bss of the core at -Os, by section; blocks of the preset
 	@$(MAKE) --no-print-directory build/mpserver
 	@node tests/size.mjs
 
-bench: ## HTTP, rooms and single calls beside baselines and peers; WORKLOADS=W1,W3: only these rooms
+bench: ## HTTP, rooms, UDP, a game's frames, single calls; WORKLOADS=W1,W3: only these rooms
 	@tests/need.sh bench
 	@$(MAKE) --no-print-directory build/mpserver build/bare-http build/bare build/load \
-	    build/peer-lws build/udp-bare build/udp-load build/udp-enet build/calls
+	    build/peer-lws build/udp-bare build/udp-load build/udp-enet build/calls build/embed
 	@node tests/bench/http.mjs
 	@node tests/bench/rooms.mjs
 	@node tests/bench/udp.mjs
+	@node tests/bench/embed.mjs
 	@build/calls
 
 soak: build/mpserver ## a million requests and messages, every one accounted for; COUNT=n

@@ -44,7 +44,7 @@ tally 'the core is the same for Windows' \
 for cc in gcc clang; do
     tally "$cc -std=c11 -pedantic: the core, the port, the examples" \
         $cc -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only mpserver.c platform/posix.c \
-        examples/*.c examples/dedicated/*.c
+        examples/*.c examples/dedicated/*.c examples/embed/*.c
 done
 
 # The check itself: a stray call and a stray global must show.

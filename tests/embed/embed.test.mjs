@@ -9,6 +9,10 @@ import { CODE, EMBED, Guest, burst, host, totals, view } from './embed.mjs';
 
 const CROWD = 100;
 
+/* The local player sees so many, in the lobby and in the room. It says so once a second. */
+const viewed = (s, count) => until(() => view(s),
+  ({ others, peers }) => others === count && peers === count, `${count} in view`);
+
 test('embed: a hundred join at once and all are served', async (t) => {
   const s = await host(t);
   const guests = await burst(t, s, CROWD);
@@ -21,14 +25,14 @@ test('embed: a hundred join at once and all are served', async (t) => {
     new Set(['Host', ...guests.map(({ name }) => name)]));
   assert.equal((await get(s, '/api/rooms')).json.rooms[0].current_players, CROWD + 1);
   const all = { avatars: CROWD + 1, others: CROWD, peers: CROWD, members: CROWD + 1 };
-  await until(() => view(s), ({ others, peers }) => others === CROWD && peers === CROWD, 'the view');
+  await viewed(s, CROWD);
   assert.deepEqual(view(s), all, 'what the local player sees');
 
   for (const guest of guests) {
     guest.ws.send('leave_room');
     await guest.udp.say(3);
   }
-  await until(() => view(s), ({ others, peers }) => others === 0 && peers === 0, 'all gone');
+  await viewed(s, 0);
   assert.deepEqual(view(s), { avatars: 1, others: 0, peers: 0, members: 1 });
   for (const guest of guests) guest.leave();
   await s.stop();
@@ -75,7 +79,7 @@ test('embed: with hardly any time nobody is passed over', async (t) => {
   t.after(() => clearInterval(moving));
   await Promise.all(guests.map((guest) => guest.meets(FEW + 1)));
   await Promise.all(guests.map((guest) => guest.sees(FEW)));
-  await until(() => view(s), ({ others, peers }) => others === FEW && peers === FEW, 'the view');
+  await viewed(s, FEW);
   clearInterval(moving);
   for (const guest of guests) guest.leave();
   await s.stop();
@@ -110,7 +114,9 @@ const bearer = (pass) => ({ Authorization: `Bearer ${pass}` });
 async function authenticates(s) {
   const who = (pass) => get(s, '/api/presence', bearer(pass));
   for (const pass of ['now:Ada', 'later:Bob']) assert.equal((await who(pass)).status, 200, pass);
-  for (const pass of ['now:', 'later:', 'host', 'Ada']) refused(await who(pass), 401, 'invalid_token');
+  for (const pass of ['now:', 'later:', 'host', 'Ada']) {
+    refused(await who(pass), 401, 'invalid_token');
+  }
 }
 
 async function checksLobbies(s) {
@@ -186,7 +192,8 @@ test('embed: every hook is called, and has its effect', async (t) => {
   const client = await answersMessages(s);
   await takesOrders(s, client);
   client.send('leave_room');
-  await until(() => get(s, '/api/rooms'), ({ json }) => json.rooms[0].current_players === 1, 'left');
+  const seats = async () => (await get(s, '/api/rooms')).json.rooms[0].current_players;
+  await until(seats, (count) => count === 1, 'an empty seat');
   client.drop();
   await s.stop();
   assert.match(s.stderr, /player joined a lobby code=SIDE player_id=1 name=Ada$/m);

@@ -108,8 +108,9 @@ export class Server {
   }
 }
 
-/* Starts a server that ends with the test. Options: dev, config (an object), env, args, descriptors,
-   the most files that it may open, and binary, another program that says the same ready line. */
+/* Starts a server that ends with the test. Options: dev, config (an object), env, args,
+   descriptors, the most files that it may open, and binary, another program with the same ready
+   line. */
 export async function start(t, options = {}) {
   const { dev = true, config, env = {}, args = [], ...more } = options;
   const flags = ['--http-port', '0', '--udp-port', '0', '--bind', '127.0.0.1', ...args];
