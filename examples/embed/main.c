@@ -94,7 +94,7 @@ static const char help[] =
     "  --udp-port N    positions (8081; 0: any)\n"
     "  --seconds N     ends after so many (0: runs until SIGTERM or Ctrl-C)\n"
     "  --hz N          frames a second, 1 to 1000 (60)\n"
-    "  --budget-us N   of each frame for the server, in microseconds (500; 0: no limit)\n"
+    "  --budget-us N   of each frame for the server, in microseconds (700; 0: no limit)\n"
     "  --quiet         no log\n"
     "  --help          this text\n";
 
@@ -130,7 +130,7 @@ static bool number_parse(const char *text, uint32_t most, uint32_t *out) {
 
 /* False: the name of the option that is wrong is in `wrong`. */
 static bool options_parse(struct options *o, int argc, char **argv, const char **wrong) {
-    *o = (struct options){.http_port = 8080, .udp_port = 8081, .hz = 60, .budget_us = 500};
+    *o = (struct options){.http_port = 8080, .udp_port = 8081, .hz = 60, .budget_us = 700};
     for (int i = 1; i < argc; i++) {
         uint32_t most = 0, *number = option_number(o, argv[i], &most);
         *wrong = argv[i];

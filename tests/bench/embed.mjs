@@ -1,6 +1,6 @@
 // A hundred join a game at once: what its frames take of its thread's CPU time, by build/embed.
 // Alternates with a game without a budget, which shows what the budget is for.
-// ROTATIONS=5 PLAYERS=100 BUDGET_US=500
+// ROTATIONS=5 PLAYERS=100 BUDGET_US=700
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -9,7 +9,7 @@ import { sleep } from '../wire/server.mjs';
 import { burst, host, totals, view } from '../embed/embed.mjs';
 
 const PLAYERS = Number(process.env.PLAYERS ?? 100);
-const BUDGET_US = Number(process.env.BUDGET_US ?? 500);
+const BUDGET_US = Number(process.env.BUDGET_US ?? 700);
 const BAR_US = 1000;
 const PLAY_MS = 2000;
 
