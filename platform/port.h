@@ -19,7 +19,8 @@
    brings along, needs no socket: the game makes the calls of mpserver.h for them, between two steps
    and with the same mps_server. A connection that the game opened with mps_tcp_open is none of the
    port's, which leaves it alone: look for its output behind each step, and close it with
-   mps_tcp_closed. Datagrams to an address of the game's come out of on_datagram.
+   mps_tcp_closed. Datagrams to an address of the game's come out of on_datagram. Calls before the
+   first step, which tells the server the date, are made in 1970, unless mps_wall_clock is.
 
    THREADS. A struct mps_port and its server belong to one thread at a time. Signals are the
    process's: at most one struct mps_port may have called mps_port_signals. */

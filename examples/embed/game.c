@@ -112,7 +112,7 @@ static bool on_peer_check(void *user, mps_room room, const char *user_id, const 
 }
 
 /* == 3 what happened =============================================================================
-   The game keeps an avatar for each player of a lobby. A lobby goes when its last player has. */
+   The game keeps an avatar for each player of a lobby, until it leaves or the lobby is closed. */
 
 static void on_lobby_opened(void *user, mps_lobby lobby, const char *code) {
     (void)lobby, (void)code;

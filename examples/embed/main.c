@@ -23,7 +23,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +221,7 @@ static void touch(void *memory, size_t bytes) {
     for (size_t i = 0; i < bytes; i += PAGE_BYTES) {
         at[i] = at[i];
     }
+    at[bytes - 1] = at[bytes - 1]; /* the block begins anywhere in a page */
 }
 
 static int server_make(struct embed *e) {
@@ -252,7 +252,12 @@ static int server_make(struct embed *e) {
         return complain(1, e->port.error);
     }
     mps_error error = mps_create(&e->server, &config, block, core, entropy);
-    return error == MPS_OK ? 0 : complain(1, mps_error_text(error));
+    if (error != MPS_OK) {
+        return complain(1, mps_error_text(error));
+    }
+    /* The local player makes its lobby before the port's first step, which would tell the date. */
+    mps_wall_clock(e->server, mps_port_now_us(), mps_port_unix_ms());
+    return 0;
 }
 
 /* Whoever started the game may wait for this line; the dedicated server says the same. */
@@ -345,6 +350,9 @@ static mps_port_state loop(struct embed *e) {
     mps_port_state state = MPS_PORT_RUNNING;
     for (uint64_t now = last; quit_check(e, now, state); now = mps_port_now_us()) {
         uint64_t begin = thread_ns();
+        if ((now - e->began_us) / 1000000 > second) {
+            second_say(e, ++second); /* printing is a part of the frame, too */
+        }
         owed += now - last;
         last = now;
         for (; owed > STEPS_OWED_MAX * step_us; owed -= step_us) {
@@ -357,9 +365,6 @@ static mps_port_state loop(struct embed *e) {
         uint64_t ns = thread_ns() - begin, spent = mps_port_now_us() - now;
         times_add(&e->frame, ns);
         times_add(&e->frame_second, ns);
-        if ((now - e->began_us) / 1000000 > second) {
-            second_say(e, ++second);
-        }
         if (owed + spent < step_us) {
             sleep_us(step_us - owed - spent);
         }

@@ -21,6 +21,7 @@ test('embed: a hundred join at once and all are served', async (t) => {
   await Promise.all(guests.map((guest) => guest.sees(CROWD)));
   const lobby = (await get(s, `/lobbies/${CODE}`)).json;
   assert.equal(lobby.player_count, CROWD + 1);
+  assert.ok(Math.abs(Date.parse(lobby.created_at) - Date.now()) < 600000, lobby.created_at);
   assert.deepEqual(new Set(lobby.players.map(({ name }) => name)),
     new Set(['Host', ...guests.map(({ name }) => name)]));
   assert.equal((await get(s, '/api/rooms')).json.rooms[0].current_players, CROWD + 1);
