@@ -6,6 +6,8 @@ DEDICATED := mpserver.c examples/dedicated/main.c examples/dedicated/options.c
 SERVER := $(DEDICATED) examples/dedicated/system_posix.c platform/posix.c
 SERVER_WIN32 := $(DEDICATED) examples/dedicated/system_win32.c platform/win32.c
 HEADERS := mpserver.h $(wildcard platform/*.h examples/dedicated/*.h)
+EMBED := mpserver.c platform/posix.c $(wildcard examples/embed/*.c)
+EMBED_HEADERS := mpserver.h $(wildcard platform/*.h examples/embed/*.h)
 TESTS := $(wildcard tests/*.c tests/*.h)
 FORMATTED = $(shell find mpserver.[ch] platform examples tests -name '*.[ch]' 2>/dev/null)
 
@@ -22,7 +24,8 @@ LWIP_SOURCES := $(LWIP_CORE:%=$(LWIP)/core/%.c) $(LWIP)/netif/ethernet.c
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run win32 test quick examples lint format size bench soak dist clean help stb lwip FORCE
+.PHONY: all run win32 test quick examples embed lint format size bench soak dist clean help stb \
+    lwip FORCE
 
 all: build/mpserver
 
@@ -47,13 +50,16 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
 	    build/mpserver-kqueue build/mpserver-lwip build/lwip-virtual build/mpserver.exe \
-	    build/console.exe build/noalloc.so build/udp_client build/flood
+	    build/console.exe build/noalloc.so build/udp_client build/flood build/embed \
+	    build/embed-sanitized
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
 	@build/unit $(T)
 
-examples: build/udp_client ## the small C samples
+examples: build/udp_client build/embed ## the small C samples
+
+embed: build/embed ## build/embed, a listen server in a game loop
 
 lint: ## the rules of style that a program can check
 	@node tests/lint.mjs
@@ -66,13 +72,14 @@ size: ## text, data and bss of the core at -Os, by section; blocks of the preset
 	@$(MAKE) --no-print-directory build/mpserver
 	@node tests/size.mjs
 
-bench: ## HTTP, rooms and single calls beside baselines and peers; WORKLOADS=W1,W3: only these rooms
+bench: ## HTTP, rooms, UDP, a game's frames, single calls; WORKLOADS=W1,W3: only these rooms
 	@tests/need.sh bench
 	@$(MAKE) --no-print-directory build/mpserver build/bare-http build/bare build/load \
-	    build/peer-lws build/udp-bare build/udp-load build/udp-enet build/calls
+	    build/peer-lws build/udp-bare build/udp-load build/udp-enet build/calls build/embed
 	@node tests/bench/http.mjs
 	@node tests/bench/rooms.mjs
 	@node tests/bench/udp.mjs
+	@node tests/bench/embed.mjs
 	@build/calls
 
 soak: build/mpserver ## a million requests and messages, every one accounted for; COUNT=n
@@ -153,6 +160,12 @@ build/udp_client: examples/udp_client.c Makefile | build
 
 build/console.exe: tests/wine/console.c Makefile | build
 	$(CC_WIN32) $(C11) -O2 -g -municode -static -o $@ $<
+
+build/embed: $(EMBED) $(EMBED_HEADERS) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(EMBED) $(LDFLAGS) -lm
+
+build/embed-sanitized: $(EMBED) $(EMBED_HEADERS) Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(EMBED) $(LDFLAGS) -lm
 
 build/flood: tests/wire/flood.c Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<

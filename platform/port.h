@@ -2,7 +2,7 @@
 
    A program of its own:                          A game that steps the server once a frame:
        mps_port_open(&port, &options)               the same up to mps_port_attach, then
-       config.http_port = port.http.port             mps_port_step(&port, server, 0)
+       config.http_port = port.http.port             mps_port_frame(&port, server, 500)
        mps_port_entropy(entropy)                     in every frame
        mps_create(&server, &config, ...)
        mps_port_attach(&port, memory, ...)
@@ -14,6 +14,13 @@
 
    MEMORY. The port allocates nothing, ever: struct mps_port is the caller's, and everything that
    grows with the number of connections lives in the block given to mps_port_attach.
+
+   PLAYERS OF THE GAME'S OWN. Who plays on the same machine, or comes by a network that the game
+   brings along, needs no socket: the game makes the calls of mpserver.h for them, between two steps
+   and with the same mps_server. A connection that the game opened with mps_tcp_open is none of the
+   port's, which leaves it alone: look for its output behind each step, and close it with
+   mps_tcp_closed. Datagrams to an address of the game's come out of on_datagram. Calls before the
+   first step, which tells the server the date, are made in 1970, unless mps_wall_clock is.
 
    THREADS. A struct mps_port and its server belong to one thread at a time. Signals are the
    process's: at most one struct mps_port may have called mps_port_signals. */
@@ -37,6 +44,9 @@ struct mps_port_options {
     uint16_t http_port, udp_port; /* 0: the system picks one */
     void *user;
     void (*on_reload)(void *user); /* SIGHUP, or mps_port_reload_soon; may be NULL */
+    /* Before a datagram is sent; may be NULL. True: it was for a player of the game's own and has
+       been delivered, nothing is to be sent. Borrowed; it may not call the core. */
+    bool (*on_datagram)(void *user, const mps_datagram *datagram);
 };
 
 typedef enum mps_port_state {
@@ -46,11 +56,12 @@ typedef enum mps_port_state {
     MPS_PORT_FAILED   /* see `error` */
 } mps_port_state;
 
-/* To read: http, udp, error. The rest is the port's own. */
+/* To read: http, udp, error, work. The rest is the port's own. */
 struct mps_port {
     mps_address http, udp; /* as bound, with the real ports */
     char error[320];       /* what failed and what to do, after a call that says so */
     bool bind_invalid;     /* it was `bind` that is not an address, nothing of the system's */
+    uint32_t work;         /* of the last step: events, accepts, writes, batches of datagrams */
 
     struct mps_port_options options;
     mps_port_state state;
@@ -59,6 +70,9 @@ struct mps_port {
     uint64_t wall_due;   /* when to tell the date again */
     uint64_t accept_due; /* not 0: accepting is paused until then */
     uint32_t calls;      /* of the core; one in 16 is timed */
+    uint32_t budget_us;  /* of the current step; 0: none */
+    uint64_t began_us;   /* when it began */
+    int events, handled; /* of the last wait, and how many of these have had their turn */
     mps_port_socket listener, datagrams;
     mps_port_socket signals[2]; /* what they ask for is read from the first */
     int backend;
@@ -101,6 +115,14 @@ bool mps_port_signals(struct mps_port *port);
 /* One round: waits up to `timeout_ms` (0: not at all, -1: as long as the server allows), then
    handles what is ready. */
 mps_port_state mps_port_step(struct mps_port *port, mps_server *server, int timeout_ms);
+
+/* One round that never waits and ends early when `budget_us` microseconds are over (0: never), for
+   a game's frame. Half of the time is for what comes in, a quarter for connections, the rest for
+   datagrams to be sent; what one part leaves over is the next one's. Each part gets on by one piece
+   of work at least, a socket or a few datagrams, and takes up in the next frame where it ended: a
+   budget that is too small makes everybody wait, nobody for ever. It is exceeded by a piece of work
+   and mps_advance, whose size `requests_per_call` and `settle_max` set, and by the game's hooks. */
+mps_port_state mps_port_frame(struct mps_port *port, mps_server *server, uint32_t budget_us);
 
 /* Rounds until the server is drained or stopped, or waiting for events fails. */
 mps_port_state mps_port_run(struct mps_port *port, mps_server *server);

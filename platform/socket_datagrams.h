@@ -17,9 +17,11 @@
 #include <string.h>
 
 #define RECEIVES_MAX 256   /* a round; the rest is reported again */
+#define RECEIVES_FRAME 16  /* at once, when there is a budget to ask between */
 #define RECEIVE_BYTES 1472 /* the most that fits an Ethernet frame; longer ones arrive cut */
 #define SENDS_MAX 128
-#define BATCHES_MAX 16       /* a round, or a storm of ticks would keep others waiting */
+#define SENDS_FRAME 8
+#define SENDS_ROUND_MAX 2048 /* or a storm of ticks would keep others waiting */
 #define SEGMENTS_MAX 32      /* datagrams in one send */
 #define SEGMENTS_BYTES 60000 /* below what an IP datagram can hold */
 #define CONTROL_BYTES 128    /* room for the infos of both families, a drop count, a segment size */
@@ -87,10 +89,10 @@ static mps_address datagram_to(struct mps_port *p, socket_message *m) {
 }
 
 /* Errors here are news of earlier datagrams (ICMP), or none are left after all: the next round
-   tries again. The last of a batch knows about all drops before it. */
-static void datagrams_read(struct mps_port *p) {
+   tries again. The last of a batch knows about all drops before it. Gives how many came. */
+static int batch_read(struct mps_port *p, int max) {
     struct port_datagrams *d = p->messages;
-    int count = messages_receive(p, d->received, RECEIVES_MAX);
+    int count = messages_receive(p, d->received, (unsigned)max);
     for (int i = 0; i < count; i++) {
         socket_message *message = &d->received[i];
         unsigned char *bytes = p->buffer + i * RECEIVE_BYTES;
@@ -104,6 +106,15 @@ static void datagrams_read(struct mps_port *p) {
         message_note_drops(p, &d->received[count - 1]);
         receives_reset(d, (unsigned)count);
     }
+    return count;
+}
+
+static void datagrams_read(struct mps_port *p) {
+    int max = p->budget_us ? RECEIVES_FRAME : RECEIVES_MAX, left = RECEIVES_MAX, count;
+    do {
+        count = batch_read(p, max);
+        left -= max;
+    } while (count == max && left > 0 && !budget_over(p, BUDGET_READING));
 }
 
 /* From the address that the peer knows; bound to one address there is no choice. */
@@ -216,20 +227,43 @@ static void batch_send(struct mps_port *p, struct port_datagrams *d) {
     }
 }
 
+/* Those that the game delivers itself are taken out; the others keep their order. */
+static void batch_offer(const struct mps_port *p, struct port_datagrams *d) {
+    unsigned kept = 0;
+    for (unsigned i = 0; i < d->out_count; i++) {
+        if (!p->options.on_datagram(p->options.user, &d->out[i])) {
+            d->out[kept++] = d->out[i];
+        }
+    }
+    d->out_count = kept;
+}
+
+/* A fresh batch of at most `max` from the core; false: it has no more. */
+static bool batch_take(struct mps_port *p, struct port_datagrams *d, unsigned max) {
+    d->out_sent = 0;
+    d->out_count = (unsigned)mps_udp_output(p->server, p->now, d->out, max);
+    p->datagrams_left = d->out_count > 0;
+    if (p->datagrams_left && p->options.on_datagram) {
+        batch_offer(p, d);
+    }
+    return p->datagrams_left;
+}
+
 /* Until the core has no more, the socket is full, or others have to have their turn. What is left
    of a batch waits for the socket. */
 static void datagrams_send(struct mps_port *p) {
     struct port_datagrams *d = p->messages;
-    for (int i = 0; i < BATCHES_MAX && !p->datagrams_full; i++) {
-        if (d->out_sent == d->out_count) {
-            d->out_sent = 0;
-            d->out_count = (unsigned)mps_udp_output(p->server, p->now, d->out, SENDS_MAX);
-        }
-        p->datagrams_left = d->out_count > 0;
-        if (!p->datagrams_left) {
+    unsigned max = p->budget_us ? SENDS_FRAME : SENDS_MAX;
+    for (unsigned i = 0; i < SENDS_ROUND_MAX / max && !p->datagrams_full; i++) {
+        if (d->out_sent == d->out_count && !batch_take(p, d, max)) {
             return;
         }
-        batch_send(p, d);
+        if (d->out_sent < d->out_count) {
+            batch_send(p, d);
+        }
+        if (budget_over(p, BUDGET_DATAGRAMS)) {
+            return;
+        }
     }
 }
 

@@ -382,6 +382,9 @@ static void accept_burst(struct mps_port *p) {
         if (fd != SOCKET_NONE) {
             p->accept_failing = false;
             slot_open(p, fd, &name);
+            if (budget_over(p, BUDGET_READING)) {
+                return;
+            }
         } else if (error_is_full(code)) {
             return;
         } else if (!error_is_of_peer(code)) {
@@ -449,6 +452,9 @@ static void outputs_flush(struct mps_port *p) {
         }
         if (slot) {
             slot_flush(p, slot, false);
+            if (budget_over(p, BUDGET_WRITING)) {
+                return;
+            }
         }
     }
 }
@@ -502,18 +508,39 @@ static void event_handle(struct mps_port *p, struct event e) {
     }
 }
 
-mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout_ms) {
-    p->server = server;
-    clock_take(p);
-    int count = backend_wait(p, wait_ms(p, timeout_ms));
-    if (count < 0) {
-        failed(p, "waiting for events failed");
-        return p->state = MPS_PORT_FAILED;
+/* What a budget has left of the last wait comes first, without another one: those at its head would
+   be reported again and have their turn before the rest had any. An event that meanwhile says too
+   much does no harm: reading finds nothing. */
+static bool events_handle(struct mps_port *p, int timeout_ms) {
+    if (p->handled == p->events) {
+        int count = backend_wait(p, wait_ms(p, timeout_ms));
+        p->handled = 0;
+        p->events = count < 0 ? 0 : count;
+        if (count < 0) {
+            failed(p, "waiting for events failed");
+            return false;
+        }
     }
     clock_take(p);
     accept_resume(p);
-    for (int i = 0; i < count; i++) {
-        event_handle(p, backend_event(p, i));
+    while (p->handled < p->events) {
+        event_handle(p, backend_event(p, p->handled++));
+        if (budget_over(p, BUDGET_READING)) {
+            break;
+        }
+    }
+    return true;
+}
+
+static mps_port_state round_make(struct mps_port *p, mps_server *server, int timeout_ms,
+                                 uint32_t budget_us) {
+    p->server = server;
+    p->budget_us = budget_us;
+    p->work = 0;
+    clock_take(p);
+    p->began_us = p->now;
+    if (!events_handle(p, timeout_ms)) {
+        return p->state = MPS_PORT_FAILED;
     }
     if (p->reload_soon) {
         p->reload_soon = false;
@@ -531,6 +558,14 @@ mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout
         p->state = MPS_PORT_DRAINED;
     }
     return p->state;
+}
+
+mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout_ms) {
+    return round_make(p, server, timeout_ms, 0);
+}
+
+mps_port_state mps_port_frame(struct mps_port *p, mps_server *server, uint32_t budget_us) {
+    return round_make(p, server, 0, budget_us);
 }
 
 static mps_port_state rounds_run(struct mps_port *p, mps_server *server) {

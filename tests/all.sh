@@ -37,6 +37,9 @@ fi
 part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \
     node tests/node.mjs tests/wire/*.test.mjs
+part 'listen server' node tests/node.mjs tests/embed/*.test.mjs
+EMBED=build/embed-sanitized part 'listen server, sanitized' \
+    node tests/node.mjs tests/embed/*.test.mjs
 if [ -z "${T:-}" ]; then
     for port in poll kqueue; do
         MPSERVER=build/mpserver-$port part "wire tests, $port" \

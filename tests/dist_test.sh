@@ -20,10 +20,13 @@ for file in mpserver.h mpserver.c platform/posix.c platform/win32.c stb/stb_ds.h
     tally "it has $file" test -s "$dir/$name/$file"
 done
 cp tests/dist_embed.c "$dir/"
+awk '/^```/ { on = $0 == "```c"; next } on' README.md >"$dir/readme.c"
 for cc in gcc clang; do
     tally "a game builds from it with $cc" env -C "$dir" $cc -std=c11 -Wall -Wextra -Werror -O2 \
         -ffp-contract=off -I"$name" -o "embed-$cc" dist_embed.c "$name/mpserver.c"
     tally "the $cc build runs" "$dir/embed-$cc"
+    tally "what the README adds to a game compiles with $cc" env -C "$dir" $cc -std=c11 -Wall \
+        -Wextra -Werror -I"$name" -fsyntax-only readme.c
 done
 tally 'the port for Windows builds from it' env -C "$dir" x86_64-w64-mingw32-gcc -std=c11 -Wall \
     -Wextra -Werror -O2 -c -o win32.o "$name/platform/win32.c"

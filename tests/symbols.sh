@@ -45,7 +45,7 @@ tally 'the core is the same for Windows' \
 for cc in gcc clang; do
     tally "$cc -std=c11 -pedantic: the core, the port, the examples" \
         $cc -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only mpserver.c platform/posix.c \
-        examples/*.c $dedicated examples/dedicated/system_posix.c
+        examples/*.c $dedicated examples/dedicated/system_posix.c examples/embed/*.c
 done
 # stb is all that the freestanding build has put there.
 for cc in x86_64-w64-mingw32-gcc 'clang --target=x86_64-w64-mingw32'; do

@@ -9,6 +9,7 @@ import { Conn, admin, get, metrics, post, printedMemory, request, requestText, s
   from '../wire/server.mjs';
 import { BinaryPlayer, Player } from '../wire/datagrams.mjs';
 import { Client, signIn } from '../wire/socket.mjs';
+import { burst, host } from '../embed/embed.mjs';
 
 const LIBRARY = resolve('build/noalloc.so');
 const CONFIG = {
@@ -171,6 +172,26 @@ test('noalloc: SIGHUP allocates nothing', async (t) => {
   s.signal('SIGUSR2');
   await told(s, ' calls\n');
   assert.match(s.stderr, /noalloc: 0 calls/, s.stderr);
+});
+
+test('noalloc: a game that hosts allocates nothing while it runs', async (t) => {
+  const s = await host(t, [], { env: { LD_PRELOAD: LIBRARY } });
+  const before = mappings(s.pid);
+  s.signal('SIGUSR2');
+  await told(s, 'noalloc: armed');
+  const guests = await burst(t, s, 20);
+  await Promise.all(guests.map((guest) => guest.meets(21)));
+  for (let i = 0; i < 40; i++) { // two lines of frame times
+    await Promise.all(guests.map((guest) => guest.move(i)));
+    await sleep(50);
+  }
+  await post(s, '/admin/reload', {}, admin());
+  for (const guest of guests) guest.leave();
+  const after = mappings(s.pid);
+  s.signal('SIGUSR2');
+  await told(s, ' calls\n');
+  assert.match(s.stderr, /noalloc: 0 calls/, s.stderr);
+  assert.deepEqual(after, before, 'mappings');
 });
 
 test('noalloc: an allocation would be seen', async (t) => {

@@ -53,11 +53,12 @@ export async function until(ask, good, what) {
 }
 
 export class Server {
-  constructor(args, env, { descriptors, stderr = 'pipe' } = {}) {
+  constructor(args, env, { descriptors, stderr = 'pipe', binary = BINARY } = {}) {
+    this.binary = binary;
     this.stderr = '';
     this.stdout = '';
-    const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, BINARY, ...args];
-    const [program, words] = descriptors ? ['bash', limited] : [BINARY, args];
+    const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, binary, ...args];
+    const [program, words] = descriptors ? ['bash', limited] : [binary, args];
     this.child = spawn(program, words,
       { env: { PATH: process.env.PATH, ...env }, stdio: ['pipe', 'pipe', stderr] });
     this.pid = this.child.pid;
@@ -80,7 +81,7 @@ export class Server {
         reject,
       );
     });
-    this.line = await within(line, `ready line of ${BINARY}`);
+    this.line = await within(line, `ready line of ${this.binary}`);
     const found = this.line.match(/^mpserver (\S+) ready http=(\S+):(\d+) udp=(\S+):(\d+)$/);
     assert.ok(found, `ready line: ${this.line}`);
     [, this.version, this.host, this.port, , this.udp] = found;
@@ -120,17 +121,17 @@ export class Server {
   }
 }
 
-/* Starts a server that ends with the test. Options: dev, config (an object), env, args, and
-   descriptors, the most files that it may open. */
+/* Starts a server that ends with the test. Options: dev, config (an object), env, args,
+   descriptors, the most files that it may open, and binary, another program with the same ready
+   line. */
 export async function start(t, options = {}) {
-  const { dev = true, config, env = {}, args = [], descriptors } = options;
+  const { dev = true, config, env = {}, args = [], ...more } = options;
   const flags = ['--http-port', '0', '--udp-port', '0', '--bind', '127.0.0.1', ...args];
   if (dev) flags.push('--dev');
   if (config) {
     flags.push('--config', temporaryFile(t, 'config.json', JSON.stringify(config)));
   }
-  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env },
-    { descriptors });
+  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env }, more);
   server.configPath = config && flags.at(-1);
   t.after(() => server.stop());
   return server.ready();
@@ -343,8 +344,8 @@ export const bearer = (claims, options) =>
   ({ Authorization: `Bearer ${token({ exp: seconds() + 600, ...claims }, options)}` });
 export const admin = () => bearer({ sub: 'root', role: 'admin' });
 
-export function run(args, env = { MPSERVER_JWT_SECRET: SECRET }) {
-  const done = spawnSync(BINARY, args, {
+export function run(args, env = { MPSERVER_JWT_SECRET: SECRET }, binary = BINARY) {
+  const done = spawnSync(binary, args, {
     env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: WAIT_MS,
   });
   assert.doesNotMatch(done.stderr, /Sanitizer|runtime error:/);

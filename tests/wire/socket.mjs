@@ -34,12 +34,13 @@ export function test(name, body) {
    and is put `aside`. */
 export class Client {
   static async open(server, options = {}) {
-    const { user, path = '/ws', protocol = [], headers = {}, skip = NOISE } = options;
+    const { user, path = '/ws', protocol = [], headers = {}, skip = NOISE, localAddress } = options;
     const secret = options.token ?? user?.token;
     const query = secret === undefined ? '' : `?token=${encodeURIComponent(secret)}`;
     const client = new Client();
     Object.assign(client, { server, user, skip, messages: [], aside: [], waiters: [] });
-    const ws = new WebSocket(`ws://127.0.0.1:${server.port}${path}${query}`, protocol, { headers });
+    const ws = new WebSocket(`ws://127.0.0.1:${server.port}${path}${query}`, protocol,
+      { headers, localAddress });
     client.ws = ws;
     online.add(client);
     ws.on('message', (bytes, binary) => client.#take(bytes, binary));
