@@ -94,6 +94,19 @@ build/mpserver-kqueue: $(SERVER) $(HEADERS) $(wildcard tests/kqueue/*.c tests/kq
 	$(CC) $(C11) $(CFLAGS) -DMPS_POSIX_KQUEUE -Itests/kqueue $(CPPFLAGS) -o $@ \
 	    $(SERVER) tests/kqueue/kqueue.c $(LDFLAGS)
 
+# A dedicated server for a console that does not exist: platform/template.c over Nova, a network
+# library of the tests. `user` of the fill-in functions is --bind.
+CONSOLE := mpserver.c platform/template.c tests/console/port_console.c \
+    $(wildcard examples/dedicated/*.c)
+NOVA := $(CONSOLE) tests/console/nova_fill.c tests/console/nova.c
+
+build/mpserver-console: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
+
+build/mpserver-console-sanitized: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) \
+    Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
+
 build/mpserver-sanitized: $(SERVER) $(HEADERS) Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
 
