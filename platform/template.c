@@ -1,4 +1,4 @@
-/* template.c: mpserver on a console or an RTOS with sockets of its own; see template.h.  SPDX: MIT-0
+/* template.c: mpserver on a console or RTOS with sockets of its own; template.h.  SPDX: MIT-0
 
    Complete as it is: what differs from system to system are the functions that template.h asks for
    under FILL THESE IN. Consoles know no signals, no errno and no waiting for many sockets at once,
@@ -35,7 +35,7 @@ enum slot_state {
     SLOT_SHUT   /* all is sent and FIN, too; reads on until the peer's FIN */
 };
 
-/* == 1 time, notes =============================================================================== */
+/* == 1 time, notes ============================================================================= */
 
 static void clock_take(struct mps_console *p) {
     int64_t unix_ms;
@@ -315,7 +315,7 @@ static void outputs_flush(struct mps_console *p) {
     p->busy |= turns > 0;
 }
 
-/* == 4 datagrams ================================================================================= */
+/* == 4 datagrams =============================================================================== */
 
 static void datagrams_lost(struct mps_console *p) {
     note(p, "the datagram socket is lost; it is opened again as soon as that works");
@@ -386,7 +386,7 @@ static void datagrams_flush(struct mps_console *p) {
     p->busy = true;
 }
 
-/* == 5 the step ================================================================================== */
+/* == 5 the step ================================================================================ */
 
 void mps_console_step(struct mps_console *p, uint32_t budget_us) {
     clock_take(p);
@@ -411,7 +411,7 @@ uint64_t mps_console_deadline(const struct mps_console *p) {
     return p->accept_due > p->now && p->accept_due < due ? p->accept_due : due;
 }
 
-/* == 6 life ====================================================================================== */
+/* == 6 life ==================================================================================== */
 
 mps_address mps_console_in4(const uint8_t ip[4], uint16_t port) {
     mps_address address = {.ip = {[10] = 0xff, [11] = 0xff}, .port = port};

@@ -104,7 +104,7 @@ console_result console_udp_write(void *user, console_socket socket, const void *
 mps_address mps_console_in4(const uint8_t ip[4], uint16_t port);
 bool mps_console_get_in4(const mps_address *address, uint8_t ip[4]);
 
-/* == the port ==================================================================================== */
+/* == the port ================================================================================== */
 
 /* One read, one write or one datagram at a time goes through it. */
 #ifndef MPS_CONSOLE_BUFFER_BYTES

@@ -41,7 +41,7 @@ static struct nova_socket {
 static uint64_t seed;
 static bool started, listened;
 
-/* == awkwardness ================================================================================= */
+/* == awkwardness =============================================================================== */
 
 /* After mps_port_close nothing may be open; a program that ends before it has listened may. */
 static void check_at_exit(void) {
@@ -87,7 +87,7 @@ static uint32_t some_of(uint32_t count, uint32_t most) {
     return 1 + chance(count < most ? count : most);
 }
 
-/* == sockets ===================================================================================== */
+/* == sockets =================================================================================== */
 
 static NovaResult error_of(int code) {
     switch (code) {
@@ -280,7 +280,7 @@ NovaResult novaSocketAbort(NovaId id) {
     return novaSocketClose(id);
 }
 
-/* == datagrams =================================================================================== */
+/* == datagrams ================================================================================= */
 
 static void reached(struct msghdr *header, NovaAddress *to) {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
@@ -353,7 +353,7 @@ NovaResult novaUdpSend(NovaId id, const void *bytes, uint32_t count, const NovaA
     return whim(8) ? NOVA_ERROR_WOULD_BLOCK : result_of(sendmsg(s->fd, &header, MSG_NOSIGNAL));
 }
 
-/* == time, chance ================================================================================ */
+/* == time, chance ============================================================================== */
 
 uint64_t novaTicks(void) {
     struct timespec t;

@@ -1,8 +1,8 @@
 /* nova.h: the network library of a console that does not exist, "Nova".  SPDX: MIT-0
 
    Shaped like those that do: sockets are small numbers from 0 on, results are one signed number,
-   below 0 an error code of Nova's own, addresses and ports stand in network order, time is in ticks,
-   and nothing is called as in BSD. Never waits. */
+   below 0 an error code of Nova's own, addresses and ports stand in network order, time is in
+   ticks, and nothing is called as in BSD. Never waits. */
 #ifndef NOVA_H
 #define NOVA_H
 

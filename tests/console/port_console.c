@@ -1,9 +1,10 @@
 /* port_console.c: port.h over platform/template.c, for tests alone.  SPDX: MIT-0
 
-   With it examples/dedicated/main.c becomes a dedicated server for a console, and the wire tests can
-   be run against template.c and whatever fills it in. What a console does not have and the dedicated
-   server wants (signals, --bind, sleeping) is here. `user` of the fill-in functions is the text of
-   --bind, or NULL. MPS_CONSOLE_BUDGET_US in the environment gives each step a budget. */
+   With it examples/dedicated/main.c becomes a dedicated server for a console, and the wire tests
+   can be run against template.c and whatever fills it in. What a console does not have and the
+   dedicated server wants (signals, --bind, sleeping) is here. `user` of the fill-in functions is
+   the text of --bind, or NULL. MPS_CONSOLE_BUDGET_US in the environment gives each step a budget.
+   */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
