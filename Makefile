@@ -35,7 +35,9 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
 	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
-	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
+	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood \
+	    build/mpserver-console build/mpserver-console-sanitized build/mpserver-kestrel \
+	    build/console_test
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
@@ -106,6 +108,10 @@ build/mpserver-console: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) Makefil
 build/mpserver-console-sanitized: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) \
     Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
+
+build/console_test: tests/console/console_test.c tests/console/paper.h platform/template.c \
+    mpserver.c $(HEADERS) tests/check.h Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ tests/console/console_test.c mpserver.c
 
 build/mpserver-sanitized: $(SERVER) $(HEADERS) Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)

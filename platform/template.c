@@ -164,8 +164,8 @@ static void slot_read(struct mps_console *p, struct mps_console_slot *slot) {
     }
 }
 
-/* Is read in the next step: by then those who left before it came are gone. Fewer slots than the core
-   has connections are a mistake that costs connections, not memory. */
+/* Is read in the next step: by then those who left before it came are gone. Fewer slots than the
+   core has connections are a mistake that costs connections, not memory. */
 static void slot_open(struct mps_console *p, console_socket socket, const mps_address *peer,
                       const mps_address *local) {
     mps_conn conn = mps_tcp_open(p->server, p->now, peer, local);
@@ -262,7 +262,7 @@ static bool slot_send(struct mps_console *p, struct mps_console_slot *slot) {
 static void slot_flush(struct mps_console *p, struct mps_console_slot *slot) {
     mps_conn conn = {slot->conn};
     if (mps_tcp_fate(p->server, conn) == MPS_FATE_ABORT) {
-        slot_close(p, slot, slot_has_output(p, slot));
+        slot_close(p, slot, slot->unsent); /* the core has dropped what was left */
     } else if (slot_send(p, slot) && !slot->unsent &&
                mps_tcp_fate(p->server, conn) == MPS_FATE_FINISH) {
         if (slot->state == SLOT_HEARD) {

@@ -150,8 +150,8 @@ struct mps_console {
 /* The bytes of the block for mps_console_start; 0 when the configuration is not valid. */
 size_t mps_console_memory_needed(const mps_config *config);
 
-/* Opens the sockets and makes the server in `memory` (16-byte aligned, borrowed until
-   mps_console_close). The ports are those of `options`. False: see `error`; nothing is left open. */
+/* Opens the sockets and makes the server in `memory`: 16-byte aligned, borrowed until
+   mps_console_close. The ports are those of `options`. False: see `error`; nothing is left open. */
 bool mps_console_start(struct mps_console *p, const struct mps_console_options *options,
                        const mps_config *config, void *memory, size_t bytes);
 
