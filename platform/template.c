@@ -1,4 +1,4 @@
-/* template.c: mpserver on a console or RTOS with sockets of its own; template.h.  SPDX: MIT-0
+/* template.c: mpserver on a console or an RTOS, over sockets of its own; template.h.  SPDX: MIT-0
 
    Complete as it is: what differs from system to system are the functions that template.h asks for
    under FILL THESE IN. Consoles know no signals, no errno and no waiting for many sockets at once,

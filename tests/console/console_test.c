@@ -34,7 +34,7 @@ static const char *const requests[] = {
     "nonsense\r\n\r\n",
 };
 
-/* == the world =================================================================================== */
+/* == the world ================================================================================= */
 
 static mps_config config_tiny(void) {
     return (mps_config){.preset = MPS_PRESET_TINY, .dev = true, .connections = 8, .refusals = 4};
@@ -109,7 +109,7 @@ static int answers(const struct paper_peer *p, const char *text) {
     return count;
 }
 
-/* == what it does when all is well =============================================================== */
+/* == what it does when all is well ============================================================= */
 
 static void test_answers(void) {
     world_clear(1);
@@ -194,7 +194,7 @@ static void test_back_pressure(void) {
     world_end();
 }
 
-/* == failing to start ============================================================================ */
+/* == failing to start ========================================================================== */
 
 static void refused(const mps_config *config, size_t bytes, const char *why) {
     struct mps_console_options options = {.user = &w};
@@ -232,7 +232,7 @@ static void test_start_refusals(void) {
     world_end();
 }
 
-/* == what goes wrong ============================================================================= */
+/* == what goes wrong =========================================================================== */
 
 /* More than there is room for: told 503, none left waiting, and room comes back. */
 static void test_crowd(void) {
@@ -322,7 +322,7 @@ static void test_suspend(void) {
     world_end();
 }
 
-/* == datagrams =================================================================================== */
+/* == datagrams ================================================================================= */
 
 static struct paper_datagram datagram(uint16_t from_port, const void *bytes, size_t count) {
     static const uint8_t there[4] = {127, 0, 0, 1}, here[4] = {10, 0, 0, 7};
@@ -355,7 +355,7 @@ static void test_udp_full(void) {
     world_end();
 }
 
-/* == the budget ================================================================================== */
+/* == the budget ================================================================================ */
 
 /* Each look at the clock takes more than the budget, so a step does one piece of each work: all are
    served in turn all the same, the last as often as the first. */
@@ -387,7 +387,7 @@ static void test_budget(void) {
     world_end();
 }
 
-/* == attack ====================================================================================== */
+/* == attack ==================================================================================== */
 
 static void peer_attacks(struct paper_peer *p, int at) {
     switch (paper_chance(&w, 16)) {

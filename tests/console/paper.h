@@ -1,4 +1,4 @@
-/* paper.h: a console whose network exists on paper only: template.h filled in in memory.  SPDX: MIT-0
+/* paper.h: a console whose network is made of memory, and who fills it in.  SPDX: MIT-0
 
    Time is a number, the far ends of connections are structs that a test writes into, and any call
    fails when the dice say so. It holds the port to the contract of template.h: each socket is used
