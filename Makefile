@@ -100,6 +100,7 @@ build/mpserver-kqueue: $(SERVER) $(HEADERS) $(wildcard tests/kqueue/*.c tests/kq
 # library of the tests. `user` of the fill-in functions is --bind.
 CONSOLE := mpserver.c platform/template.c tests/console/port_console.c \
     $(wildcard examples/dedicated/*.c)
+KESTREL := $(CONSOLE) tests/console/kestrel_fill.c tests/console/kestrel.c
 NOVA := $(CONSOLE) tests/console/nova_fill.c tests/console/nova.c
 
 build/mpserver-console: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) Makefile | build stb
@@ -108,6 +109,9 @@ build/mpserver-console: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) Makefil
 build/mpserver-console-sanitized: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) \
     Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
+
+build/mpserver-kestrel: $(KESTREL) $(HEADERS) $(wildcard tests/console/*.h) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -pthread -o $@ $(KESTREL) $(LDFLAGS)
 
 build/console_test: tests/console/console_test.c tests/console/paper.h platform/template.c \
     mpserver.c $(HEADERS) tests/check.h Makefile | build stb
