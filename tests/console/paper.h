@@ -93,9 +93,9 @@ struct paper {
     uint32_t sent_count;
     uint64_t now, look_us; /* each look at the clock takes so long */
     uint64_t seed;
-    uint32_t fault_one_in; /* 0: nothing fails */
-    uint32_t accepts;      /* asked for */
-    uint16_t port;         /* the next that is picked */
+    uint32_t fault_one_in;    /* 0: nothing fails */
+    uint32_t accepts, writes; /* asked for */
+    uint16_t port;            /* the next that is picked */
     bool udp_full, sockets_full, down, no_tcp, no_udp, no_entropy, zero_entropy;
 };
 
@@ -205,6 +205,14 @@ static console_result paper_tcp_fault(struct paper *w, struct paper_socket *s) {
     return fault;
 }
 
+/* What a wrong cast makes of an error code. */
+static void paper_lie(struct paper *w, struct paper_socket *s, size_t most, size_t *count) {
+    if (w->fault_one_in && paper_chance(w, 50 * w->fault_one_in) == 0) {
+        s->failed = true;
+        *count = most + 1;
+    }
+}
+
 console_result console_read(void *user, console_socket socket, void *bytes, size_t capacity,
                             size_t *count) {
     struct paper *w = user;
@@ -221,10 +229,7 @@ console_result console_read(void *user, console_socket socket, void *bytes, size
     memcpy(bytes, p->out, *count);
     p->out_count -= *count;
     memmove(p->out, p->out + *count, p->out_count);
-    if (w->fault_one_in && paper_chance(w, 50 * w->fault_one_in) == 0) {
-        s->failed = true;
-        *count = capacity + 1; /* what a wrong cast makes of an error code */
-    }
+    paper_lie(w, s, capacity, count);
     return CONSOLE_DONE;
 }
 
@@ -235,6 +240,7 @@ console_result console_write(void *user, console_socket socket, const void *byte
     struct paper_peer *p = s->peer;
     console_result fault = paper_tcp_fault(w, s);
     CHECK(bytes_count > 0 && bytes_count <= MPS_CONSOLE_BUFFER_BYTES && !s->shut);
+    w->writes++;
     s->failed |= fault == CONSOLE_ENDED; /* no answer of this call */
     if (fault != CONSOLE_DONE || !p->window) {
         return fault != CONSOLE_DONE ? fault : CONSOLE_AGAIN;
@@ -245,6 +251,7 @@ console_result console_write(void *user, console_socket socket, const void *byte
     size_t kept = PAPER_HEARD - p->in_count < *count ? PAPER_HEARD - p->in_count : *count;
     memcpy(p->in + p->in_count, bytes, kept);
     p->in_count += kept;
+    paper_lie(w, s, bytes_count, count);
     return CONSOLE_DONE;
 }
 
