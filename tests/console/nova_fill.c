@@ -78,9 +78,19 @@ int32_t console_error(void *user) {
     return last;
 }
 
-/* What listening and opening have in common. */
-static console_result opened(NovaResult code, NovaId id, console_socket *out, mps_address *bound) {
-    NovaAddress local = {0};
+/* novaTcpListen and novaUdpOpen. */
+typedef NovaResult opener(const NovaAddress *where, NovaId *out);
+
+static console_result opened(opener *open, const char *bind, uint16_t port, console_socket *out,
+                             mps_address *bound) {
+    NovaAddress where, local = {0};
+    NovaId id;
+    if (!novaAddressRead(bind, &where)) {
+        return CONSOLE_FAILED;
+    }
+    where.port[0] = (uint8_t)(port >> 8);
+    where.port[1] = (uint8_t)port;
+    NovaResult code = open(&where, &id);
     if (code == NOVA_OK) {
         code = novaSocketAddress(id, &local);
         *out = id;
@@ -89,32 +99,13 @@ static console_result opened(NovaResult code, NovaId id, console_socket *out, mp
     return result_of(code);
 }
 
-static bool where_of(const char *bind, uint16_t port, NovaAddress *out) {
-    bool good = novaAddressRead(bind, out);
-    out->port[0] = (uint8_t)(port >> 8);
-    out->port[1] = (uint8_t)port;
-    return good;
-}
-
 console_result console_listen(void *user, uint16_t port, console_socket *out, mps_address *bound) {
-    NovaAddress where;
-    NovaId id = 0;
-    if (!where_of(user, port, &where)) {
-        return CONSOLE_FAILED;
-    }
-    NovaResult code = novaTcpListen(&where, &id);
-    return opened(code, id, out, bound);
+    return opened(novaTcpListen, user, port, out, bound);
 }
 
 console_result console_udp_open(void *user, uint16_t port, console_socket *out,
                                 mps_address *bound) {
-    NovaAddress where;
-    NovaId id = 0;
-    if (!where_of(user, port, &where)) {
-        return CONSOLE_FAILED;
-    }
-    NovaResult code = novaUdpOpen(&where, &id);
-    return opened(code, id, out, bound);
+    return opened(novaUdpOpen, user, port, out, bound);
 }
 
 console_result console_accept(void *user, console_socket listener, console_socket *out,
