@@ -51,7 +51,8 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
 	    build/mpserver-kqueue build/mpserver-lwip build/lwip-virtual build/mpserver.exe \
 	    build/console.exe build/noalloc.so build/udp_client build/flood build/embed \
-	    build/embed-sanitized
+	    build/embed-sanitized build/mpserver-console build/mpserver-console-sanitized \
+	    build/mpserver-kestrel build/console_test
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
@@ -145,6 +146,27 @@ build/lwip-virtual: tests/lwip/virtual.c platform/lwip.c mpserver.c mpserver.h \
 	clang -std=c11 -ffp-contract=off $(SANITIZE) -DLWIP_TIGHT -Itests/lwip \
 	    -isystem $(LWIP)/include $(CPPFLAGS) -o $@ $(LWIP_SOURCES) tests/lwip/virtual.c \
 	    platform/lwip.c mpserver.c
+
+# A dedicated server for a console that does not exist: platform/template.c over Nova, a network
+# library of the tests. `user` of the fill-in functions is --bind.
+CONSOLE := $(DEDICATED) examples/dedicated/system_posix.c platform/template.c \
+    tests/console/port_console.c
+KESTREL := $(CONSOLE) tests/console/kestrel_fill.c tests/console/kestrel.c
+NOVA := $(CONSOLE) tests/console/nova_fill.c tests/console/nova.c
+
+build/mpserver-console: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
+
+build/mpserver-console-sanitized: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) \
+    Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
+
+build/mpserver-kestrel: $(KESTREL) $(HEADERS) $(wildcard tests/console/*.h) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -pthread -o $@ $(KESTREL) $(LDFLAGS)
+
+build/console_test: tests/console/console_test.c tests/console/paper.h platform/template.c \
+    mpserver.c $(HEADERS) tests/check.h Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ tests/console/console_test.c mpserver.c
 
 build/mpserver-sanitized: $(SERVER) $(HEADERS) Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)

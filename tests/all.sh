@@ -52,6 +52,15 @@ if [ -z "${T:-}" ]; then
     MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
         node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
     part 'wire tests, Windows' tests/wine/all.sh
+    part 'console port, attacked in memory' build/console_test
+    WITHOUT=tests/console/left_out.mjs MPSERVER=build/mpserver-console \
+        part 'wire tests, console port' node tests/node.mjs tests/wire/*.test.mjs
+    WITHOUT=tests/console/left_out.mjs MPSERVER=tests/console/awkward.sh \
+        part 'console port, awkward system, sanitized' node tests/node.mjs \
+        tests/wire/{http,upgrade,frames,lobbies,presence,relay,resume,udp,operations}.test.mjs
+    WITHOUT=tests/console/left_out_kestrel.mjs MPSERVER=build/mpserver-kestrel \
+        part 'console port, another system' \
+        node tests/node.mjs tests/wire/{upgrade,lobbies,udp}.test.mjs
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
     part 'soak' node tests/soak/soak.mjs
     COUNT=100000 MPSERVER=build/mpserver-sanitized part 'soak, sanitized' node tests/soak/soak.mjs

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Compiles the core without any C library: the compiler's own headers, stb_ds.h and the two shims of
-# tests/freestanding are all it sees. Usage: tests/freestanding.sh OBJECT COMPILER [FLAG...]
+# Compiles the core, or what SOURCE names, without any C library: the compiler's own headers,
+# stb_ds.h and the two shims of tests/freestanding are all it sees.
+# Usage: [SOURCE=FILE] tests/freestanding.sh OBJECT COMPILER [FLAG...]
 set -eu
 cd "$(dirname "$0")/.."
 object=$1 compiler=$2
@@ -11,4 +12,4 @@ own=$("$compiler" -print-file-name=include) # gcc; clang prints only the word
 [ -d "$own" ] || own=$("$compiler" -print-resource-dir)/include
 "$compiler" -std=c11 -ffp-contract=off -ffreestanding -nostdlib -nostdinc "$@" \
     -isystem "$own" -isystem tests/freestanding -isystem build/freestanding \
-    -c mpserver.c -o "$object"
+    -c "${SOURCE:-mpserver.c}" -o "$object"

@@ -63,6 +63,7 @@ test)
     need dpkg-dev has dpkg-source
     need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc
     need wine64 wine_runs
+    need gcc-arm-none-eabi has arm-none-eabi-gcc
     ;;
 win32)
     need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc

@@ -35,6 +35,38 @@ for cc in gcc clang; do
         "$(nm -u $object 2>/dev/null | awk '{ print $2 }' | grep -vE "$wanted")"
 done
 
+# The port for consoles: the core, what its reader fills in, six functions; nothing kept. Consoles
+# have compilers of their own, so the check is done with one for a bare Cortex-M3, too.
+fill_ins=$(sed -n 's/^[a-z].*\b\(console_[a-z0-9_]*\)(.*/\1/p' platform/template.h | sort)
+tally 'template.h declares thirteen functions to fill in' test "$(wc -w <<<"$fill_ins")" = 13
+for cc in gcc clang 'arm-none-eabi-gcc -mcpu=cortex-m3 -mthumb'; do
+    object=build/symbols/template-${cc%% *}.o
+    # shellcheck disable=SC2086  # a compiler with its flags
+    tally "$cc compiles platform/template.c with no C library in sight" \
+        env SOURCE=platform/template.c tests/freestanding.sh $object $cc -Os -fno-pic -Wall \
+        -Wextra -Wconversion -Wshadow -pedantic -Werror
+    none_of "$cc, template.c: nothing undefined but mps_, fill-ins and six functions" \
+        "$(nm -u $object | awk '{ print $2 }' | grep -vE "$wanted|^mps_" |
+            grep -vxF "$fill_ins")"
+    tally "$cc, template.c calls every function to fill in" \
+        diff <(nm -u $object | awk '$2 ~ /^console_/ { print $2 }' | sort) <(echo "$fill_ins")
+    none_of "$cc, template.c: every global symbol starts with mps_console_" \
+        "$(nm -g --defined-only $object | awk '{ print $3 }' | grep -v '^mps_console_')"
+    none_of "$cc, template.c: no writable data" \
+        "$(nm $object | awk '$2 ~ /^[bBcCdD]$/ { print $3 }' | grep -v '^\$')"
+done
+
+awk '/^```/ { if (text ~ /mps_console_start/) print text; text = ""; on = $0 == "```c"; next }
+    on { text = text $0 "\n" }' README.md >build/symbols/readme_console.c
+for cc in gcc clang 'arm-none-eabi-gcc -mcpu=cortex-m3 -mthumb'; do
+    # shellcheck disable=SC2086  # a compiler with its flags
+    tally "$cc compiles the game's side of the README's chapter" \
+        env SOURCE=build/symbols/readme_console.c tests/freestanding.sh \
+        build/symbols/readme_console.o $cc -I. -Os -Wall -Wextra -Werror
+    tally "$cc: it starts a server" test "$(nm -u build/symbols/readme_console.o |
+        awk '{ print $2 }' | grep -xc mps_console_start)" = 1
+done
+
 # No compiler for another system sees another core: what the preprocessor gives is the same.
 preprocessed() { # FLAG...
     gcc -E -P -std=c11 -ffreestanding -nostdinc -isystem "$(gcc -print-file-name=include)" \
@@ -65,8 +97,9 @@ tally 'a planted global shows' \
 
 for cxx in g++ clang++ x86_64-w64-mingw32-g++; do
     command -v $cxx >/dev/null || continue
-    tally "mpserver.h and port.h compile with $cxx" \
-        $cxx -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only \
-        -x c++ mpserver.h platform/port.h
+    for header in mpserver.h platform/port.h platform/template.h platform/lwip.h; do
+        tally "$header compiles with $cxx" \
+            $cxx -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ $header
+    done
 done
 finish
