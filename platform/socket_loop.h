@@ -200,9 +200,10 @@ static bool slot_unsent(struct mps_port *p, const struct port_slot *slot) {
     return mps_tcp_output(p->server, (mps_conn){slot->conn}, &span, 1) > 0;
 }
 
-/* Closes now. With bytes unsent the peer is reset: a cut answer must not look like a whole one. */
+/* Closes now. A socket that did not take all of what there was is reset: a cut answer must not look
+   like a whole one. The core has dropped the rest already, so it cannot be asked. */
 static void slot_abort(struct mps_port *p, struct port_slot *slot) {
-    if (slot_unsent(p, slot)) {
+    if (slot->want & WANT_WRITE) {
         socket_reset_at_close(slot->fd);
     }
     slot_close(p, slot);

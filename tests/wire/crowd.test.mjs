@@ -1,7 +1,8 @@
 // Many sockets at once: every message reaches every member once and in its sender's order, and who
 // does not read costs nobody else anything.
 import assert from 'node:assert/strict';
-import { get, start, until, within } from './server.mjs';
+import { spawn } from 'node:child_process';
+import { get, metrics, requestText, sleep, start, until, within } from './server.mjs';
 import { Raw, TEXT, enter, join, joinBy, look, makeRoom, message, minted, parseFrame, party, quiet,
   stranger, test } from './socket.mjs';
 
@@ -225,6 +226,39 @@ test('crowd: a slow reader that would lose an event is closed with 1013', async 
   assert.ok(calls > 0 && calls < sent);
   await quiet(...members);
   assert.equal((await look(s, members[0].roomId)).json.current_players, 4, 'its seat is held');
+});
+
+/* A member that reads nothing until it is told to, and says how its connection ended. (Node takes a
+   reset for an end when it comes while nobody reads.) */
+function deafMember(s, roomId) {
+  const { token } = minted(undefined, 'Deaf');
+  const bytes = Buffer.concat([Buffer.from(requestText('GET', `/ws?token=${token}`, { headers: {
+    Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': 13,
+    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' } })),
+  message('join_room', { roomId, version: '', name: 'Deaf' })]);
+  const escaped = [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('');
+  const child = spawn('bash', ['-c',
+    'exec 3<>/dev/tcp/127.0.0.1/$0; printf "$1" >&3; read -r; cat <&3 >/dev/null', s.port, escaped]);
+  let said = '';
+  child.stderr.on('data', (text) => { said += text; });
+  const ended = new Promise((resolve) => { child.on('close', () => resolve(said)); });
+  return { reads: () => { child.stdin.end('\n'); return within(ended, 'its end'); } };
+}
+
+test('crowd: a reader that is given up is reset, not ended in the middle of a message', async (t) => {
+  const s = await start(t, { config: { send_timeout_ms: 500 } });
+  const [host] = await party(s, ['Host']);
+  const deaf = deafMember(s, host.roomId);
+  await host.hears('peer_joined', { peerId: 2, name: 'Deaf' });
+  const connections = async () => (await metrics(s)).get('mpserver_connections');
+  const before = await connections();
+  const args = 'x'.repeat(30000);
+  for (let most = 2000; most > 0 && await connections() === before; most--) {
+    host.send('rpc_call', { targetPeer: 0, method: 'm', args });
+    await sleep(1);
+  }
+  assert.equal(await connections(), before - 1);
+  assert.match(await deaf.reads(), /reset by peer/);
 });
 
 test('crowd: a reader that pauses and goes on loses no event', async (t) => {
