@@ -12,10 +12,14 @@ CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow \
     -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 C11 := -std=c11 -ffp-contract=off $(WARNINGS)
+LWIP := build/lwip/src
+LWIP_CORE := init def inet_chksum ip mem memp netif pbuf stats sys tcp tcp_in tcp_out timeouts udp \
+    ipv4/etharp ipv4/icmp ipv4/ip4 ipv4/ip4_addr ipv4/ip4_frag
+LWIP_SOURCES := $(LWIP_CORE:%=$(LWIP)/core/%.c) $(LWIP)/netif/ethernet.c
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick examples lint format size bench soak dist clean help stb FORCE
+.PHONY: all run test quick examples lint format size bench soak dist clean help stb lwip FORCE
 
 all: build/mpserver
 
@@ -74,6 +78,9 @@ clean: ## remove build/
 build:
 	@mkdir -p build
 
+lwip:
+	@tests/lwip.sh
+
 # A missing header is told by its package, not by a compiler's error.
 stb:
 	@echo '#include <stb/stb_ds.h>' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 || \
@@ -93,6 +100,20 @@ build/mpserver-kqueue: $(SERVER) $(HEADERS) $(wildcard tests/kqueue/*.c tests/kq
     Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) -DMPS_POSIX_KQUEUE -Itests/kqueue $(CPPFLAGS) -o $@ \
 	    $(SERVER) tests/kqueue/kqueue.c $(LDFLAGS)
+
+# The dedicated server over lwIP and a TAP device. lwIP's own headers are not held to our warnings.
+LWIP_HOST := tests/lwip/port_tap.c platform/lwip.c mpserver.c $(wildcard examples/dedicated/*.c)
+build/mpserver-lwip: $(LWIP_HOST) $(HEADERS) $(wildcard tests/lwip/*.h tests/lwip/*/*.h) \
+    build/lwip-host.a Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) -Itests/lwip -isystem $(LWIP)/include $(CPPFLAGS) -o $@ \
+	    $(LWIP_HOST) build/lwip-host.a $(LDFLAGS)
+
+build/lwip-host.a: $(wildcard tests/lwip/*.h tests/lwip/*/*.h) platform/lwip_opts.h Makefile | \
+    build lwip
+	@rm -rf build/lwip-host && mkdir -p build/lwip-host
+	cd build/lwip-host && $(CC) -std=c11 -O2 -g -I../../tests/lwip -I../lwip/src/include \
+	    -c $(LWIP_SOURCES:%=../../%)
+	@rm -f $@ && ar rcs $@ build/lwip-host/*.o
 
 build/mpserver-sanitized: $(SERVER) $(HEADERS) Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)

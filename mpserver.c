@@ -15833,6 +15833,11 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
 }
 
 /* Needs no server: tools mint with the secret alone. Room for the zero is kept back. */
+uint64_t mps_keyed_hash(const uint8_t key[16], const void *bytes, size_t count) {
+    struct siphash_key words = {load_le64(key), load_le64(key + 8)};
+    return siphash(&words, bytes, count);
+}
+
 size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t secret_bytes,
                       char *token, size_t capacity) {
     struct hmac256 key;

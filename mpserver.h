@@ -545,6 +545,10 @@ void mps_note_call_ns(mps_server *server, uint64_t ns);
 /* The port met an error that costs service (accept or send failing, descriptors running out). */
 void mps_note_port_error(mps_server *server, const char *what, int code);
 
+/* SipHash-2-4 (Aumasson, Bernstein, 2012) of `count` bytes, for what a port must make unguessable,
+   such as initial sequence numbers (RFC 6528). */
+uint64_t mps_keyed_hash(const uint8_t key[16], const void *bytes, size_t count);
+
 /* == TCP ======================================================================================= */
 
 /* A connection was accepted. id 0: refused, close the socket. */
