@@ -60,13 +60,18 @@ static void set(uintptr_t address, uint32_t value) {
     *board_register(address) = value;
 }
 
+void board_interrupt_on(unsigned number) {
+    set(NVIC_ENABLE, 1u << number);
+}
+
 void board_init(void) {
     set(PRESCALE, CLOCK_MHZ - 1);
     set(PRESCALE_COUNT, CLOCK_MHZ - 1);
     set(COUNTER, 0);
     set(UART_DIVIDER, CLOCK_MHZ * 1000000 / UART_BAUD);
     set(UART_CTRL, UART_CTRL_ALL);
-    set(NVIC_ENABLE, 1u << BOARD_UART_RX | 1u << BOARD_UART_TX | 1u << BOARD_ETHERNET);
+    board_interrupt_on(BOARD_UART_RX);
+    board_interrupt_on(BOARD_UART_TX);
 }
 
 /* The counter goes round every 71 minutes. */

@@ -38,8 +38,10 @@ size_t board_stack_used(void);
 _Noreturn void board_fatal(const char *why);
 _Noreturn void board_stop(const char *why);
 
-/* Numbers of interrupts, and their handlers for the vector table. */
+/* Interrupts, and handlers for the vector table. */
 enum { BOARD_UART_RX = 0, BOARD_UART_TX = 1, BOARD_ETHERNET = 13 };
+void board_interrupt_on(unsigned number);
+_Noreturn void board_reset(void);
 void board_uart_receive(void);
 void board_uart_transmit(void);
 

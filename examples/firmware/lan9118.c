@@ -54,7 +54,6 @@
 #define RX_STATUS_ERROR 0x8000u
 #define TX_FIRST_AND_LAST 0x3000u /* segments of a frame: it has one */
 #define TX_OVERHEAD 16u           /* bytes of the FIFO that a frame takes beside its own */
-#define TX_STATUSES_MAX 512u
 #define CRC_BYTES 4u
 #define FRAME_BYTES_MAX 1514u
 
@@ -137,7 +136,7 @@ static void pack(struct packer *p, const uint8_t *from, size_t count) {
 
 /* Nobody asks how sending went, but the words that tell must not pile up. */
 static void statuses_drop(void) {
-    for (uint32_t left = get(TX_FIFO_INF) >> 16 & TX_STATUSES_MAX - 1; left; left--) {
+    for (uint32_t left = get(TX_FIFO_INF) >> 16 & 0xff; left; left--) {
         (void)get(TX_STATUS_FIFO);
     }
 }
@@ -190,14 +189,15 @@ err_t lan9118_init(struct netif *netif) {
     set(AFC_CFG, AFC_CFG_VALUE);
     set(FIFO_INT, FIFO_INT_VALUE);
     set(IRQ_CFG, IRQ_CFG_VALUE);
+    board_interrupt_on(BOARD_ETHERNET); /* not before: after a reset the line is active low */
     address_take(netif);
     set(TX_CFG, TX_CFG_ON);
     mac_write(MAC_CR, MAC_CR_VALUE);
     netif->name[0] = 'e';
     netif->name[1] = 'n';
     netif->mtu = 1500;
-    netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET |
-                   NETIF_FLAG_LINK_UP;
+    netif->flags =
+        NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
     netif->output = etharp_output;
     netif->linkoutput = send;
     return ERR_OK;
@@ -220,9 +220,7 @@ static void frame_read(struct pbuf *chain) {
             memcpy(to + at, &word, 4);
         }
     }
-    if (chain->tot_len % 4 == 0) {
-        (void)get(RX_DATA_FIFO); /* the CRC has a word of its own */
-    }
+    (void)get(RX_DATA_FIFO); /* what is left of the CRC */
 }
 
 static void frame_take(struct netif *netif) {

@@ -10,20 +10,20 @@
 #define PRESET MPS_PRESET_SMALL
 #define CONNECTIONS 1000
 #define REFUSALS 16
-#define CLOSING 48                       /* connections that lwIP still remembers (TIME_WAIT) */
+#define CLOSING_PCBS 48 /* connections that lwIP still remembers (TIME_WAIT) */
 #define CORE_BYTES (9 * 1024 * 1024 + 64 * 1024)
-#define CORE_SECTION ".psram"
-#define SEGMENTS 4096                    /* of all connections together, unsent or unacknowledged */
+#define BLOCK_SECTION ".bss.psram" /* see firmware.ld */
+#define SEGMENTS 4096              /* of all connections together, unsent or unacknowledged */
 #define HEAP_BYTES (512 * 1024)
-#define NEIGHBOURS 100                   /* addresses of the LAN that ARP remembers */
+#define NEIGHBOURS 100 /* addresses of the LAN that ARP remembers */
 #else
 #define PRESET_NAME "tiny"
 #define PRESET MPS_PRESET_TINY
 #define CONNECTIONS 16
 #define REFUSALS 4
-#define CLOSING 8
+#define CLOSING_PCBS 8
 #define CORE_BYTES (128 * 1024)
-#define CORE_SECTION ".bss"
+#define BLOCK_SECTION ".bss.blocks"
 #define SEGMENTS 128
 #define HEAP_BYTES (16 * 1024)
 #define NEIGHBOURS 24

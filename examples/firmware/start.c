@@ -8,9 +8,7 @@ int main(void);
 
 /* Of the linker script. */
 extern uint32_t data_start[], data_end[], data_load[], bss_start[], bss_end[];
-extern uint32_t stack_start[], stack_end[];
-
-#define STACK_SPARE 64 /* words of it that painting itself may use */
+extern uint32_t stack_start[], stack_paint_end[], stack_end[];
 
 #define FAULT_CFSR 0xe000ed28
 #define FAULT_HFSR 0xe000ed2c
@@ -63,12 +61,10 @@ __attribute__((naked)) static void fault(void) {
 }
 
 /* In words: the linker script aligns the ends. */
-_Noreturn static void reset(void) {
-    uint32_t here;
-    uint32_t *bottom = (uint32_t *)(void *)&here - STACK_SPARE;
+_Noreturn void board_reset(void) {
     memcpy(data_start, data_load, (size_t)((char *)data_end - (char *)data_start));
     memset(bss_start, 0, (size_t)((char *)bss_end - (char *)bss_start));
-    for (uint32_t *word = stack_start; word < bottom; word++) {
+    for (uint32_t *word = stack_start; word < stack_paint_end; word++) {
         *word = BOARD_STACK_PAINT;
     }
     main();
@@ -83,7 +79,7 @@ union vector {
 /* Exceptions of the core by their numbers, then the board's interrupts; the others stay off. */
 __attribute__((used, section(".vectors"))) static const union vector vectors[] = {
     {.stack = stack_end},
-    {.handler = reset},
+    {.handler = board_reset},
     {.handler = fault}, /* NMI */
     {.handler = fault}, /* HardFault; the next three come as one while they are off */
     {.handler = fault},
