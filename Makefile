@@ -19,12 +19,13 @@ LWIP_SOURCES := $(LWIP_CORE:%=$(LWIP)/core/%.c) $(LWIP)/netif/ethernet.c
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick examples lint format size bench soak dist clean help stb lwip FORCE
+.PHONY: all run test quick examples lint format size bench soak dist clean help stb lwip firmware \
+    run-firmware FORCE
 
 all: build/mpserver
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
 
 all: ## build/mpserver, the dedicated server (default)
 
@@ -46,6 +47,14 @@ quick: build/unit ## unit tests only, in seconds; T=name filters
 	@build/unit $(T)
 
 examples: build/udp_client ## the small C samples
+
+firmware: ## bare-metal images (Cortex-M3 of QEMU's mps2-an385): build/firmware/mpserver.elf, -small.elf
+	@tests/need.sh firmware
+	@tests/lwip.sh
+	@$(MAKE) --no-print-directory -f examples/firmware/Makefile
+
+run-firmware: firmware ## the firmware in QEMU; PRESET=small: the larger one
+	@examples/firmware/run.sh
 
 lint: ## the rules of style that a program can check
 	@node tests/lint.mjs

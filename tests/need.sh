@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what `make run`, `make test`, `make bench` or `make size` lacks, by Debian package name.
+# Installs what `make run`, `make test` and the like lack, by Debian package name.
 # It looks for the commands and headers themselves: when all is there, it fetches nothing.
-# Usage: tests/need.sh run|test|bench|size
+# Usage: tests/need.sh run|test|bench|size|firmware
 set -eu
 missing=
 
@@ -32,6 +32,13 @@ sanitizers() {
         clang -fsanitize=address,undefined -x c -o /dev/null -
 }
 
+firmware() {
+    need gcc-arm-none-eabi has arm-none-eabi-gcc
+    need libnewlib-arm-none-eabi test -e /usr/lib/arm-none-eabi/newlib/libc.a
+    need qemu-system-arm has qemu-system-arm
+    need dpkg-dev has dpkg-source
+}
+
 # A compiler's headers can only be looked for once there is a compiler, hence the rounds.
 install_missing() {
     [ -n "$missing" ] || return 0
@@ -55,6 +62,11 @@ test)
     need nodejs node_is_current
     need node-ws node_has_ws
     need coturn has turnutils_stunclient
+    need iproute2 has ip
+    firmware
+    ;;
+firmware)
+    firmware
     ;;
 size)
     need gcc-arm-none-eabi has arm-none-eabi-gcc

@@ -215,11 +215,16 @@ function dress(answer) {
   return answer;
 }
 
+/* Where clients find a server that may listen on all addresses. */
+export const hostOf = (server) =>
+  (/^(\[?::\]?|0\.0\.0\.0)?$/.test(server.host ?? '') ? '127.0.0.1' : server.host)
+    .replace(/^\[(.*)\]$/, '$1');
+
 /* A raw connection. */
 export class Conn {
   static async open(server, options = {}) {
     const conn = new Conn();
-    conn.socket = net.connect({ port: server.port, host: '127.0.0.1', ...options });
+    conn.socket = net.connect({ port: server.port, host: hostOf(server), ...options });
     conn.bytes = Buffer.alloc(0);
     conn.ended = false;
     conn.waiters = [];
