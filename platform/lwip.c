@@ -78,7 +78,7 @@ static struct {
 } stack;
 
 static void clock_take(struct mps_lwip *p) {
-    const struct mps_lwip_board *board = &p->options.board;
+    const struct mps_lwip_board *board = &p->board;
     p->now = board->now_us(board->user);
     if (board->unix_ms && p->now >= p->wall_due) {
         int64_t unix_ms = board->unix_ms(board->user);
@@ -99,9 +99,9 @@ static bool entropy_is_blank(const uint8_t *bytes, size_t count) {
     return memcmp(bytes, bytes + 1, count - 1) == 0;
 }
 
-static bool entropy_take(struct mps_lwip *p) {
-    const struct mps_lwip_board *board = &p->options.board;
+bool mps_lwip_start(struct mps_lwip *p, const struct mps_lwip_board *board) {
     uint8_t bytes[MPS_LWIP_ENTROPY_BYTES] = {0};
+    *p = (struct mps_lwip){.board = *board};
     if (!board->entropy || !board->entropy(board->user, bytes, sizeof bytes) ||
         entropy_is_blank(bytes, sizeof bytes)) {
         p->error = "the board has no entropy: every token could be guessed; give its hardware "
@@ -561,20 +561,19 @@ static bool open_failed(struct mps_lwip *p, const char *why) {
 }
 
 /* A game's clients may come by IPv4 and IPv6 alike. */
-bool mps_lwip_open(struct mps_lwip *p, const struct mps_lwip_options *options) {
-    *p = (struct mps_lwip){.options = *options};
-    if (!entropy_take(p)) {
-        return false;
+bool mps_lwip_open(struct mps_lwip *p, uint16_t http_port, uint16_t udp_port) {
+    if (entropy_is_blank(p->entropy, sizeof p->entropy)) {
+        return open_failed(p, "there is no entropy; call mps_lwip_start before lwip_init");
     }
     p->listener = tcp_new_ip_type(IPADDR_TYPE_ANY);
     p->datagrams = udp_new_ip_type(IPADDR_TYPE_ANY);
     if (!p->listener || !p->datagrams) {
         return open_failed(p, "lwIP has no records left; raise MEMP_NUM_TCP_PCB, MEMP_NUM_UDP_PCB");
     }
-    if (tcp_bind(p->listener, IP_ANY_TYPE, options->http_port) != ERR_OK) {
+    if (tcp_bind(p->listener, IP_ANY_TYPE, http_port) != ERR_OK) {
         return open_failed(p, "the TCP port is taken; choose another http_port");
     }
-    if (udp_bind(p->datagrams, IP_ANY_TYPE, options->udp_port) != ERR_OK) {
+    if (udp_bind(p->datagrams, IP_ANY_TYPE, udp_port) != ERR_OK) {
         return open_failed(p, "the UDP port is taken; choose another udp_port");
     }
     struct tcp_pcb *listener = tcp_listen(p->listener); /* frees the old one unless it fails */

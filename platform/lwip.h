@@ -3,8 +3,9 @@
    NO_SYS 1, one thread, lwIP 2.1 or later. The board brings lwIP, a driver (struct netif), a clock
    and entropy; your lwipopts.h includes lwip_opts.h. Main loop:
 
+       mps_lwip_start(&port, &board)                      asks the board for entropy
        lwip_init(), netif_add(...), netif_set_up(...)
-       mps_lwip_open(&port, &options)                     binds, asks the board for entropy
+       mps_lwip_open(&port, http_port, udp_port)          binds
        config.http_port = port.http.port, config.udp_port = port.udp.port
        mps_lwip_entropy(&port, entropy)
        mps_create(&server, &config, memory, bytes, entropy)
@@ -43,16 +44,11 @@ extern "C" {
 /* What lwIP does not know of the board. `user` comes first in each call. */
 struct mps_lwip_board {
     void *user;
-    /* Fills `out` with `bytes` (MPS_LWIP_ENTROPY_BYTES, once) of a hardware generator or of a seed
-       that was never used before. False: there is none, and mps_lwip_open refuses. */
+    /* Fills `out` with `bytes` (MPS_LWIP_ENTROPY_BYTES, asked for once) of a hardware generator or of a seed
+       that was never used before. False: there is none, and mps_lwip_start refuses. */
     bool (*entropy)(void *user, uint8_t *out, size_t bytes);
     uint64_t (*now_us)(void *user); /* monotonic microseconds */
     int64_t (*unix_ms)(void *user); /* the date, 0 while it is not known; may be NULL */
-};
-
-struct mps_lwip_options {
-    struct mps_lwip_board board;
-    uint16_t http_port, udp_port; /* 0: lwIP picks one */
 };
 
 /* To read: http, udp, error. The rest is the port's own. */
@@ -60,7 +56,7 @@ struct mps_lwip {
     mps_address http, udp; /* of the default netif, with the real ports */
     const char *error;     /* what failed and what to do, after a call that says so */
 
-    struct mps_lwip_options options;
+    struct mps_lwip_board board;
     mps_server *server;
     struct tcp_pcb *listener;
     struct udp_pcb *datagrams;
@@ -74,8 +70,12 @@ struct mps_lwip {
     bool short_told; /* of memory, and not since it last went well */
 };
 
-/* Binds both ports; lwIP and the netif must be up. False: see `error`; nothing is left open. */
-bool mps_lwip_open(struct mps_lwip *port, const struct mps_lwip_options *options);
+/* Keys lwIP's random numbers and sequence numbers, so before lwip_init. False: see `error`. */
+bool mps_lwip_start(struct mps_lwip *port, const struct mps_lwip_board *board);
+
+/* Binds both ports (0: lwIP picks one); the netif must be up. False: see `error`; nothing is left
+   open. */
+bool mps_lwip_open(struct mps_lwip *port, uint16_t http_port, uint16_t udp_port);
 
 /* 32 bytes for mps_create, once: the second call gives false. */
 bool mps_lwip_entropy(struct mps_lwip *port, uint8_t out[32]);

@@ -163,10 +163,8 @@ static bool tap_route(struct mps_port *p) {
 }
 
 bool mps_port_open(struct mps_port *p, const struct mps_port_options *options) {
-    struct mps_lwip_options lwip = {
-        .board = {.entropy = board_entropy, .now_us = board_now_us, .unix_ms = board_unix_ms},
-        .http_port = options->http_port,
-        .udp_port = options->udp_port};
+    struct mps_lwip_board board = {
+        .entropy = board_entropy, .now_us = board_now_us, .unix_ms = board_unix_ms};
     ip4_addr_t ip, mask, none = {0};
     *p = (struct mps_port){.options = *options};
     IP4_ADDR(&ip, 127, 0, 0, 1);
@@ -175,6 +173,9 @@ bool mps_port_open(struct mps_port *p, const struct mps_port_options *options) {
         p->bind_invalid = true;
         return failed(p, "this build can only be bound to " LOOPBACK);
     }
+    if (!mps_lwip_start(&tap.port, &board)) {
+        return failed(p, tap.port.error);
+    }
     lwip_init();
     if (!tap_open(p)) {
         return false;
@@ -182,7 +183,7 @@ bool mps_port_open(struct mps_port *p, const struct mps_port_options *options) {
     netif_add(&tap.netif, &ip, &mask, &none, NULL, netif_begin, ethernet_input);
     netif_set_default(&tap.netif);
     netif_set_up(&tap.netif);
-    if (!mps_lwip_open(&tap.port, &lwip)) {
+    if (!mps_lwip_open(&tap.port, options->http_port, options->udp_port)) {
         return failed(p, tap.port.error);
     }
     p->http = tap.port.http;
