@@ -174,7 +174,11 @@ static uint64_t now_us(void *user) {
 }
 
 static void network_start(void) {
+    struct mps_lwip_board board = {.entropy = board_entropy, .now_us = now_us};
     ip4_addr_t address, mask, gateway;
+    if (!mps_lwip_start(&app.port, &board)) {
+        board_stop(app.port.error);
+    }
     lwip_init();
     if (!ip4addr_aton(IP, &address) || !ip4addr_aton(MASK, &mask) ||
         !ip4addr_aton(GATEWAY, &gateway)) {
@@ -200,11 +204,8 @@ static mps_config config_of(const struct mps_lwip *port) {
 }
 
 static void server_start(void) {
-    struct mps_lwip_options options = {.board = {.entropy = board_entropy, .now_us = now_us},
-                                       .http_port = HTTP_PORT,
-                                       .udp_port = UDP_PORT};
     uint8_t entropy[32];
-    if (!mps_lwip_open(&app.port, &options)) {
+    if (!mps_lwip_open(&app.port, HTTP_PORT, UDP_PORT)) {
         board_stop(app.port.error);
     }
     mps_config config = config_of(&app.port);

@@ -14,7 +14,7 @@
 #define CORE_BYTES (9 * 1024 * 1024 + 64 * 1024)
 #define BLOCK_SECTION ".bss.psram" /* see firmware.ld */
 #define SEGMENTS 4096              /* of all connections together, unsent or unacknowledged */
-#define HEAP_BYTES (512 * 1024)
+#define HEAP_BYTES (128 * 1024)
 #define NEIGHBOURS 100 /* addresses of the LAN that ARP remembers */
 #else
 #define PRESET_NAME "tiny"

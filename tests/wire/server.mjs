@@ -37,13 +37,13 @@ export function within(promise, what, ms = WAIT_MS) {
 }
 
 /* Asks until `good(answer)`; for what happens soon after, not at once. */
-export async function until(ask, good, what) {
-  for (const end = Date.now() + WAIT_MS; Date.now() < end; await sleep(50)) {
+export async function until(ask, good, what, ms = WAIT_MS) {
+  for (const end = Date.now() + ms; Date.now() < end; await sleep(50)) {
     // A connection that draining finds idle is closed, even one that was about to ask.
     const got = await Promise.resolve().then(ask).catch(() => null);
     if (got !== null && good(got)) return got;
   }
-  throw new Error(`${what}: not within ${WAIT_MS} ms`);
+  throw new Error(`${what}: not within ${ms} ms`);
 }
 
 export class Server {

@@ -1,0 +1,183 @@
+// The firmware with the preset `tiny`: what it needs to start, what is told apart from start to
+// start, and what it does when its 16 connections, or lwIP's records, are used up.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { Conn, get, refused, request, requestText, sleep, until, within }
+  from '../wire/server.mjs';
+import { signIn } from '../wire/socket.mjs';
+import { Board, SEED_ADDRESS, alias, atRest, ip, metrics } from './board.mjs';
+import { lobbies, positions, room } from './play.mjs';
+
+const IMAGE = 'mpserver.elf';
+const CONNECTIONS = 16; // as in sizes.h
+const REFUSALS = 4;
+const PCBS = 28;
+const DEADLINE = { timeout: 150000 };
+
+const healthz = requestText('GET', '/healthz');
+
+async function serves(board, options) {
+  const conn = await Conn.open(board, options);
+  conn.write(healthz);
+  const answer = await conn.read('GET', 60000);
+  conn.close();
+  assert.equal(answer?.status, 200, answer?.text);
+  return answer.json.uptime_ms;
+}
+
+test('firmware, tiny: lobbies, a room, positions', DEADLINE, async (t) => {
+  const board = await Board.boot(t, IMAGE);
+  assert.deepEqual([board.host, board.port, board.udp], ['10.0.2.15', 8080, 8081]);
+  await lobbies(board);
+  await room(board);
+  await positions(t, board, 'UDP');
+  assert.equal((await get(board, '/auth/guest')).status, 405);
+  await board.says(/ INFO {2}lobby opened code=CAVE scene=cave max_players=4$/m);
+  const { most } = (await atRest(board)).pcbs;
+  assert.ok(most > 0 && most <= CONNECTIONS, `${most} connections`);
+});
+
+test('firmware, tiny: a board without a seed says so and serves nobody', DEADLINE, async (t) => {
+  for (const seed of [null, Buffer.alloc(64)]) {
+    const board = await Board.start(t, IMAGE, { seed });
+    await board.says(/^mpserver: the board has no entropy: .*64 bytes$/m);
+    assert.doesNotMatch(board.uart, /ready/);
+    await board.off();
+  }
+});
+
+/* Initial sequence numbers of the server's, by the client's port, from captured frames. */
+function sequences(file) {
+  const bytes = readFileSync(file);
+  const found = new Map();
+  for (let at = 24; at + 16 <= bytes.length;) { // libpcap's file and record headers
+    const frame = bytes.subarray(at + 16, at + 16 + bytes.readUInt32LE(at + 8));
+    at += 16 + frame.length;
+    if (frame.length < 54 || frame.readUInt16BE(12) !== 0x0800 || frame[23] !== 6) continue;
+    const tcp = frame.subarray(14 + (frame[14] & 15) * 4);
+    if ((tcp[13] & 0x12) === 0x12) found.set(tcp.readUInt16BE(2), tcp.readUInt32BE(4));
+  }
+  return found;
+}
+
+test('firmware, tiny: each seed makes other sequence numbers and tokens', DEADLINE, async (t) => {
+  const seed = randomBytes(64);
+  const ports = [40001, 40002, 40003];
+  const boots = [];
+  for (const one of [seed, seed, randomBytes(64)]) {
+    const board = await Board.boot(t, IMAGE, { seed: one, capture: true });
+    const wiped = await board.monitor(`xp /16wx ${SEED_ADDRESS}`);
+    assert.deepEqual(wiped.match(/0x[0-9a-f]{8}/g), Array(16).fill('0x00000000'));
+    for (const localPort of ports) {
+      const conn = await Conn.open(board, { localPort });
+      await conn.ask(healthz);
+      conn.socket.resetAndDestroy(); // the port is free again
+    }
+    const user = await signIn(board, 'Ada');
+    const last = boots.at(-1)?.token;
+    if (last && one !== seed) {
+      refused(await get(board, '/api/presence', { Authorization: `Bearer ${last}` }), 401,
+        'invalid_token');
+    }
+    await board.off();
+    const isn = sequences(board.capture);
+    boots.push({ token: user.token, id: user.user_id, isn: ports.map((port) => isn.get(port)) });
+  }
+  const [first, again, other] = boots;
+  const MINUTE = 15e6; // of their clock, which adds one in 4 us
+  const near = (a, b) => Math.abs((a - b) | 0) < MINUTE;
+  assert.ok(first.isn.every((isn, i) => near(isn, again.isn[i])), 'the same seed, the same key');
+  assert.equal(first.id, again.id);
+  assert.ok(!first.isn.every((isn, i) => near(isn, other.isn[i])), 'another seed, another key');
+  assert.ok(!first.isn.every((isn) => near(isn, first.isn[0])), 'another port, another number');
+  assert.notEqual(first.id, other.id);
+});
+
+test('firmware, tiny: a fault is told on the UART, and resets', DEADLINE, async (t) => {
+  const board = await Board.boot(t, IMAGE);
+  await serves(board);
+  await board.jump(0xe0000000); // where nothing can be executed
+  assert.match(board.uart, /^mpserver: fault, exception 00000003 pc e0000000 lr [0-9a-f]{8} /m);
+  assert.equal(board.child.exitCode, 0);
+});
+
+test('firmware, tiny: 16 are served, 4 told 503, others reset', DEADLINE, async (t) => {
+  const board = await Board.boot(t, IMAGE);
+  const conns = [];
+  for (let i = 0; i < CONNECTIONS; i++) {
+    conns.push(await Conn.open(board, { localAddress: alias(i) }));
+    assert.equal((await conns[i].ask(healthz)).status, 200);
+  }
+  const more = [];
+  for (let i = 0; i < REFUSALS + 4; i++) {
+    const localAddress = alias(20 + i); // half-open: who hangs up, too, makes room for the next
+    const conn = await Conn.open(board, { localAddress, allowHalfOpen: true, lazy: true });
+    more.push({ conn, answer: await conn.read() });
+  }
+  for (const { answer } of more.slice(0, REFUSALS)) refused(answer, 503, 'connections_full');
+  assert.deepEqual(more.slice(REFUSALS).map(({ answer }) => answer), Array(4).fill(null));
+  for (const conn of conns) assert.equal((await conn.ask(healthz)).status, 200);
+  for (const { conn } of more) conn.close();
+  conns.pop().close();
+  await until(() => serves(board), Boolean, 'a place');
+  for (const conn of conns) conn.close();
+  await atRest(board);
+});
+
+/* Clients that leave without a word: their addresses are taken away. */
+async function pull(addresses) {
+  for (const address of addresses) await ip('addr', 'del', `${address}/24`, 'dev', 'board');
+}
+
+async function plug(addresses) {
+  for (const address of addresses) await ip('addr', 'add', `${address}/24`, 'dev', 'board');
+}
+
+test('firmware, tiny: every record of lwIP taken by half-open connections', DEADLINE,
+  async (t) => {
+    const board = await Board.boot(t, IMAGE);
+    const before = await serves(board);
+    const addresses = Array.from({ length: PCBS + 4 }, (_, i) => alias(i));
+    const conns = [];
+    t.after(() => {
+      conns.forEach((conn) => conn.close()); // or the next board would be asked
+      return plug(addresses);
+    });
+    await board.monitor('stop');
+    for (const localAddress of addresses) {
+      conns.push(await Conn.open(board, { localAddress, lazy: true }));
+    }
+    await sleep(200); // their SYNs are in the TAP's queue
+    await pull(addresses);
+    await board.monitor('cont');
+    const full = await until(() => board.usage(), (usage) => usage.pcbs.used === PCBS, 'full');
+    assert.ok(full.pcbs.errors >= 4, `${full.pcbs.errors} refused`);
+    const after = await serves(board, { lazy: true }); // when the half-open ones are given up
+    assert.ok(after > before, 'no reset');
+    const all = await metrics(board);
+    assert.ok(all.get('mpserver_port_errors_total') >= 1);
+    await atRest(board);
+    assert.doesNotMatch(board.uart, /fault/);
+  });
+
+test('firmware, tiny: all clients pulled', DEADLINE, async (t) => {
+  const board = await Board.boot(t, IMAGE);
+  const addresses = Array.from({ length: CONNECTIONS }, (_, i) => alias(40 + i));
+  const conns = [];
+  for (const localAddress of addresses) {
+    const conn = await Conn.open(board, { localAddress });
+    assert.equal((await conn.ask(healthz)).status, 200);
+    conns.push(conn);
+  }
+  t.after(() => plug(addresses));
+  await pull(addresses);
+  conns.forEach((conn) => conn.close()); // nothing of it leaves this host
+  refused(await request(board, 'GET', '/healthz'), 503, 'connections_full');
+  const uptime = await until(() => serves(board), Boolean, 'a place', 90000);
+  assert.ok(uptime > 75000, 'idle_timeout_ms');
+  const rest = await atRest(board, 40000);
+  assert.equal(rest.pcbs.errors, 0);
+  assert.doesNotMatch(board.uart, /fault/);
+});
