@@ -48,7 +48,7 @@ quick: build/unit ## unit tests only, in seconds; T=name filters
 
 examples: build/udp_client ## the small C samples
 
-firmware: ## bare-metal images (Cortex-M3 of QEMU's mps2-an385): build/firmware/mpserver.elf, -small.elf
+firmware: ## bare-metal images for QEMU's mps2-an385: build/firmware/mpserver.elf, -small.elf
 	@tests/need.sh firmware
 	@tests/lwip.sh
 	@$(MAKE) --no-print-directory -f examples/firmware/Makefile

@@ -141,7 +141,7 @@ static void statuses_drop(void) {
     }
 }
 
-/* A FIFO that stays full is a cable that was pulled: the frame is lost as it would be on the way. */
+/* A FIFO that stays full is a cable that was pulled: the frame is lost as on the way. */
 static bool room_wait(uint32_t bytes) {
     uint64_t end = board_now_us() + WAIT_US;
     while ((get(TX_FIFO_INF) & 0xffff) < bytes + TX_OVERHEAD) {

@@ -1,7 +1,7 @@
 /* lwipopts.h: lwIP for this image.  SPDX: MIT-0
 
-   A frame lies in up to three pbufs of the pool, so that a peer that sends byte by byte pins little:
-   512 bytes for each segment that the core has no room for. */
+   A frame lies in up to three pbufs of the pool, so that a peer that sends byte by byte pins
+   little: 512 bytes for each segment that the core has no room for. */
 #ifndef FIRMWARE_LWIPOPTS_H
 #define FIRMWARE_LWIPOPTS_H
 

@@ -42,7 +42,7 @@ static struct {
 static _Alignas(16) unsigned char port_block[PORT_BYTES];
 __attribute__((section(BLOCK_SECTION))) static _Alignas(16) unsigned char core_block[CORE_BYTES];
 
-/* == text ======================================================================================== */
+/* == text ====================================================================================== */
 
 struct text {
     char at[128];
@@ -73,9 +73,9 @@ static void put_address(struct text *t, const mps_address *address) {
     put_number(t, address->port);
 }
 
-/* == log =========================================================================================
-   The UART is slow and the queue in front of it is short: what does not fit is counted and told of
-   later, as the dedicated server does it. */
+/* == log ==========================================================================================
+   The UART is slow and the queue in front of it is short: what does not fit is counted and told
+   of later, as the dedicated server does it. */
 
 static bool log_write(const mps_log_record *record) {
     char line[LINE_BYTES];
@@ -112,8 +112,8 @@ static void add_number(mps_log_record *record, const char *name, size_t number) 
         (mps_log_field){.name = name, .number = (int64_t)number};
 }
 
-/* == lwIP's memory ===============================================================================
-   One number each for what is in use now, was at most, there is, and how often there was too little.
+/* == lwIP's memory ================================================================================
+   One number each for what is in use now, was at most, there is, how often there was too little.
    At rest nothing is in use: who watches the first number sees a leak. */
 
 static void add_usage(mps_log_record *record, struct text *t, const char *name,
@@ -162,7 +162,7 @@ static void memory_tell(const mps_config *config) {
     log_hook(NULL, &record);
 }
 
-/* == life ======================================================================================== */
+/* == life ====================================================================================== */
 
 u32_t sys_now(void) {
     return (u32_t)(board_now_us() / 1000);

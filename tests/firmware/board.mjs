@@ -45,7 +45,10 @@ export class Board {
     board.child.stdout.on('data', (bytes) => { board.uart += bytes; });
     board.child.stderr.on('data', (bytes) => { board.uart += `QEMU: ${bytes}`; });
     board.ended = new Promise((resolve) => { board.child.on('close', resolve); });
-    t.after(() => board.off());
+    t.after(async () => {
+      await board.off();
+      rmSync(board.dir, { recursive: true });
+    });
     return board;
   }
 
@@ -59,7 +62,6 @@ export class Board {
   async off() {
     this.child.kill('SIGKILL');
     await this.ended;
-    rmSync(this.dir, { recursive: true, force: true });
   }
 
   /* The first match in what the UART said. */
@@ -118,6 +120,13 @@ export class Board {
     await within(this.ended, 'end of QEMU');
     socket.destroy();
   }
+}
+
+/* A connection that ends with the test, whatever becomes of it. */
+export async function open(t, board, options) {
+  const conn = await Conn.open(board, options);
+  t.after(() => conn.close());
+  return conn;
 }
 
 export async function metrics(board, options) {

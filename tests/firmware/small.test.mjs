@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { Player } from '../wire/datagrams.mjs';
-import { Conn, post, request, requestText, sleep, until } from '../wire/server.mjs';
+import { post, request, requestText, sleep, until } from '../wire/server.mjs';
 import { Client, signIn } from '../wire/socket.mjs';
-import { Board, alias, atRest, metrics } from './board.mjs';
+import { Board, alias, atRest, metrics, open } from './board.mjs';
 import { lobbies, positions, room } from './play.mjs';
 
 const LOAD_MS = 120000;
@@ -28,16 +28,15 @@ test('firmware, small: lobbies, a room, positions', DEADLINE, async (t) => {
   await positions(t, board, 'UDP');
 });
 
-test('firmware, small: 100 connections at once, each kept and served', DEADLINE, async () => {
+test('firmware, small: 100 connections at once, each kept and served', DEADLINE, async (t) => {
   const conns = await Promise.all(Array.from({ length: 100 }, (_, i) =>
-    Conn.open(board, { localAddress: alias(i) })));
+    open(t, board, { localAddress: alias(i) })));
   for (let round = 0; round < 3; round++) {
     const answers = await Promise.all(conns.map((conn) => conn.ask(healthz)));
     assert.ok(answers.every((answer) => answer.status === 200));
   }
   assert.equal((await metrics(board)).get('mpserver_connections'), 101);
   assert.ok((await board.usage()).pcbs.used >= 100);
-  conns.forEach((conn) => conn.close());
 });
 
 /* What a client's kernel takes of an answer that nobody reads. */
@@ -45,14 +44,14 @@ function receiveBuffer(bytes) {
   writeFileSync('/proc/sys/net/ipv4/tcp_rmem', bytes);
 }
 
-test('firmware, small: lwIP out of heap by clients that do not read', DEADLINE, async () => {
+test('firmware, small: lwIP out of heap by clients that do not read', DEADLINE, async (t) => {
   receiveBuffer('4096 4096 4096');
   const before = await board.usage();
   const stuck = [];
   const pipelined = requestText('GET', '/metrics').repeat(8);
   for (let i = 0; i < 600 && (await board.usage()).heap.errors === before.heap.errors; i += 40) {
     const more = await Promise.all(Array.from({ length: 40 }, (_, k) =>
-      Conn.open(board, { localAddress: alias(i + k) })));
+      open(t, board, { localAddress: alias(i + k) })));
     for (const conn of more) {
       conn.socket.pause();
       conn.write(pipelined);
@@ -63,18 +62,17 @@ test('firmware, small: lwIP out of heap by clients that do not read', DEADLINE, 
   const short = await board.usage();
   assert.ok(short.heap.errors > before.heap.errors, JSON.stringify(short));
   assert.ok(short.up > before.up, 'no reset');
-  const reader = await Conn.open(board); // has to wait for what the others hold
+  const reader = await open(t, board); // has to wait for what the others hold
   reader.write(healthz);
   stuck.forEach((conn) => conn.close());
   assert.equal((await reader.read('GET', 60000)).status, 200);
-  reader.close();
   assert.ok((await metrics(board)).get('mpserver_port_errors_total') > 0);
   console.log(`${stuck.length} clients, heap ${JSON.stringify(short.heap)}`);
 });
 
 /* One of the clients: requests on a kept connection, now and then on a new one, at a rate that its
    address is allowed. Counts the answers. */
-async function work(index, end) {
+async function work(t, index, end) {
   const localAddress = alias(index);
   const ask = [
     ['GET', '/healthz', {}, 200],
@@ -87,7 +85,7 @@ async function work(index, end) {
   ];
   let count = 0;
   while (Date.now() < end) {
-    const conn = await Conn.open(board, { localAddress });
+    const conn = await open(t, board, { localAddress });
     for (let i = 0; i < 70 && Date.now() < end; i++) {
       const [method, target, options, status] = ask[count % ask.length];
       const answer = await conn.ask(requestText(method, target, options));
@@ -141,7 +139,7 @@ test('firmware, small: two minutes and 20,000 requests leave nothing behind', DE
     const before = await atRest(board, 40000);
     const end = Date.now() + LOAD_MS;
     const [counts, heard, pongs] = await Promise.all([
-      Promise.all(Array.from({ length: WORKERS }, (_, i) => work(i, end))),
+      Promise.all(Array.from({ length: WORKERS }, (_, i) => work(t, i, end))),
       move(t, end),
       talk(end),
     ]);
