@@ -41,6 +41,7 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
 	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
+	@$(MAKE) --no-print-directory firmware
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters

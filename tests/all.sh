@@ -43,6 +43,7 @@ if [ -z "${T:-}" ]; then
     done
     MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
         node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
+    part 'firmware in QEMU' tests/firmware.sh
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
     part 'soak' node tests/soak/soak.mjs
     COUNT=100000 MPSERVER=build/mpserver-sanitized part 'soak, sanitized' node tests/soak/soak.mjs

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The firmware's tests, both sizes at once: each of them waits more than it works.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 logs=$(mktemp -d)
 running=()
 trap 'kill "${running[@]}" 2>/dev/null; rm -rf "$logs"' EXIT

@@ -29,7 +29,7 @@
 
 #define LINE_BYTES 512
 #define TELL_EVERY_US 60000000
-#define PORT_BYTES ((CONNECTIONS + REFUSALS) * 64 + 8192)
+#define PORT_BYTES ((CONNECTIONS + REFUSALS) * 32 + 3072) /* mps_lwip_attach says when it is less */
 
 static struct {
     struct netif netif;

@@ -14,13 +14,13 @@ function number(hex,    value, i) {
 /^ \.[^ ]+ +0x/ || /^ +0x[0-9a-f]+ +0x[0-9a-f]+ [^ ]+\.[oa]/ {
     if (file !~ /\.[oa](\(|$)/) next
     part = file ~ /core\.o$/ ? "core" : file ~ /lwip\.a/ ? "lwIP" : \
-        file ~ /lwip\.o$/ ? "port" : file ~ /\/lib[a-z]*\.a/ ? "libc" : "board"
+        file ~ /lwip\.o$/ ? "port" : file ~ /\/lib[a-z]*\.a/ ? "libc+libgcc" : "board"
     kind = section ~ /^\.(bss|COMMON)/ ? "bss" : section ~ /^\.data/ ? "data" : "text"
     bytes[part, kind] += number(size)
     file = ""
 }
 END {
-    split("core port lwIP board libc", parts, " ")
+    split("core port lwIP board libc+libgcc", parts, " ")
     split("text data bss", kinds, " ")
     printf "%-22s %10s %10s %10s\n", "mpserver for " preset, "text", "data", "bss"
     for (i = 1; i <= 5; i++) {

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Conn, get, refused, request, requestText, sleep, until }
   from '../wire/server.mjs';
+import { follow } from '../wire/readme.mjs';
 import { signIn } from '../wire/socket.mjs';
 import { Board, SEED_ADDRESS, alias, atRest, ip, metrics, open } from './board.mjs';
 import { lobbies, positions, room } from './play.mjs';
@@ -27,9 +28,24 @@ async function serves(board, options) {
   return answer.json.uptime_ms;
 }
 
+/* What the linker kept of the C library, in its map: a place and a size, neither of them 0. */
+const KEPT = / 0x0*[1-9a-f][0-9a-f]* +0x[1-9a-f]\S* \S*\/libc\.a\(lib_a-(.*?)(?:-stub)?\.o\)/g;
+
+test('firmware: of a C library there are six functions', () => {
+  for (const size of ['tiny', 'small']) {
+    const map = readFileSync(`build/firmware/${size}/mpserver.elf.map`, 'utf8')
+      .split('Linker script and memory map')[1].split(/^\.debug/m)[0];
+    const kept = new Set([...map.matchAll(KEPT)].map(([, name]) => name));
+    assert.deepEqual([...kept].sort(),
+      ['memcmp', 'memcpy', 'memmove', 'memset', 'strcmp', 'strlen']);
+  }
+});
+
 test('firmware, tiny: lobbies, a room, positions', DEADLINE, async (t) => {
   const board = await Board.boot(t, IMAGE);
   assert.deepEqual([board.host, board.port, board.udp], ['10.0.2.15', 8080, 8081]);
+  assert.equal(await follow(t, '127.0.0.1:18080', `${board.host}:${board.port}`), 2);
+  assert.equal((await request(board, 'DELETE', '/lobbies/CAVE')).status, 200);
   await lobbies(board);
   await room(board);
   await positions(t, board, 'UDP');
@@ -93,6 +109,22 @@ test('firmware, tiny: each seed makes other sequence numbers and tokens', DEADLI
   assert.ok(!first.isn.every((isn, i) => near(isn, other.isn[i])), 'another seed, another key');
   assert.ok(!first.isn.every((isn) => near(isn, first.isn[0])), 'another port, another number');
   assert.notEqual(first.id, other.id);
+});
+
+test('firmware, tiny: a UART that nobody reads costs lines, not service', DEADLINE, async (t) => {
+  const board = await Board.boot(t, IMAGE);
+  board.child.stdout.pause();
+  for (let i = 0; i < 2500; i++) { // more than all the buffers on the way hold
+    board.child.stdin.write('?');
+    await sleep(1);
+  }
+  await serves(board);
+  board.child.stdout.resume();
+  await sleep(200);
+  await board.usage();
+  const [, lines] = await board.says(
+    /^up \d+ms WARN {2}the UART was too slow; log lines are lost lines=(\d+)$/m);
+  assert.ok(Number(lines) > 0 && Number(lines) <= 2500);
 });
 
 test('firmware, tiny: a fault is told on the UART, and resets', DEADLINE, async (t) => {
