@@ -125,6 +125,13 @@ build/lwip-host.a: $(wildcard tests/lwip/*.h tests/lwip/*/*.h) platform/lwip_opt
 	    -c $(LWIP_SOURCES:%=../../%)
 	@rm -f $@ && ar rcs $@ build/lwip-host/*.o
 
+# lwIP with pools as small as a board's, the port, the core and clients of it in one process.
+build/lwip-virtual: tests/lwip/virtual.c platform/lwip.c mpserver.c mpserver.h \
+    $(wildcard platform/lwip*.h tests/lwip/*.h tests/lwip/*/*.h) Makefile | build stb lwip
+	clang -std=c11 -ffp-contract=off $(SANITIZE) -DLWIP_TIGHT -Itests/lwip \
+	    -isystem $(LWIP)/include $(CPPFLAGS) -o $@ $(LWIP_SOURCES) tests/lwip/virtual.c \
+	    platform/lwip.c mpserver.c
+
 build/mpserver-sanitized: $(SERVER) $(HEADERS) Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
 

@@ -263,12 +263,23 @@ static void memory_short(struct mps_lwip *p, const char *what, err_t code) {
     p->short_told = true;
 }
 
+/* lwIP cuts what came before off the front, which may leave pbufs with nothing in them. */
+static struct pbuf *chain_begin(struct pbuf *chain) {
+    while (chain && chain->len == 0) {
+        struct pbuf *empty = chain;
+        chain = chain->next;
+        empty->next = NULL;
+        pbuf_free(empty);
+    }
+    return chain;
+}
+
 /* What waits goes to the core as far as there is room, each pbuf where it lies; the peer's window
    opens by as much as the core took. */
 static void slot_feed(struct lwip_slot *slot) {
     struct mps_lwip *p = slot->port;
     mps_conn conn = {slot->conn};
-    while (slot->waiting) {
+    while ((slot->waiting = chain_begin(slot->waiting)) != NULL) {
         size_t room = mps_tcp_room(p->server, conn);
         uint16_t count = slot->waiting->len;
         if (room == 0) {
