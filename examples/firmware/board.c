@@ -64,12 +64,16 @@ void board_interrupt_on(unsigned number) {
     set(NVIC_ENABLE, 1u << number);
 }
 
+static void uart_on(void) {
+    set(UART_DIVIDER, CLOCK_MHZ * 1000000 / UART_BAUD);
+    set(UART_CTRL, UART_CTRL_ALL);
+}
+
 void board_init(void) {
     set(PRESCALE, CLOCK_MHZ - 1);
     set(PRESCALE_COUNT, CLOCK_MHZ - 1);
     set(COUNTER, 0);
-    set(UART_DIVIDER, CLOCK_MHZ * 1000000 / UART_BAUD);
-    set(UART_CTRL, UART_CTRL_ALL);
+    uart_on();
     board_interrupt_on(BOARD_UART_RX);
     board_interrupt_on(BOARD_UART_TX);
 }
@@ -171,7 +175,7 @@ static void say_now(char c) {
 
 _Noreturn static void end(const char *why, bool reset) {
     __asm__ volatile("cpsid i" ::: "memory");
-    set(UART_CTRL, UART_CTRL_ALL);
+    uart_on(); /* it may not be, yet */
     while (uart.out != uart.in) {
         say_now(uart.bytes[uart.out++ % RING_BYTES]);
     }

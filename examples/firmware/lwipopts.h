@@ -30,8 +30,6 @@
 #define TCP_WND (2 * TCP_MSS)
 #define TCP_SND_BUF (8 * TCP_MSS)
 #define TCP_SND_QUEUELEN 32
-#define TCP_QUEUE_OOSEQ 1
-#define TCP_OOSEQ_MAX_PBUFS 6
 #define TCP_MSL 5000 /* ms; segments do not stray for longer in a LAN */
 
 #define PBUF_POOL_BUFSIZE 512

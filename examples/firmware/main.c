@@ -1,5 +1,4 @@
-/* main.c: mpserver as the only program of a board: core, lwIP, driver, no operating system.
-   SPDX: MIT-0
+/* main.c: mpserver as the only program of a board: core, lwIP, driver.  SPDX: MIT-0
 
    Set up once, then one loop; all memory is there from the start (sizes.h). The UART gets the ready
    line that the dedicated server prints, and the log. Once a minute, and for any byte that somebody
@@ -252,7 +251,6 @@ int main(void) {
     app.tell_due = TELL_EVERY_US;
     for (;;) {
         lan9118_receive(&app.netif);
-        PBUF_CHECK_FREE_OOSEQ();
         sys_check_timeouts();
         uint64_t due = mps_lwip_step(&app.port);
         if (board_asked() || board_now_us() >= app.tell_due) {

@@ -1,7 +1,7 @@
 /* sizes.h: how large this image is; lwIP's options and the program are made from it.  SPDX: MIT-0
 
-   `tiny` is a LAN box that fits into a hundred-odd KiB beside its code; `small` (PRESET_SMALL) is
-   what the board's 16 MB of PSRAM are for. */
+   `tiny` is a LAN box in some 270 KB of RAM and 152 KiB of code; `small` (PRESET_SMALL) is what the
+   board's 16 MB of PSRAM are for. */
 #ifndef FIRMWARE_SIZES_H
 #define FIRMWARE_SIZES_H
 

@@ -1,4 +1,7 @@
-/* start.c: from reset to main, and what happens when the program goes wrong.  SPDX: MIT-0 */
+/* start.c: from reset to main, and what happens when the program goes wrong.  SPDX: MIT-0
+
+   The processor reads the vector table at 0 (firmware.ld puts it there): the first stack pointer,
+   then where to go for reset, faults and interrupts. */
 #include "board.h"
 #include "lan9118.h"
 
@@ -35,7 +38,7 @@ static char *put_hex(char *at, const char *name, uint32_t value) {
 }
 
 /* Assertions of the core are an undefined instruction, so they come by here too: `pc` says where.
-   Other exceptions and interrupts that nobody asked for have a number in the low bits of psr. */
+   3 is the number of HardFault; another one is an exception that nobody asked for. */
 __attribute__((used)) _Noreturn static void fault_report(const struct frame *frame) {
     char text[160];
     uint32_t number;

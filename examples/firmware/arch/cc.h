@@ -1,4 +1,4 @@
-/* cc.h: what lwIP asks of the compiler: nothing that C11 lacks but a word about what is wrong. */
+/* cc.h: lwIP's view of the compiler, on a board without a C library.  SPDX: MIT-0 */
 #ifndef FIRMWARE_CC_H
 #define FIRMWARE_CC_H
 
