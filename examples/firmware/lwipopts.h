@@ -1,7 +1,7 @@
 /* lwipopts.h: lwIP for this image.  SPDX: MIT-0
 
-   A frame lies in up to three pbufs of the pool, so that a peer that sends byte by byte pins
-   little: 512 bytes for each segment that the core has no room for. */
+   A frame lies in up to three pbufs of the pool: short ones, most of them, take a third of a large
+   one's memory. There are as many as all connections together can make wait, and some more. */
 #ifndef FIRMWARE_LWIPOPTS_H
 #define FIRMWARE_LWIPOPTS_H
 
@@ -33,7 +33,7 @@
 #define TCP_MSL 5000 /* ms; segments do not stray for longer in a LAN */
 
 #define PBUF_POOL_BUFSIZE 512
-#define PBUFS_OF_WINDOW 6 /* two full frames */
+#define PBUFS_OF_WINDOW 8 /* of what waits the port fills all but the first and the last */
 #define PBUF_POOL_SIZE ((CONNECTIONS + REFUSALS) * PBUFS_OF_WINDOW + 32)
 
 #define LWIP_STATS 1

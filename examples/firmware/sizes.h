@@ -1,6 +1,6 @@
 /* sizes.h: how large this image is; lwIP's options and the program are made from it.  SPDX: MIT-0
 
-   `tiny` is a LAN box in some 270 KB of RAM and 152 KiB of code; `small` (PRESET_SMALL) is what the
+   `tiny` is a LAN box in some 290 KB of RAM and 152 KiB of code; `small` (PRESET_SMALL) is what the
    board's 16 MB of PSRAM are for. */
 #ifndef FIRMWARE_SIZES_H
 #define FIRMWARE_SIZES_H

@@ -137,6 +137,11 @@ export async function metrics(board, options) {
   return parseMetrics(answer.text);
 }
 
+/* What a client's kernel takes of an answer that nobody reads: least, usual, most. */
+export function receiveBuffer(bytes) {
+  writeFileSync('/proc/sys/net/ipv4/tcp_rmem', bytes);
+}
+
 /* Everything of lwIP's is given back; connections that lwIP still remembers are gone soon. */
 export async function atRest(board, ms) {
   const idle = (usage) => ['pbufs', 'spans', 'segments', 'pcbs', 'heap']

@@ -1,12 +1,11 @@
 // The firmware with the preset `small`: one board that serves many, runs short of memory, is worked
 // hard for two minutes, and is at rest afterwards as if nothing had been.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { Player } from '../wire/datagrams.mjs';
 import { post, request, requestText, sleep, until } from '../wire/server.mjs';
 import { Client, signIn } from '../wire/socket.mjs';
-import { Board, alias, atRest, metrics, open } from './board.mjs';
+import { Board, alias, atRest, metrics, open, receiveBuffer } from './board.mjs';
 import { lobbies, positions, room } from './play.mjs';
 
 const LOAD_MS = 120000;
@@ -38,11 +37,6 @@ test('firmware, small: 100 connections at once, each kept and served', DEADLINE,
   assert.equal((await metrics(board)).get('mpserver_connections'), 101);
   assert.ok((await board.usage()).pcbs.used >= 100);
 });
-
-/* What a client's kernel takes of an answer that nobody reads. */
-function receiveBuffer(bytes) {
-  writeFileSync('/proc/sys/net/ipv4/tcp_rmem', bytes);
-}
 
 test('firmware, small: lwIP out of heap by clients that do not read', DEADLINE, async (t) => {
   receiveBuffer('4096 4096 4096');

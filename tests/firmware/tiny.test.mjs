@@ -8,7 +8,8 @@ import { Conn, get, refused, request, requestText, sleep, until }
   from '../wire/server.mjs';
 import { follow } from '../wire/readme.mjs';
 import { signIn } from '../wire/socket.mjs';
-import { Board, SEED_ADDRESS, alias, atRest, ip, metrics, open } from './board.mjs';
+import { Board, SEED_ADDRESS, alias, atRest, ip, metrics, open, receiveBuffer }
+  from './board.mjs';
 import { lobbies, positions, room } from './play.mjs';
 
 const IMAGE = 'mpserver.elf';
@@ -157,6 +158,25 @@ test('firmware, tiny: 16 are served, 4 told 503, others reset', DEADLINE, async 
   for (const conn of conns) conn.close();
   await atRest(board);
 });
+
+test('firmware, tiny: a peer that sends crumbs and does not read takes little', DEADLINE,
+  async (t) => {
+    const board = await Board.boot(t, IMAGE);
+    receiveBuffer('4096 4096 4096');
+    t.after(() => receiveBuffer('4096 131072 6291456'));
+    const conn = await open(t, board, { localAddress: alias(1) });
+    conn.socket.pause();
+    await conn.write(requestText('GET', '/metrics').repeat(20));
+    await sleep(200);
+    for (let i = 0; i < 400; i++) { // one segment each
+      conn.socket.write('G');
+      await sleep(1);
+    }
+    const { pbufs } = await board.usage();
+    assert.ok(pbufs.used >= 1 && pbufs.used <= 8, `${pbufs.used} pbufs`);
+    assert.equal(pbufs.errors, 0);
+    await serves(board);
+  });
 
 /* Clients that leave without a word: their addresses are taken away. */
 async function pull(addresses) {
