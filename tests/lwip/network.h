@@ -36,12 +36,12 @@ struct packet {
 };
 
 static struct {
-    uint64_t now;                          /* microseconds */
-    uint64_t random;                       /* state */
-    unsigned loss, twice, jitter_us;       /* per cent, per cent */
-    bool pulled[65536];                    /* by port */
-    uint64_t sent, lost, doubled, swapped; /* packets */
-    uint64_t last_due, starved;            /* no pbuf was free to receive with */
+    uint64_t now;                                  /* microseconds */
+    uint64_t random;                               /* state */
+    unsigned loss, twice, jitter_us;               /* per cent, per cent */
+    bool pulled[65536];                            /* by port */
+    uint64_t sent, lost, doubled, swapped, resets; /* packets */
+    uint64_t last_due, starved;                    /* no pbuf was free to receive with */
     struct packet packets[PACKETS_MAX];
     struct netif netif;
 } net;
@@ -87,8 +87,9 @@ static unsigned port_at(const uint8_t *packet, size_t offset) {
 
 /* TCP and UDP have their ports in the same place, and nobody here sends options of IP. */
 static bool packet_is_pulled(const struct pbuf *p) {
-    uint8_t head[24] = {0};
+    uint8_t head[40] = {0};
     pbuf_copy_partial(p, head, sizeof head, 0);
+    net.resets += head[9] == IP_PROTO_TCP && (head[33] & TCP_RST);
     return net.pulled[port_at(head, 20)] || net.pulled[port_at(head, 22)];
 }
 
