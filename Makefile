@@ -2,12 +2,15 @@
 # Building needs a C11 compiler and stb_ds.h; run and test install what else they lack.
 
 VERSION := $(shell sed -n 's/^.define MPS_VERSION "\(.*\)"/\1/p' mpserver.h)
-SERVER := mpserver.c platform/posix.c $(wildcard examples/dedicated/*.c)
+DEDICATED := mpserver.c examples/dedicated/main.c examples/dedicated/options.c
+SERVER := $(DEDICATED) examples/dedicated/system_posix.c platform/posix.c
+SERVER_WIN32 := $(DEDICATED) examples/dedicated/system_win32.c platform/win32.c
 HEADERS := mpserver.h $(wildcard platform/*.h examples/dedicated/*.h)
 TESTS := $(wildcard tests/*.c tests/*.h)
 FORMATTED = $(shell find mpserver.[ch] platform examples tests -name '*.[ch]' 2>/dev/null)
 
 CC ?= cc
+CC_WIN32 ?= x86_64-w64-mingw32-gcc
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow \
     -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
@@ -19,13 +22,13 @@ LWIP_SOURCES := $(LWIP_CORE:%=$(LWIP)/core/%.c) $(LWIP)/netif/ethernet.c
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run test quick examples lint format size bench soak dist clean help stb lwip firmware \
-    run-firmware FORCE
+.PHONY: all run win32 test quick examples lint format size bench soak dist clean help stb lwip \
+    firmware run-firmware FORCE
 
 all: build/mpserver
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^\([a-z0-9-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
 
 all: ## build/mpserver, the dedicated server (default)
 
@@ -36,11 +39,16 @@ run: ## install what is missing, build, run a development server; ARGS="--http-p
 	@echo 'It prints its ports below. Try: curl http://127.0.0.1:8080/healthz   Stop: Ctrl-C.'
 	@exec build/mpserver --dev $(ARGS)
 
+win32: ## build/mpserver.exe, the dedicated server for Windows
+	@tests/need.sh win32
+	@$(MAKE) --no-print-directory build/mpserver.exe
+
 test: ## every test; T=name: only unit and wire tests whose names contain it
 	@tests/need.sh test
 	@$(MAKE) --no-print-directory -j2 build/unit build/unit-sanitized build/mpserver \
 	    build/mpserver-sanitized build/mpserver-plain build/mpserver-poll \
-	    build/mpserver-kqueue build/noalloc.so build/udp_client build/flood
+	    build/mpserver-kqueue build/mpserver-lwip build/lwip-virtual build/mpserver.exe \
+	    build/console.exe build/noalloc.so build/udp_client build/flood
 	@$(MAKE) --no-print-directory firmware
 	@tests/all.sh
 
@@ -99,6 +107,15 @@ stb:
 build/mpserver: $(SERVER) $(HEADERS) Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
 
+# Cross compilers do not look into /usr/include, and must not: stb alone is put where they look.
+build/win32/stb/stb_ds.h: | build stb
+	@mkdir -p build/win32/stb
+	cp "$$(tests/stb.sh)" $@
+
+build/mpserver.exe: $(SERVER_WIN32) $(HEADERS) build/win32/stb/stb_ds.h Makefile
+	$(CC_WIN32) $(C11) $(CFLAGS) -Ibuild/win32 -municode -static -Wl,--no-insert-timestamp -o $@ \
+	    $(SERVER_WIN32) -lws2_32 -lbcrypt
+
 build/mpserver-plain: $(SERVER) $(HEADERS) Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) -DMPS_POSIX_PLAIN_DATAGRAMS $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)
 
@@ -112,7 +129,7 @@ build/mpserver-kqueue: $(SERVER) $(HEADERS) $(wildcard tests/kqueue/*.c tests/kq
 	    $(SERVER) tests/kqueue/kqueue.c $(LDFLAGS)
 
 # The dedicated server over lwIP and a TAP device. lwIP's own headers are not held to our warnings.
-LWIP_HOST := tests/lwip/port_tap.c platform/lwip.c mpserver.c $(wildcard examples/dedicated/*.c)
+LWIP_HOST := $(DEDICATED) examples/dedicated/system_posix.c tests/lwip/port_tap.c platform/lwip.c
 build/mpserver-lwip: $(LWIP_HOST) $(HEADERS) $(wildcard tests/lwip/*.h tests/lwip/*/*.h) \
     build/lwip-host.a Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) -Itests/lwip -isystem $(LWIP)/include $(CPPFLAGS) -o $@ \
@@ -143,6 +160,9 @@ build/unit-sanitized: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 
 build/udp_client: examples/udp_client.c Makefile | build
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $< $(LDFLAGS) -lm
+
+build/console.exe: tests/wine/console.c Makefile | build
+	$(CC_WIN32) $(C11) -O2 -g -municode -static -o $@ $<
 
 build/flood: tests/wire/flood.c Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<

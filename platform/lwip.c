@@ -122,7 +122,7 @@ bool mps_lwip_entropy(struct mps_lwip *p, uint8_t out[32]) {
     return !given;
 }
 
-/* == 2 addresses ================================================================================= */
+/* == 2 addresses =============================================================================== */
 
 static mps_address address_from(const void *ip, uint16_t port) {
     const ip_addr_t *from = ip;
@@ -325,8 +325,8 @@ static void slot_feed(struct lwip_slot *slot) {
     }
 }
 
-/* Queues as much of a span as the window and lwIP's queue take, a segment at a time; true when all of
-   it. A segment takes two pbufs, and may begin inside the one before. */
+/* Queues as much of a span as the window and lwIP's queue take, a segment at a time; true when that
+   is all of it. A segment takes two pbufs, and may begin inside the one before. */
 static bool slot_write(struct lwip_slot *slot, mps_span span) {
     struct tcp_pcb *pcb = slot->pcb;
     const char *bytes = span.bytes;
@@ -480,7 +480,7 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t code) {
     return ERR_OK;
 }
 
-/* == 5 datagrams ================================================================================= */
+/* == 5 datagrams =============================================================================== */
 
 /* The address that it reached. Nobody can answer from a broadcast or multicast address, but from
    that of the network that it came in by. */
@@ -553,9 +553,9 @@ static err_t datagram_send(struct mps_lwip *p, const mps_datagram *datagram) {
     return code;
 }
 
-/* True when the datagram is dealt with. Without memory it waits for a while, once: one that cannot go
-   must not hold up the others. Any other error is about this one alone, and the network might have
-   lost it as well. */
+/* True when the datagram is dealt with. Without memory it waits for a while, once: one that cannot
+   go must not hold up the others. Any other error is about this one alone, and the network might
+   have lost it as well. */
 static bool datagram_done(struct mps_lwip *p, err_t code) {
     bool is_short = code == ERR_MEM || code == ERR_BUF;
     if (is_short && !p->retry_due) {
@@ -590,7 +590,7 @@ static bool datagrams_send(struct mps_lwip *p) {
     return p->retry_due <= p->now;
 }
 
-/* == 6 life ====================================================================================== */
+/* == 6 life ==================================================================================== */
 
 static bool open_failed(struct mps_lwip *p, const char *why) {
     p->error = why;

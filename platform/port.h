@@ -26,6 +26,12 @@
 extern "C" {
 #endif
 
+#ifdef _WIN32
+typedef uintptr_t mps_port_socket; /* a SOCKET, without windows.h */
+#else
+typedef int mps_port_socket;
+#endif
+
 struct mps_port_options {
     const char *bind;             /* numeric address; NULL: all addresses, IPv4 and IPv6 */
     uint16_t http_port, udp_port; /* 0: the system picks one */
@@ -36,14 +42,14 @@ struct mps_port_options {
 typedef enum mps_port_state {
     MPS_PORT_RUNNING,
     MPS_PORT_DRAINED, /* mps_drain has run its course */
-    MPS_PORT_STOPPED, /* a second SIGTERM or SIGINT, or mps_port_stop_soon */
+    MPS_PORT_STOPPED, /* a second signal to end, or mps_port_stop_soon */
     MPS_PORT_FAILED   /* see `error` */
 } mps_port_state;
 
 /* To read: http, udp, error. The rest is the port's own. */
 struct mps_port {
     mps_address http, udp; /* as bound, with the real ports */
-    char error[256];       /* what failed and what to do, after a call that says so */
+    char error[320];       /* what failed and what to do, after a call that says so */
     bool bind_invalid;     /* it was `bind` that is not an address, nothing of the system's */
 
     struct mps_port_options options;
@@ -53,13 +59,16 @@ struct mps_port {
     uint64_t wall_due;   /* when to tell the date again */
     uint64_t accept_due; /* not 0: accepting is paused until then */
     uint32_t calls;      /* of the core; one in 16 is timed */
-    int listener, datagrams, backend, signal_pipe[2];
-    uint64_t postponed;  /* the connection that the next round sends on first */
-    uint8_t round;       /* counts, to send once on each connection */
-    bool listener_any;   /* bound to no address in particular */
-    bool output_left;    /* the round ended with connections still named */
-    bool accept_failing; /* told already */
-    bool draining;       /* by a signal: the next one stops */
+    mps_port_socket listener, datagrams;
+    mps_port_socket signals[2]; /* what they ask for is read from the first */
+    int backend;
+    void (*receive)(void); /* a function of the system's that has to be asked for */
+    uint64_t postponed;    /* the connection that the next round sends on first */
+    uint8_t round;         /* counts, to send once on each connection */
+    bool listener_any;     /* bound to no address in particular */
+    bool output_left;      /* the round ended with connections still named */
+    bool accept_failing;   /* told already */
+    bool draining;         /* by a signal: the next one stops */
     bool reload_soon, signals_set;
     bool datagrams_full, datagrams_watched; /* the socket takes no more; is watched until it does */
     bool datagrams_left;                    /* the round ended with some still to send */
@@ -83,8 +92,10 @@ size_t mps_port_memory_needed(uint32_t connections);
 /* Takes the block (16-byte aligned, borrowed until mps_port_close) into use. */
 bool mps_port_attach(struct mps_port *port, void *memory, size_t bytes, uint32_t connections);
 
-/* SIGTERM and SIGINT drain, the second one stops at once, SIGHUP reloads, SIGPIPE is ignored. Not
-   for a guest in somebody else's process; mps_port_close restores what was set before. */
+/* SIGTERM and SIGINT drain, the second one stops at once, SIGHUP reloads, SIGPIPE is ignored. On
+   Windows Ctrl-C and Ctrl-Break drain, the second one stops; so do closing the console and shutting
+   down the system, within the seconds that those give. Not for a guest in somebody else's process;
+   mps_port_close restores what was set before. */
 bool mps_port_signals(struct mps_port *port);
 
 /* One round: waits up to `timeout_ms` (0: not at all, -1: as long as the server allows), then

@@ -1,161 +1,77 @@
-/* posix_datagrams.h: many datagrams with one system call; part of posix.c.  SPDX: MIT-0
+/* posix_datagrams.h: messages with control data, many in one system call where there is one; part
+   of posix.c.  SPDX: MIT-0
 
-   Reads with recvmmsg, sends with sendmmsg, and hands several datagrams of one size to one address
-   over as a single buffer that the kernel cuts (UDP_SEGMENT): each saves a walk through the network
-   stack. Where the system has none of these, one call a datagram does the same.
-
-   Both addresses of a datagram matter: a host with several must answer from the one it was asked
-   at. */
+   win32_datagrams.h has the same functions; socket_datagrams.h calls them. */
 #ifndef MPSERVER_POSIX_DATAGRAMS_H
 #define MPSERVER_POSIX_DATAGRAMS_H
 
 #include "port.h"
-#include "posix_clock.h"
+#include "posix_system.h"
 #include "sockets.h"
-
-#include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 /* MPS_POSIX_PLAIN_DATAGRAMS leaves them out where they are, so that a test can have it so. */
 #if defined(__linux__) && !defined(MPS_POSIX_PLAIN_DATAGRAMS)
 #include <netinet/udp.h>
 #define HAS_MMSG 1
-typedef struct mmsghdr posix_message;
+typedef struct mmsghdr socket_message;
 #else
 #define HAS_MMSG 0
-typedef struct posix_message {
+typedef struct socket_message {
     struct msghdr msg_hdr;
     unsigned int msg_len;
-} posix_message;
+} socket_message;
 #endif
 
-#define RECEIVES_MAX 256   /* a round; the rest is reported again */
-#define RECEIVE_BYTES 1472 /* the most that fits an Ethernet frame; longer ones arrive cut */
-#define SENDS_MAX 128
-#define BATCHES_MAX 16       /* a round, or a storm of ticks would keep others waiting */
-#define SEGMENTS_MAX 32      /* datagrams in one send */
-#define SEGMENTS_BYTES 60000 /* below what an IP datagram can hold */
-#define CONTROL_BYTES 128    /* room for the infos of both families, a drop count, a segment size */
+typedef struct iovec socket_vector;
+typedef struct cmsghdr socket_control;
 
-/* What the system calls fill and take; the bytes received go to the port's shared buffer. */
-struct port_datagrams {
-    posix_message received[RECEIVES_MAX];
-    struct iovec vectors[RECEIVES_MAX];
-    union name names[RECEIVES_MAX];
-    _Alignas(struct cmsghdr) char control[RECEIVES_MAX][CONTROL_BYTES];
-    mps_datagram out[SENDS_MAX];
-    unsigned out_count, out_sent; /* of the core's; those the system has taken */
-    posix_message sends[SENDS_MAX];
-    unsigned datagrams_in[SENDS_MAX]; /* of `out` in each of `sends` */
-    struct iovec out_vectors[SENDS_MAX * MPS_DATAGRAM_SPANS];
-    union name out_names[SENDS_MAX];
-    _Alignas(struct cmsghdr) char out_control[SENDS_MAX][CONTROL_BYTES];
-};
-
-/* The parts of a message header that receiving changes. */
-static void receives_reset(struct port_datagrams *d, unsigned count) {
-    for (unsigned i = 0; i < count; i++) {
-        d->received[i].msg_hdr.msg_namelen = sizeof d->names[i];
-        d->received[i].msg_hdr.msg_controllen = CONTROL_BYTES;
-        d->received[i].msg_hdr.msg_flags = 0;
-    }
+static socket_vector vector_of(const void *bytes, size_t count) {
+    return (socket_vector){(void *)(uintptr_t)bytes, count};
 }
 
-static void datagrams_init(struct port_datagrams *d, unsigned char *buffer) {
-    memset(d, 0, sizeof *d);
-    for (size_t i = 0; i < RECEIVES_MAX; i++) {
-        d->vectors[i] = (struct iovec){buffer + i * RECEIVE_BYTES, RECEIVE_BYTES};
-        struct msghdr *header = &d->received[i].msg_hdr;
-        header->msg_name = &d->names[i];
-        header->msg_iov = &d->vectors[i];
-        header->msg_iovlen = 1;
-        header->msg_control = d->control[i];
-    }
-    receives_reset(d, RECEIVES_MAX);
+/* A message to or from `name`, its control data still empty. */
+static void message_set(socket_message *m, union name *name, socklen_t name_bytes,
+                        socket_vector *vectors, size_t count, char *control) {
+    memset(m, 0, sizeof *m);
+    m->msg_hdr.msg_name = name;
+    m->msg_hdr.msg_namelen = name_bytes;
+    m->msg_hdr.msg_iov = vectors;
+    m->msg_hdr.msg_iovlen = count;
+    m->msg_hdr.msg_control = control;
 }
 
-/* How many came; 0 and less: none. */
-static int datagrams_receive(int fd, struct port_datagrams *d) {
-#if HAS_MMSG
-    return recvmmsg(fd, d->received, RECEIVES_MAX, MSG_DONTWAIT, NULL);
-#else
-    int count = 0;
-    for (; count < RECEIVES_MAX; count++) {
-        ssize_t bytes = recvmsg(fd, &d->received[count].msg_hdr, MSG_DONTWAIT);
-        if (bytes < 0) {
-            break;
-        }
-        d->received[count].msg_len = (unsigned)bytes;
-    }
-    return count;
-#endif
+/* Sets anew the parts of a message that receiving changes. */
+static void message_reset(socket_message *m, size_t control_bytes) {
+    m->msg_hdr.msg_namelen = sizeof(union name);
+    m->msg_hdr.msg_controllen = control_bytes;
+    m->msg_hdr.msg_flags = 0;
 }
 
-/* What the kernel tells beside a datagram: the address that it reached, and how many it has dropped
-   in all, which wraps. The IPv4 info knows which address to answer from, also for a broadcast. */
-static mps_address datagram_to(struct mps_port *p, struct msghdr *header) {
-    mps_address to = p->udp;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
-        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-            struct in6_pktinfo info;
-            memcpy(&info, CMSG_DATA(c), sizeof info);
-            memcpy(to.ip, &info.ipi6_addr, 16);
-            bool link_local = to.ip[0] == 0xfe && (to.ip[1] & 0xc0) == 0x80;
-            to.scope = link_local ? (uint32_t)info.ipi6_ifindex : 0;
-            if (to.ip[0] == 0xff) { /* nobody can answer from a multicast address */
-                to = p->udp;
-            }
-        }
-#ifdef IP_PKTINFO
-        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-            struct in_pktinfo info;
-            memcpy(&info, CMSG_DATA(c), sizeof info);
-            address_from_in4(&to, &info.ipi_spec_dst);
-            return to;
-        }
-#endif
-    }
-    return to;
+static size_t message_bytes(const socket_message *m) {
+    return m->msg_len;
 }
 
-/* How many datagrams the kernel has dropped before this one, as it counts. */
-static void datagram_note_drops(struct mps_port *p, struct msghdr *header) {
-#ifdef SO_RXQ_OVFL
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
-            uint32_t dropped;
-            memcpy(&dropped, CMSG_DATA(c), sizeof dropped);
-            mps_note_udp_drops(p->server, dropped - p->datagrams_dropped);
-            p->datagrams_dropped = dropped;
-        }
-    }
-#else
-    (void)p, (void)header;
-#endif
+/* Sent to many: its address is none to answer from. The infos of POSIX see to it. */
+static bool message_is_to_many(const socket_message *m) {
+    (void)m;
+    return false;
 }
 
-/* Errors here are news of earlier datagrams (ICMP), or none are left after all: the next round
-   tries again. The last of a batch knows about all drops before it. */
-static void datagrams_read(struct mps_port *p) {
-    struct port_datagrams *d = p->messages;
-    int count = datagrams_receive(p->datagrams, d);
-    for (int i = 0; i < count; i++) {
-        posix_message *message = &d->received[i];
-        mps_address from = address_from(&d->names[i]);
-        mps_address to = datagram_to(p, &message->msg_hdr);
-        uint64_t begin = timed_begin(p);
-        mps_udp_input(p->server, p->now, &from, &to, d->vectors[i].iov_base, message->msg_len);
-        timed_end(p, begin);
-    }
-    if (count > 0) {
-        datagram_note_drops(p, &d->received[count - 1].msg_hdr);
-        receives_reset(d, (unsigned)count);
-    }
+static socket_control *control_first(socket_message *m) {
+    return CMSG_FIRSTHDR(&m->msg_hdr);
 }
 
-static void *control_add(struct msghdr *header, int level, int type, size_t bytes) {
+static socket_control *control_next(socket_message *m, socket_control *c) {
+    return CMSG_NXTHDR(&m->msg_hdr, c);
+}
+
+static void *control_data(socket_control *c) {
+    return CMSG_DATA(c);
+}
+
+/* Appends an item of `bytes`, for the caller to fill. */
+static void *control_add(socket_message *m, int level, int type, size_t bytes) {
+    struct msghdr *header = &m->msg_hdr;
     struct cmsghdr *c =
         (struct cmsghdr *)(void *)((char *)header->msg_control + header->msg_controllen);
     c->cmsg_level = level;
@@ -165,148 +81,69 @@ static void *control_add(struct msghdr *header, int level, int type, size_t byte
     return CMSG_DATA(c);
 }
 
-/* From the address that the peer knows; bound to one address there is no choice. */
-static void control_add_from(struct mps_port *p, struct msghdr *header, const mps_address *from) {
-    if (!address_is_any(&p->udp) || address_is_any(from)) {
-        return;
+/* Some systems refuse an empty list. */
+static void control_end(socket_message *m) {
+    if (m->msg_hdr.msg_controllen == 0) {
+        m->msg_hdr.msg_control = NULL;
     }
+}
+
 #ifdef IP_PKTINFO
-    if (address_is_in4(from)) {
-        struct in_pktinfo info = {0};
-        memcpy(&info.ipi_spec_dst, from->ip + sizeof mapped_prefix, 4);
-        memcpy(control_add(header, IPPROTO_IP, IP_PKTINFO, sizeof info), &info, sizeof info);
-        return;
-    }
+/* The address to answer from, also when a broadcast was received. */
+static struct in_addr *info4_address(struct in_pktinfo *info) {
+    return &info->ipi_spec_dst;
+}
 #endif
-    struct in6_pktinfo info = {.ipi6_ifindex = from->scope};
-    memcpy(&info.ipi6_addr, from->ip, 16);
-    memcpy(control_add(header, IPPROTO_IPV6, IPV6_PKTINFO, sizeof info), &info, sizeof info);
-}
 
-/* How many of `out` from `at` on can go in one send: to one address, of one size, the last one may
-   be shorter. */
-#ifdef UDP_SEGMENT
-static bool same_address(const mps_address *a, const mps_address *b) {
-    return a->port == b->port && a->scope == b->scope && memcmp(a->ip, b->ip, sizeof a->ip) == 0;
-}
-
-static unsigned segments_at(const struct mps_port *p, const struct port_datagrams *d, unsigned at) {
-    const mps_datagram *first = &d->out[at];
-    size_t bytes = first->bytes;
-    unsigned count = 1;
-    while (!p->no_segments && at + count < d->out_count && count < SEGMENTS_MAX) {
-        const mps_datagram *next = &d->out[at + count];
-        if (next->bytes > first->bytes || bytes + next->bytes > SEGMENTS_BYTES ||
-            !same_address(&next->to, &first->to) || !same_address(&next->from, &first->from)) {
-            break;
-        }
-        bytes += next->bytes;
-        count++;
-        if (next->bytes < first->bytes) {
-            break;
+/* How many datagrams the kernel has dropped before this one, as it counts. */
+static void message_note_drops(struct mps_port *p, socket_message *m) {
+#ifdef SO_RXQ_OVFL
+    for (socket_control *c = control_first(m); c; c = control_next(m, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+            uint32_t dropped;
+            memcpy(&dropped, CMSG_DATA(c), sizeof dropped);
+            mps_note_udp_drops(p->server, dropped - p->datagrams_dropped);
+            p->datagrams_dropped = dropped;
         }
     }
-    return count;
-}
 #else
-static unsigned segments_at(const struct mps_port *p, const struct port_datagrams *d, unsigned at) {
-    (void)p, (void)d, (void)at;
-    return 1;
-}
+    (void)p, (void)m;
 #endif
-
-/* One message of `count` datagrams from `at` on; gives how many vectors it took. */
-static size_t send_prepare(struct mps_port *p, struct port_datagrams *d, unsigned send, unsigned at,
-                           unsigned count, struct iovec *vectors) {
-    struct msghdr *header = &d->sends[send].msg_hdr;
-    size_t used = 0;
-    for (unsigned i = at; i < at + count; i++) {
-        for (size_t k = 0; k < d->out[i].spans_count; k++) {
-            mps_span span = d->out[i].spans[k];
-            vectors[used++] = (struct iovec){(void *)(uintptr_t)span.bytes, span.count};
-        }
-    }
-    memset(header, 0, sizeof *header);
-    header->msg_name = &d->out_names[send];
-    header->msg_namelen = address_to(&d->out[at].to, address_is_in4(&p->udp), &d->out_names[send]);
-    header->msg_iov = vectors;
-    header->msg_iovlen = used;
-    header->msg_control = d->out_control[send];
-    control_add_from(p, header, &d->out[at].from);
-#ifdef UDP_SEGMENT
-    if (count > 1) {
-        uint16_t bytes = (uint16_t)d->out[at].bytes;
-        memcpy(control_add(header, IPPROTO_UDP, UDP_SEGMENT, sizeof bytes), &bytes, sizeof bytes);
-    }
-#endif
-    header->msg_control = header->msg_controllen ? header->msg_control : NULL;
-    d->datagrams_in[send] = count;
-    return used;
 }
 
-/* How many of the messages the system took; -1 with errno when not even the first. */
-static int sends_call(int fd, struct port_datagrams *d, unsigned count) {
+static bool messages_begin(struct mps_port *p) {
+    (void)p;
+    return true;
+}
+
+/* How many came; 0 and less: none. */
+static int messages_receive(struct mps_port *p, socket_message *messages, unsigned count) {
 #if HAS_MMSG
-    return sendmmsg(fd, d->sends, count, MSG_DONTWAIT);
+    return recvmmsg(p->datagrams, messages, count, MSG_DONTWAIT, NULL);
+#else
+    unsigned got = 0;
+    for (; got < count; got++) {
+        ssize_t bytes = recvmsg(p->datagrams, &messages[got].msg_hdr, MSG_DONTWAIT);
+        if (bytes < 0) {
+            break;
+        }
+        messages[got].msg_len = (unsigned)bytes;
+    }
+    return (int)got;
+#endif
+}
+
+/* How many of the messages the system took; -1 with system_error when not even the first. */
+static int messages_send(struct mps_port *p, socket_message *messages, unsigned count) {
+#if HAS_MMSG
+    return sendmmsg(p->datagrams, messages, count, MSG_DONTWAIT);
 #else
     unsigned sent = 0;
-    while (sent < count && sendmsg(fd, &d->sends[sent].msg_hdr, MSG_DONTWAIT) >= 0) {
+    while (sent < count && sendmsg(p->datagrams, &messages[sent].msg_hdr, MSG_DONTWAIT) >= 0) {
         sent++;
     }
     return sent ? (int)sent : -1;
 #endif
-}
-
-/* The first message was refused. A full socket is waited for; without segmentation the datagrams go
-   out one by one; anything else is about this one alone (no route, a firewall), and the network
-   might have lost it as well. */
-static void send_refused(struct mps_port *p, struct port_datagrams *d, int code) {
-    if (code == EAGAIN || code == EWOULDBLOCK) {
-        p->datagrams_full = true;
-    } else if (code == EINTR) {
-        return;
-    } else if (d->datagrams_in[0] > 1 && (code == EIO || code == EINVAL || code == EMSGSIZE)) {
-        p->no_segments = true;
-    } else {
-        mps_note_port_error(p->server, "sending a datagram failed", code);
-        d->out_sent += d->datagrams_in[0];
-    }
-}
-
-/* Sends what is left of the batch. */
-static void batch_send(struct mps_port *p, struct port_datagrams *d) {
-    unsigned messages = 0;
-    size_t vectors = 0;
-    for (unsigned at = d->out_sent; at < d->out_count; messages++) {
-        unsigned count = segments_at(p, d, at);
-        vectors += send_prepare(p, d, messages, at, count, d->out_vectors + vectors);
-        at += count;
-    }
-    int sent = sends_call(p->datagrams, d, messages);
-    if (sent < 0) {
-        send_refused(p, d, errno);
-        return;
-    }
-    for (int i = 0; i < sent; i++) {
-        d->out_sent += d->datagrams_in[i];
-    }
-}
-
-/* Until the core has no more, the socket is full, or others have to have their turn. What is left
-   of a batch waits for the socket. */
-static void datagrams_send(struct mps_port *p) {
-    struct port_datagrams *d = p->messages;
-    for (int i = 0; i < BATCHES_MAX && !p->datagrams_full; i++) {
-        if (d->out_sent == d->out_count) {
-            d->out_sent = 0;
-            d->out_count = (unsigned)mps_udp_output(p->server, p->now, d->out, SENDS_MAX);
-        }
-        p->datagrams_left = d->out_count > 0;
-        if (!p->datagrams_left) {
-            return;
-        }
-        batch_send(p, d);
-    }
 }
 
 #endif

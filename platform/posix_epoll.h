@@ -1,4 +1,4 @@
-/* posix_epoll.h: the back end of Linux; see posix_events.h.  SPDX: MIT-0 */
+/* posix_epoll.h: the back end of Linux; see socket_events.h.  SPDX: MIT-0 */
 #ifndef MPSERVER_POSIX_EPOLL_H
 #define MPSERVER_POSIX_EPOLL_H
 
@@ -14,23 +14,24 @@ static bool backend_open(struct mps_port *p) {
     return p->backend >= 0;
 }
 
-static bool backend_control(struct mps_port *p, int what, int fd, uint64_t id, uint32_t want) {
+static bool backend_control(struct mps_port *p, int what, mps_port_socket fd, uint64_t id,
+                            uint32_t want) {
     struct epoll_event e = {.data.u64 = id};
     e.events =
         (want & WANT_READ ? (uint32_t)EPOLLIN : 0) | (want & WANT_WRITE ? (uint32_t)EPOLLOUT : 0);
     return epoll_ctl(p->backend, what, fd, &e) == 0;
 }
 
-static bool backend_add(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_add(struct mps_port *p, mps_port_socket fd, uint64_t id, uint32_t want) {
     return backend_control(p, EPOLL_CTL_ADD, fd, id, want);
 }
 
-static bool backend_want(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_want(struct mps_port *p, mps_port_socket fd, uint64_t id, uint32_t want) {
     return backend_control(p, EPOLL_CTL_MOD, fd, id, want);
 }
 
 /* epoll forgets a socket by itself when it goes. */
-static void backend_forget(struct mps_port *p, int fd, uint64_t id) {
+static void backend_forget(struct mps_port *p, mps_port_socket fd, uint64_t id) {
     (void)p, (void)fd, (void)id;
 }
 
@@ -46,6 +47,13 @@ static struct event backend_event(const struct mps_port *p, int index) {
     event.what |= e->events & EPOLLOUT ? WANT_WRITE : 0;
     event.what |= e->events & (EPOLLERR | EPOLLHUP) ? IS_BROKEN : 0;
     return event;
+}
+
+static void backend_close(struct mps_port *p) {
+    if (p->backend >= 0) {
+        close(p->backend);
+    }
+    p->backend = -1;
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* posix_kqueue.h: the back end of the BSDs, macOS, and what is derived of them; see
-   posix_events.h.  SPDX: MIT-0
+   socket_events.h.  SPDX: MIT-0
 
    Reading and writing are filters of their own. A filter that is not wanted is disabled rather than
    deleted, so that changing one's mind is one call. */
@@ -21,7 +21,7 @@ static bool backend_open(struct mps_port *p) {
     return p->backend >= 0;
 }
 
-static bool backend_want(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_want(struct mps_port *p, mps_port_socket fd, uint64_t id, uint32_t want) {
     struct kevent changes[2];
     void *user = (void *)(uintptr_t)id;
     unsigned short read = want & WANT_READ ? EV_ENABLE : EV_DISABLE;
@@ -31,12 +31,12 @@ static bool backend_want(struct mps_port *p, int fd, uint64_t id, uint32_t want)
     return kevent(p->backend, changes, 2, NULL, 0, NULL) == 0;
 }
 
-static bool backend_add(struct mps_port *p, int fd, uint64_t id, uint32_t want) {
+static bool backend_add(struct mps_port *p, mps_port_socket fd, uint64_t id, uint32_t want) {
     return backend_want(p, fd, id, want);
 }
 
 /* Filters go with their descriptor. */
-static void backend_forget(struct mps_port *p, int fd, uint64_t id) {
+static void backend_forget(struct mps_port *p, mps_port_socket fd, uint64_t id) {
     (void)p, (void)fd, (void)id;
 }
 
@@ -58,6 +58,13 @@ static struct event backend_event(const struct mps_port *p, int index) {
                       ? IS_BROKEN
                       : 0;
     return event;
+}
+
+static void backend_close(struct mps_port *p) {
+    if (p->backend >= 0) {
+        close(p->backend);
+    }
+    p->backend = -1;
 }
 
 #endif

@@ -1,21 +1,16 @@
-/* sockets.h: bound sockets, their names, the core's addresses; part of posix.c.  SPDX: MIT-0
+/* sockets.h: bound sockets, their names, the core's addresses; part of posix.c and win32.c.
+   SPDX: MIT-0
 
    The core knows one kind of address: IPv6, with IPv4 mapped into it (RFC 4291, 2.5.5.2). Plain
-   BSD sockets, the same on every system that has them. */
+   BSD sockets; what differs between the systems is in posix_system.h and win32_system.h, one of
+   which is included first. */
 #ifndef MPSERVER_SOCKETS_H
 #define MPSERVER_SOCKETS_H
 
-#include "../mpserver.h"
+#include "port.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <net/if.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 union name {
     struct sockaddr any;
@@ -59,7 +54,7 @@ static socklen_t address_to(const mps_address *address, bool in4, union name *na
     return sizeof name->in6;
 }
 
-static mps_address address_local(int fd) {
+static mps_address address_local(mps_port_socket fd) {
     union name name = {.in6 = {.sin6_family = AF_INET6}};
     socklen_t bytes = sizeof name;
     getsockname(fd, &name.any, &bytes);
@@ -104,13 +99,9 @@ static bool address_parse(const char *text, union name *name) {
         return true;
     }
     name->in6.sin6_family = AF_INET6;
-    name->in6.sin6_scope_id = percent ? if_nametoindex(percent + 1) : 0;
+    name->in6.sin6_scope_id = percent ? interface_index(percent + 1) : 0;
     return inet_pton(AF_INET6, ip, &name->in6.sin6_addr) == 1 &&
            (!percent || name->in6.sin6_scope_id);
-}
-
-static void option_set(int fd, int level, int option, int value) {
-    setsockopt(fd, level, option, &value, sizeof value);
 }
 
 #define SOCKET_BUFFER_BYTES (4 << 20) /* asked for; the system may give less */
@@ -118,7 +109,7 @@ static void option_set(int fd, int level, int option, int value) {
 /* Bound to one address there is no question which one was asked. Otherwise both packet infos: a
    dual-stack socket tells the address to answer IPv4 broadcasts from only by that of IPv4. Bursts
    of ticks and of a thousand players want a larger buffer than the usual. */
-static void datagram_options_set(int fd, bool in4, bool any) {
+static void datagram_socket_prepare(mps_port_socket fd, bool in4, bool any) {
     if (any && !in4) {
         option_set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     }
@@ -127,22 +118,17 @@ static void datagram_options_set(int fd, bool in4, bool any) {
         option_set(fd, IPPROTO_IP, IP_PKTINFO, 1);
     }
 #endif
-#ifdef SO_RXQ_OVFL
-    option_set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
-#endif
     option_set(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES);
     option_set(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
-#ifdef SO_RCVBUFFORCE
-    option_set(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER_BYTES); /* with CAP_NET_ADMIN */
-#endif
+    datagram_options_set(fd, SOCKET_BUFFER_BYTES);
 }
 
-/* A bound socket, or -1 with errno. */
-static int socket_bound(int type, union name *name, uint16_t port) {
+/* A bound socket, or SOCKET_NONE with system_error. */
+static mps_port_socket socket_bound(int type, union name *name, uint16_t port) {
     bool in4 = name->any.sa_family == AF_INET;
-    int fd = socket(name->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -1;
+    mps_port_socket fd = socket_make(name->any.sa_family, type);
+    if (fd == SOCKET_NONE) {
+        return SOCKET_NONE;
     }
     if (in4) {
         name->in4.sin_port = htons(port);
@@ -151,18 +137,17 @@ static int socket_bound(int type, union name *name, uint16_t port) {
         option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     }
     if (type == SOCK_STREAM) {
-        option_set(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* or restarts wait for old connections */
-        option_set(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* accepted sockets inherit it */
+        listener_options_set(fd);
     } else {
         mps_address bound = address_from(name);
-        datagram_options_set(fd, in4, address_is_any(&bound));
+        datagram_socket_prepare(fd, in4, address_is_any(&bound));
     }
     if (bind(fd, &name->any, in4 ? sizeof name->in4 : sizeof name->in6) != 0 ||
         (type == SOCK_STREAM && listen(fd, SOMAXCONN) != 0)) {
-        int code = errno;
-        close(fd);
-        errno = code;
-        return -1;
+        int code = system_error();
+        socket_close(fd);
+        system_error_set(code);
+        return SOCKET_NONE;
     }
     return fd;
 }

@@ -32,6 +32,7 @@ if [ -z "${T:-}" ]; then
     part 'lint finds what is planted' node tests/node.mjs tests/lint.test.mjs
     part 'symbols, freestanding, C++' tests/symbols.sh
     part 'tarball' tests/dist_test.sh
+    part 'what ports leave out' node tests/node.mjs tests/left_out.test.mjs
 fi
 part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \
@@ -41,9 +42,14 @@ if [ -z "${T:-}" ]; then
         MPSERVER=build/mpserver-$port part "wire tests, $port" \
             node tests/node.mjs tests/wire/*.test.mjs
     done
+    part 'lwIP on a bad network, virtual time' tests/lwip/virtual.sh
+    MPSERVER=build/mpserver-lwip WITHOUT=tests/lwip/left_out.mjs part 'wire tests, lwIP over TAP' \
+        tests/lwip/netns.sh node tests/node.mjs \
+        $(ls tests/wire/*.test.mjs | grep -vE 'crowd|flood')
     MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
         node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
     part 'firmware in QEMU' tests/firmware.sh
+    part 'wire tests, Windows' tests/wine/all.sh
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
     part 'soak' node tests/soak/soak.mjs
     COUNT=100000 MPSERVER=build/mpserver-sanitized part 'soak, sanitized' node tests/soak/soak.mjs

@@ -15,7 +15,8 @@ touch mpserver.h # a later date of a file must not show
 tally 'make dist, again' make --no-print-directory dist
 tally 'both have the same bytes' cmp "$dir/first.tar.gz" "build/$name.tar.gz"
 tally 'it unpacks' tar -xzf "build/$name.tar.gz" -C "$dir"
-for file in mpserver.h mpserver.c platform/posix.c stb/stb_ds.h stb/LICENSE LICENSE README.md; do
+for file in mpserver.h mpserver.c platform/posix.c platform/win32.c stb/stb_ds.h stb/LICENSE \
+    LICENSE README.md; do
     tally "it has $file" test -s "$dir/$name/$file"
 done
 cp tests/dist_embed.c "$dir/"
@@ -24,4 +25,6 @@ for cc in gcc clang; do
         -ffp-contract=off -I"$name" -o "embed-$cc" dist_embed.c "$name/mpserver.c"
     tally "the $cc build runs" "$dir/embed-$cc"
 done
+tally 'the port for Windows builds from it' env -C "$dir" x86_64-w64-mingw32-gcc -std=c11 -Wall \
+    -Wextra -Werror -O2 -c -o win32.o "$name/platform/win32.c"
 finish

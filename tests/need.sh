@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what `make run`, `make test` and the like lack, by Debian package name.
+# Installs what `make run`, `make test`, ... lacks, by Debian package name.
 # It looks for the commands and headers themselves: when all is there, it fetches nothing.
-# Usage: tests/need.sh run|test|bench|size|firmware
+# Usage: tests/need.sh run|win32|test|bench|size|firmware
 set -eu
 missing=
 
@@ -13,6 +13,10 @@ need() { # PACKAGE COMMAND...: the package is missing when the command fails
 
 has() {
     command -v "$1"
+}
+
+wine_runs() { # Debian keeps it out of the way of another wine
+    PATH=$PATH:/usr/lib/wine command -v wine64
 }
 
 header() {
@@ -64,9 +68,14 @@ test)
     need coturn has turnutils_stunclient
     need iproute2 has ip
     firmware
+    need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc
+    need wine64 wine_runs
     ;;
 firmware)
     firmware
+    ;;
+win32)
+    need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc
     ;;
 size)
     need gcc-arm-none-eabi has arm-none-eabi-gcc

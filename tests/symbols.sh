@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 . tests/tally.sh
 mkdir -p build/symbols
 wanted='^(memcpy|memmove|memset|memcmp|strlen|strcmp|bcmp)$'
+dedicated='examples/dedicated/main.c examples/dedicated/options.c'
 writable='^(load_arena|stbds_hash_seed)(\.[0-9]+)?$'
 
 none_of() { # TITLE SYMBOLS: passes when the list is empty
@@ -44,7 +45,14 @@ tally 'the core is the same for Windows' \
 for cc in gcc clang; do
     tally "$cc -std=c11 -pedantic: the core, the port, the examples" \
         $cc -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only mpserver.c platform/posix.c \
-        examples/*.c examples/dedicated/*.c
+        examples/*.c $dedicated examples/dedicated/system_posix.c
+done
+# stb is all that the freestanding build has put there.
+for cc in x86_64-w64-mingw32-gcc 'clang --target=x86_64-w64-mingw32'; do
+    # shellcheck disable=SC2086  # words
+    tally "$cc -std=c11 -pedantic: the core, the port, the server for Windows" \
+        $cc -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only -Ibuild/freestanding \
+        mpserver.c platform/win32.c $dedicated examples/dedicated/system_win32.c
 done
 
 # The check itself: a stray call and a stray global must show.
@@ -55,9 +63,10 @@ tally 'a planted malloc shows' \
 tally 'a planted global shows' \
     test "$(nm -g --defined-only build/symbols/planted.o | awk '{ print $3 }')" = stray
 
-for cxx in g++ clang++; do
+for cxx in g++ clang++ x86_64-w64-mingw32-g++; do
     command -v $cxx >/dev/null || continue
-    tally "mpserver.h compiles with $cxx" \
-        $cxx -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ mpserver.h
+    tally "mpserver.h and port.h compile with $cxx" \
+        $cxx -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only \
+        -x c++ mpserver.h platform/port.h
 done
 finish

@@ -1,4 +1,4 @@
-/* main.c: mpserver, the dedicated server: the core and a port with sockets in a process.  SPDX: MIT-0
+/* main.c: mpserver, the dedicated server: the core and a port with sockets.  SPDX: MIT-0
 
    One block of memory, taken before the ready line, holds everything: the core, the port, and the
    text of the configuration file when it is read again. After the ready line nothing allocates.
@@ -6,23 +6,13 @@
    Standard output carries the ready line and what was asked to be printed; the log goes to
    standard error, one write per line, and a reader who stops reading it loses lines, not the
    server. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-
 #include "../../platform/port.h"
 #include "options.h"
+#include "system.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
 #define HTTP_PORT 8080
 #define UDP_PORT 8081
@@ -31,7 +21,7 @@
 #define PRINT_BYTES 65536
 #define ROWS_MAX 10000
 #define SECRET_BYTES_GOOD 32 /* RFC 7518, 3.2: as long as the hash */
-#define DESCRIPTORS_SPARE 32 /* beside the connections */
+#define FILES_SPARE 32       /* beside the connections */
 
 /* Scripts tell by these whether starting again may help (1) or someone has to change something
    (2). */
@@ -51,28 +41,20 @@ struct app {
 /* == log =========================================================================================
    A record becomes one line and one write. A pipe that is full costs lines, never time. */
 
-/* True when standard error takes a line now. Setting O_NONBLOCK instead would reach everybody who
-   shares the terminal or pipe. */
-static bool log_ready(void) {
-    struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
-    return poll(&fd, 1, 0) == 1 && fd.revents & POLLOUT;
-}
-
 /* In one write, so that lines of several processes on one pipe do not mix. */
 static void log_write(struct app *app, const mps_log_record *record) {
     char line[LINE_BYTES];
     bool json = app->options.log_json == 1;
     size_t bytes = (json ? mps_log_json : mps_log_text)(record, line, sizeof line - 1);
     line[bytes++] = '\n';
-    ssize_t written = write(STDERR_FILENO, line, bytes);
-    (void)written; /* nowhere to complain */
+    system_log(line, bytes);
 }
 
 /* Runs inside calls into the core: it must not wait, and calls nothing of the core that changes it.
    The lines that were lost are told of before the first that is not. */
 static void log_hook(void *user, const mps_log_record *record) {
     struct app *app = user;
-    if (!log_ready()) {
+    if (!system_log_ready()) {
         app->log_lost++;
         return;
     }
@@ -111,40 +93,14 @@ static void log_say(struct app *app, mps_level level, const char *item, const ch
 
 #define WHY_BYTES 512
 
-/* In place of strerror, which may allocate. */
-static const char *file_problem(int code) {
-    switch (code) {
-    case ENOENT:
-    case ENOTDIR:
-        return "there is no such file";
-    case EACCES:
-        return "this user may not read it";
-    case EISDIR:
-        return "it is a directory";
-    default:
-        return "it cannot be read";
-    }
-}
-
 /* Into app->file_text, which the core may change while it reads, so it is read afresh each time. A
-   file as large as the buffer may be cut, so that size is already too much. O_NONBLOCK: opening a
-   pipe without a writer must not hold the server up. */
+   file as large as the buffer may be cut, so that size is already too much. */
 static bool file_read(struct app *app, size_t *bytes, char *why) {
     const char *name = app->options.config;
-    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t count = 1;
-    *bytes = 0;
-    while (fd >= 0 && count > 0 && *bytes < FILE_BYTES_MAX) {
-        count = read(fd, app->file_text + *bytes, FILE_BYTES_MAX - *bytes);
-        *bytes += count > 0 ? (size_t)count : 0;
-    }
-    /* Kept before close, which may set it. */
-    int code = errno;
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (fd < 0 || count < 0) {
-        snprintf(why, WHY_BYTES, "%s: %s (errno %d)", name, file_problem(code), code);
+    int code;
+    const char *problem = system_file_read(name, app->file_text, FILE_BYTES_MAX, bytes, &code);
+    if (problem) {
+        snprintf(why, WHY_BYTES, "%s: %s (error %d)", name, problem, code);
         return false;
     }
     if (*bytes == FILE_BYTES_MAX) {
@@ -168,7 +124,7 @@ static void fault_text(const char *file, const mps_fault *fault, char *why) {
 
 /* An empty variable counts as not set: an empty secret would sign for everybody. */
 static void config_environment(mps_config *config) {
-    const char *secret = getenv("MPSERVER_JWT_SECRET");
+    const char *secret = system_variable("MPSERVER_JWT_SECRET");
     if (secret && *secret) {
         config->jwt_secret = secret;
         config->jwt_secret_bytes = strlen(secret);
@@ -369,30 +325,11 @@ static int mint_token(const struct options *options, const mps_config *config) {
    From the sockets to the exit status. What goes wrong before the ready line is said in a sentence
    on standard error; after it, in the log. */
 
-/* A descriptor below 3 that is closed would be given to a socket, and the log written into it.
-   First of all: later the numbers may be taken. */
-static void descriptors_fill(void) {
-    int fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO) {
-        fd = open("/dev/null", O_RDWR);
-    }
-    if (fd > STDERR_FILENO) {
-        close(fd);
-    }
-}
-
-/* Every connection is a descriptor: takes as many as may be had without asking anybody. The soft
-   limit alone, up to the hard one. With too few the server runs on, and the port pauses accepting
-   when they are used up. */
-static void descriptors_raise(struct app *app, uint32_t connections) {
-    rlim_t needed = (rlim_t)connections + DESCRIPTORS_SPARE;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) {
-        return;
-    }
-    limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < needed) {
+/* Every connection is an open file on most systems. With too few the server runs on, and the port
+   pauses accepting when they are used up. */
+static void files_want(struct app *app, uint32_t connections) {
+    uint32_t needed = connections + FILES_SPARE;
+    if (!system_files_want(needed)) {
         log_say(app, MPS_LOG_WARN, "open_files_low",
                 "too few open files are allowed for `connections`; raise the limit (ulimit -n)",
                 "needed", NULL, (int64_t)needed);
@@ -424,7 +361,7 @@ static void warn(struct app *app, const mps_config *config) {
     }
 }
 
-/* Makes the server in one fresh block; pages that are never touched cost nothing. The core may be
+/* Makes the server in one fresh block. The core may be
    created only after the port has its sockets, because lobbies tell the port number that was really
    given. The first text of the file is let go when the core has copied it; reloads read into the
    block. */
@@ -432,8 +369,8 @@ static int server_make(struct app *app, const mps_config *config) {
     struct block b = block_of(app, config);
     uint32_t connections = mps_connections_max(config);
     uint8_t entropy[32];
-    char *block = mmap(NULL, b.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block == MAP_FAILED) {
+    char *block = system_memory(b.bytes);
+    if (!block) {
         return complain(EXIT_RUNTIME, "there is not enough memory; see --print-memory, and choose "
                                       "a smaller --preset");
     }
@@ -442,16 +379,16 @@ static int server_make(struct app *app, const mps_config *config) {
         return complain(EXIT_RUNTIME, app->port.error);
     }
     if (!mps_port_entropy(entropy)) {
-        return complain(EXIT_RUNTIME, "the system gives no random bytes (getentropy failed)");
+        return complain(EXIT_RUNTIME, "the system gives no random bytes");
     }
     mps_error error = mps_create(&app->server, config, block, b.core, entropy);
     if (error != MPS_OK) {
         return complain(error == MPS_E_CONFIG ? EXIT_USAGE : EXIT_RUNTIME, mps_error_text(error));
     }
     warn(app, config);
-    munmap(app->file_text, FILE_BYTES_MAX); /* the core has copied what it needs */
+    system_memory_free(app->file_text, FILE_BYTES_MAX); /* the core has copied what it needs */
     app->file_text = block + b.core + b.port;
-    descriptors_raise(app, connections);
+    files_want(app, connections);
     return 0;
 }
 
@@ -463,8 +400,7 @@ static void ready_say(const struct app *app) {
     mps_port_address_text(&app->port.udp, udp);
     int bytes =
         snprintf(line, sizeof line, "mpserver %s ready http=%s udp=%s\n", MPS_VERSION, http, udp);
-    ssize_t written = write(STDOUT_FILENO, line, (size_t)bytes);
-    (void)written; /* nobody has to listen */
+    system_print(line, (size_t)bytes);
 }
 
 /* A server that nobody gave a secret signs with one made up at the start, and every restart would
@@ -526,12 +462,11 @@ static int print(const struct options *options) {
 
 /* Flags first, since they name the file; what needs no configuration is printed before one is read,
    so that --help works with a broken file. */
-int main(int argc, char **argv) {
+int mpserver_main(int argc, char **argv) {
     static struct app app;
     app.started_us = mps_port_now_us();
     mps_config config;
     char why[WHY_BYTES];
-    descriptors_fill();
     if (!options_parse(&app.options, argc, argv, why, sizeof why)) {
         return complain(EXIT_USAGE, why);
     }
@@ -539,9 +474,8 @@ int main(int argc, char **argv) {
     if (status >= 0) {
         return status;
     }
-    app.file_text =
-        mmap(NULL, FILE_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (app.file_text == MAP_FAILED) {
+    app.file_text = system_memory(FILE_BYTES_MAX);
+    if (!app.file_text) {
         return complain(EXIT_RUNTIME, "there is not enough memory");
     }
     if (!config_build(&app, &config, why)) {

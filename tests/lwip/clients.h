@@ -58,7 +58,7 @@ static void wrong(const struct client *c, const char *what, const char *got) {
     }
 }
 
-/* == 1 connections =============================================================================== */
+/* == 1 connections ============================================================================= */
 
 static void client_forget(struct client *c) {
     c->pcb = NULL;
@@ -188,7 +188,7 @@ static void client_ask(struct client *c, const char *method, const char *target,
     client_say(c, request, (size_t)bytes);
 }
 
-/* == 2 readers: lobbies over HTTP, every body known ============================================== */
+/* == 2 readers: lobbies over HTTP, every body known ============================================ */
 
 static void reader_ask(struct client *c) {
     char target[64] = "/lobbies?scene=cave&limit=100";
@@ -227,7 +227,7 @@ static void reader_act(struct client *c) {
     }
 }
 
-/* == 3 talkers: a room over WebSocket, numbered messages ========================================= */
+/* == 3 talkers: a room over WebSocket, numbered messages ======================================= */
 
 /* A text frame with a mask of zeroes (RFC 6455, 5.2). */
 static void talker_say(struct client *c, const char *text) {
@@ -368,7 +368,7 @@ static void talker_act(struct client *c) {
     }
 }
 
-/* == 4 walkers: positions over UDP =============================================================== */
+/* == 4 walkers: positions over UDP ============================================================= */
 
 /* Takes the text of a position behind `key` up to `end`, when it has that shape. */
 static void walker_believe(struct client *c, unsigned id, const char *at) {
@@ -465,7 +465,7 @@ static void walker_act(struct client *c) {
     walker_send(c, text);
 }
 
-/* == all of them ================================================================================= */
+/* == all of them =============================================================================== */
 
 static void client_act(struct client *c) {
     if (c->kind == WALKER && c->udp) {

@@ -47,7 +47,7 @@ static struct {
     uint32_t connections;
 } tap = {.tap = -1, .signals = -1};
 
-/* == clock, entropy ============================================================================== */
+/* == clock, entropy ============================================================================ */
 
 uint64_t mps_port_now_us(void) {
     struct timespec t;
@@ -84,7 +84,7 @@ static bool board_entropy(void *user, uint8_t *out, size_t bytes) {
     return getentropy(out, bytes) == 0;
 }
 
-/* == the netif =================================================================================== */
+/* == the netif ================================================================================= */
 
 static err_t netif_send(struct netif *netif, struct pbuf *p) {
     char frame[FRAME_BYTES];
@@ -125,7 +125,7 @@ static bool tap_read(void) {
     return count > 0;
 }
 
-/* == life ======================================================================================== */
+/* == life ====================================================================================== */
 
 static bool failed(struct mps_port *p, const char *why) {
     snprintf(p->error, sizeof p->error, "%s", why);

@@ -34,7 +34,7 @@ static void check(bool good, const char *what) {
     }
 }
 
-/* == the board =================================================================================== */
+/* == the board ================================================================================= */
 
 static uint64_t board_now_us(void *user) {
     (void)user;
@@ -102,7 +102,7 @@ static void run_until(uint64_t time) {
     }
 }
 
-/* == set-up ====================================================================================== */
+/* == set-up ==================================================================================== */
 
 static void add_clients(enum kind kind, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
@@ -161,7 +161,7 @@ static void lobbies_begin(void) {
              ignored, sizeof ignored);
 }
 
-/* == faults ====================================================================================== */
+/* == faults ==================================================================================== */
 
 /* A SYN from a host that is not there (RFC 9293, 3.1), which lwIP keeps a record for. */
 static void flood_syn(unsigned number) {
@@ -238,7 +238,7 @@ static void hog(void) {
     }
 }
 
-/* == the ten minutes ============================================================================= */
+/* == the ten minutes =========================================================================== */
 
 struct use {
     size_t heap, pools[MEMP_MAX];

@@ -223,6 +223,39 @@ test('limits: a slow reader gets every byte', async (t) => {
   conn.close();
 });
 
+const ticks = (pid) => Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+
+test('limits: connections reset before they are accepted hold nobody up', async (t) => {
+  const s = await start(t);
+  for (let i = 0; i < 100; i++) {
+    const conn = await Conn.open(s);
+    conn.socket.resetAndDestroy();
+  }
+  const before = Date.now();
+  assert.equal((await get(s, '/healthz')).status, 200);
+  assert.ok(Date.now() - before < 2000);
+  assert.equal((await metrics(s)).get('mpserver_port_errors_total'), 0);
+});
+
+test('limits: a half-closed reader that stalls costs nothing, and gets every byte', async (t) => {
+  const s = await start(t);
+  await crowd(s);
+  const conn = await Conn.open(s);
+  conn.socket.pause();
+  conn.socket.end(requestText('GET', '/lobbies?limit=200').repeat(1000));
+  await sleep(1500);
+  const before = ticks(s.pid);
+  await sleep(1500);
+  const spent = ticks(s.pid) - before;
+  assert.ok(spent < 300, `${spent} ms of CPU in 1.5 s of nothing`);
+  conn.socket.resume();
+  for (let i = 0; i < 1000; i++) {
+    const answer = await conn.read();
+    assert.equal(answer.json.length, 61, `list ${i}`);
+  }
+  await conn.end();
+});
+
 test('limits: garbage of every kind leaves the server well', async (t) => {
   const s = await start(t);
   let seed = 1;
@@ -254,8 +287,6 @@ test('limits: the tiny preset serves', async (t) => {
   refused(await request(s, 'POST', '/lobbies', { body: ' '.repeat(4097) }), 413, 'body_too_large');
   refused(await get(s, '/healthz', { 'X-Fill': 'x'.repeat(2048) }), 431, 'head_too_large');
 });
-
-const ticks = (pid) => Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
 
 test('limits: out of descriptors the server waits without spinning, and goes on', async (t) => {
   const s = await start(t, { descriptors: 40 });

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export { sleep };
 export const BINARY = process.env.MPSERVER || 'build/mpserver';
+export const ON_WINDOWS = BINARY.endsWith('tests/wine/mpserver');
 export const SECRET = 'a secret of the wire tests, 32 bytes and more';
 const WAIT_MS = 20000; // for anything that should happen at once; sanitized builds are slow
 
@@ -52,14 +53,15 @@ export async function until(ask, good, what, ms = WAIT_MS) {
 }
 
 export class Server {
-  constructor(args, env, descriptors) {
+  constructor(args, env, { descriptors, stderr = 'pipe' } = {}) {
     this.stderr = '';
     this.stdout = '';
     const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, BINARY, ...args];
     const [program, words] = descriptors ? ['bash', limited] : [BINARY, args];
-    this.child = spawn(program, words, { env: { PATH: process.env.PATH, ...env } });
+    this.child = spawn(program, words,
+      { env: { PATH: process.env.PATH, ...env }, stdio: ['pipe', 'pipe', stderr] });
     this.pid = this.child.pid;
-    this.child.stderr.on('data', (bytes) => { this.stderr += bytes; });
+    this.child.stderr?.on('data', (bytes) => { this.stderr += bytes; });
     this.exited = new Promise((resolve, reject) => {
       this.child.on('error', reject);
       this.child.on('close', (code, signal) => resolve({ code, signal }));
@@ -87,8 +89,14 @@ export class Server {
     return this;
   }
 
+  /* On Windows a Ctrl-C, which SIGINT becomes, is what there is for a SIGTERM, and the admin route
+     for a SIGHUP. */
   signal(name) {
-    process.kill(this.pid, name);
+    if (ON_WINDOWS && name === 'SIGHUP') {
+      post(this, '/admin/reload', {}, admin()).catch(() => {});
+    } else {
+      process.kill(this.pid, ON_WINDOWS && name === 'SIGTERM' ? 'SIGINT' : name);
+    }
   }
 
   /* SIGTERM; the server must end with 0 and without a sanitizer's word. */
@@ -121,7 +129,8 @@ export async function start(t, options = {}) {
   if (config) {
     flags.push('--config', temporaryFile(t, 'config.json', JSON.stringify(config)));
   }
-  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env }, descriptors);
+  const server = new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env },
+    { descriptors });
   server.configPath = config && flags.at(-1);
   t.after(() => server.stop());
   return server.ready();

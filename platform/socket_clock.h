@@ -1,18 +1,10 @@
-/* posix_clock.h: the monotonic clock, and what calls take; part of posix.c.  SPDX: MIT-0 */
-#ifndef MPSERVER_POSIX_CLOCK_H
-#define MPSERVER_POSIX_CLOCK_H
+/* socket_clock.h: how long calls into the core take; part of posix.c and win32.c.  SPDX: MIT-0 */
+#ifndef MPSERVER_SOCKET_CLOCK_H
+#define MPSERVER_SOCKET_CLOCK_H
 
 #include "port.h"
 
-#include <time.h>
-
 #define TIMED_ONE_IN 16 /* core calls whose time is taken */
-
-static uint64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Two reads of the clock for one call in 16: some 3 ns a call, and the histogram fills as well. */
 static uint64_t timed_begin(struct mps_port *p) {
