@@ -25,12 +25,12 @@ SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-san
 export T
 
 .PHONY: all run win32 test quick examples embed lint format size bench soak dist clean help stb \
-    lwip FORCE
+    lwip firmware run-firmware FORCE
 
 all: build/mpserver
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^\([a-z0-9-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | sort
 
 all: ## build/mpserver, the dedicated server (default)
 
@@ -53,6 +53,7 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	    build/console.exe build/noalloc.so build/udp_client build/flood build/embed \
 	    build/embed-sanitized build/mpserver-console build/mpserver-console-sanitized \
 	    build/mpserver-kestrel build/console_test
+	@$(MAKE) --no-print-directory firmware
 	@tests/all.sh
 
 quick: build/unit ## unit tests only, in seconds; T=name filters
@@ -61,6 +62,14 @@ quick: build/unit ## unit tests only, in seconds; T=name filters
 examples: build/udp_client build/embed ## the small C samples
 
 embed: build/embed ## build/embed, a listen server in a game loop
+
+firmware: ## bare-metal images for QEMU's mps2-an385: build/firmware/mpserver.elf, -small.elf
+	@tests/need.sh firmware
+	@tests/lwip.sh
+	@$(MAKE) --no-print-directory -f examples/firmware/Makefile
+
+run-firmware: firmware ## the firmware in QEMU; PRESET=small: the larger one
+	@examples/firmware/run.sh
 
 lint: ## the rules of style that a program can check
 	@node tests/lint.mjs

@@ -274,6 +274,35 @@ static struct pbuf *chain_begin(struct pbuf *chain) {
     return chain;
 }
 
+/* Behind the bytes of a pbuf of the pool that nobody else holds. */
+static uint16_t tail_room(const struct pbuf *tail) {
+    const uint8_t *start = (const uint8_t *)tail + LWIP_MEM_ALIGN_SIZE(sizeof *tail);
+    const uint8_t *end = start + LWIP_MEM_ALIGN_SIZE(PBUF_POOL_BUFSIZE);
+    bool ours = pbuf_match_type(tail, PBUF_POOL) && tail->ref == 1;
+    return ours ? (uint16_t)(end - ((const uint8_t *)tail->payload + tail->len)) : 0;
+}
+
+/* What must wait fills the last pbuf before it takes another one: a peer that sends byte by byte
+   would soon pin the whole pool, and nobody could be heard any more. */
+static struct pbuf *chain_add(struct pbuf *waiting, struct pbuf *more) {
+    struct pbuf *tail = waiting;
+    while (tail->next) {
+        tail = tail->next;
+    }
+    uint16_t room = tail_room(tail);
+    uint16_t count = more->tot_len < room ? more->tot_len : room;
+    pbuf_copy_partial(more, (uint8_t *)tail->payload + tail->len, count, 0);
+    tail->len = (uint16_t)(tail->len + count);
+    for (struct pbuf *p = waiting; p; p = p->next) {
+        p->tot_len = (uint16_t)(p->tot_len + count);
+    }
+    more = pbuf_free_header(more, count);
+    if (more) {
+        pbuf_cat(waiting, more);
+    }
+    return waiting;
+}
+
 /* What waits goes to the core as far as there is room, each pbuf where it lies; the peer's window
    opens by as much as the core took. */
 static void slot_feed(struct lwip_slot *slot) {
@@ -372,10 +401,8 @@ static err_t on_received(void *arg, struct tcp_pcb *pcb, struct pbuf *chain, err
     clock_take(slot->port);
     if (!chain) {
         slot->fin = true;
-    } else if (slot->waiting) {
-        pbuf_cat(slot->waiting, chain);
     } else {
-        slot->waiting = chain;
+        slot->waiting = slot->waiting ? chain_add(slot->waiting, chain) : chain;
     }
     slot_feed(slot);
     if (!slot_release(slot)) {

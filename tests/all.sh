@@ -51,6 +51,7 @@ if [ -z "${T:-}" ]; then
         $(ls tests/wire/*.test.mjs | grep -vE 'crowd|flood')
     MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
         node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
+    part 'firmware in QEMU' tests/firmware.sh
     part 'wire tests, Windows' tests/wine/all.sh
     part 'console port, attacked in memory' build/console_test
     WITHOUT=tests/console/left_out.mjs MPSERVER=build/mpserver-console \

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what `make run`, `make test`, ... lacks, by Debian package name.
 # It looks for the commands and headers themselves: when all is there, it fetches nothing.
-# Usage: tests/need.sh run|win32|test|bench|size
+# Usage: tests/need.sh run|win32|test|bench|size|firmware
 set -eu
 missing=
 
@@ -36,6 +36,13 @@ sanitizers() {
         clang -fsanitize=address,undefined -x c -o /dev/null -
 }
 
+firmware() {
+    need gcc-arm-none-eabi has arm-none-eabi-gcc
+    need libnewlib-arm-none-eabi test -e /usr/lib/arm-none-eabi/newlib/libc.a
+    need qemu-system-arm has qemu-system-arm
+    need dpkg-dev has dpkg-source
+}
+
 # A compiler's headers can only be looked for once there is a compiler, hence the rounds.
 install_missing() {
     [ -n "$missing" ] || return 0
@@ -60,10 +67,13 @@ test)
     need node-ws node_has_ws
     need coturn has turnutils_stunclient
     need iproute2 has ip
-    need dpkg-dev has dpkg-source
+    firmware
     need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc
     need wine64 wine_runs
     need gcc-arm-none-eabi has arm-none-eabi-gcc
+    ;;
+firmware)
+    firmware
     ;;
 win32)
     need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc

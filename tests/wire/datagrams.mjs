@@ -1,7 +1,7 @@
 // UDP clients for the wire tests: JSON as shipped clients speak it, and binary v1.
 import assert from 'node:assert/strict';
 import dgram from 'node:dgram';
-import { post, sleep, within } from './server.mjs';
+import { hostOf, post, sleep, within } from './server.mjs';
 
 export const SETTLE_MS = 150; // longer than a tick takes on a busy machine
 
@@ -52,7 +52,7 @@ export class Udp {
   static async open(t, server, options = {}) {
     const udp = new this();
     udp.server = server;
-    udp.host = options.host ?? '127.0.0.1';
+    udp.host = options.host ?? hostOf(server);
     udp.socket = dgram.createSocket(udp.host.includes(':') ? 'udp6' : 'udp4');
     udp.messages = [];
     udp.waiters = [];

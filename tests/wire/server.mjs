@@ -43,13 +43,13 @@ export function within(promise, what, ms = WAIT_MS) {
 }
 
 /* Asks until `good(answer)`; for what happens soon after, not at once. */
-export async function until(ask, good, what) {
-  for (const end = Date.now() + WAIT_MS; Date.now() < end; await sleep(50)) {
+export async function until(ask, good, what, ms = WAIT_MS) {
+  for (const end = Date.now() + ms; Date.now() < end; await sleep(50)) {
     // A connection that draining finds idle is closed, even one that was about to ask.
     const got = await Promise.resolve().then(ask).catch(() => null);
     if (got !== null && good(got)) return got;
   }
-  throw new Error(`${what}: not within ${WAIT_MS} ms`);
+  throw new Error(`${what}: not within ${ms} ms`);
 }
 
 export class Server {
@@ -230,11 +230,16 @@ function dress(answer) {
   return answer;
 }
 
+/* Where clients find a server that may listen on all addresses. */
+export const hostOf = (server) =>
+  (/^(\[?::\]?|0\.0\.0\.0)?$/.test(server.host ?? '') ? '127.0.0.1' : server.host)
+    .replace(/^\[(.*)\]$/, '$1');
+
 /* A raw connection. */
 export class Conn {
   static async open(server, options = {}) {
     const conn = new Conn();
-    conn.socket = net.connect({ port: server.port, host: '127.0.0.1', ...options });
+    conn.socket = net.connect({ port: server.port, host: hostOf(server), ...options });
     conn.bytes = Buffer.alloc(0);
     conn.ended = false;
     conn.waiters = [];

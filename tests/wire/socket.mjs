@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { Conn, bearer, post, request, test as plainTest, token, seconds, within }
+import { Conn, bearer, hostOf, post, request, test as plainTest, token, seconds, within }
   from './server.mjs';
 
 // By its path: only Debian's own node would look there for a bare name.
@@ -39,8 +39,8 @@ export class Client {
     const query = secret === undefined ? '' : `?token=${encodeURIComponent(secret)}`;
     const client = new Client();
     Object.assign(client, { server, user, skip, messages: [], aside: [], waiters: [] });
-    const ws = new WebSocket(`ws://127.0.0.1:${server.port}${path}${query}`, protocol,
-      { headers, localAddress });
+    const url = `ws://${hostOf(server)}:${server.port}${path}${query}`;
+    const ws = new WebSocket(url, protocol, { headers, localAddress });
     client.ws = ws;
     online.add(client);
     ws.on('message', (bytes, binary) => client.#take(bytes, binary));
