@@ -13,7 +13,7 @@
        for (;;) {
            hand received frames to netif->input
            sys_check_timeouts()
-           due = mps_lwip_step(&port)                     everything that is to be sent goes out here
+           due = mps_lwip_step(&port)                     everything to be sent goes out here
            sleep until `due`, sys_timeouts_sleeptime() or the driver's interrupt
        }
 
@@ -27,7 +27,7 @@
 
    SIZES. MEMP_NUM_TCP_PCB: `connections` + `refusals` of the configuration and some for those that
    are closing. PBUF_POOL_SIZE: what all connections may pin, TCP_WND / PBUF_POOL_BUFSIZE each, and
-   some to receive with. MEM_SIZE: headers, some 100 bytes for each segment in flight, and datagrams.
+   some to receive with. MEM_SIZE: headers, 100 bytes for each segment in flight, and datagrams.
    When one of these runs out, it costs time: what failed is counted (mpserver_port_errors_total)
    and tried again. */
 #ifndef MPSERVER_LWIP_H
@@ -44,8 +44,8 @@ extern "C" {
 /* What lwIP does not know of the board. `user` comes first in each call. */
 struct mps_lwip_board {
     void *user;
-    /* Fills `out` with `bytes` (MPS_LWIP_ENTROPY_BYTES, asked for once) of a hardware generator or of a seed
-       that was never used before. False: there is none, and mps_lwip_start refuses. */
+    /* Fills `out` with `bytes` (MPS_LWIP_ENTROPY_BYTES, asked for once) of a hardware generator, or
+       of a seed that was never used before. False: there is none, and mps_lwip_start refuses. */
     bool (*entropy)(void *user, uint8_t *out, size_t bytes);
     uint64_t (*now_us)(void *user); /* monotonic microseconds */
     int64_t (*unix_ms)(void *user); /* the date, 0 while it is not known; may be NULL */
@@ -83,7 +83,7 @@ bool mps_lwip_entropy(struct mps_lwip *port, uint8_t out[32]);
 /* The bytes that the port wants for `connections` = mps_connections_max(&config). */
 size_t mps_lwip_memory_needed(uint32_t connections);
 
-/* Takes the block (16-byte aligned, borrowed until mps_lwip_close) into use and begins to listen. */
+/* Takes the block (16-byte aligned, borrowed until mps_lwip_close) into use; begins to listen. */
 bool mps_lwip_attach(struct mps_lwip *port, mps_server *server, void *memory, size_t bytes,
                      uint32_t connections);
 

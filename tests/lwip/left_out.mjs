@@ -9,7 +9,7 @@ export default {
   'http: a Node agent keeps one connection for ten requests':
     'it asks for localhost, which a network namespace need not know',
   'limits: connections':
-    'lwIP resets at once whom no record is left for, even to be refused; an accept queue lets it in first',
+    'whom no record is left for is reset at once; an accept queue would have let it in first',
   'limits: out of descriptors the server waits without spinning, and goes on':
     'lwIP has no descriptors',
 };

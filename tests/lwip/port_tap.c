@@ -1,6 +1,6 @@
 /* port_tap.c: the API of ports with sockets over platform/lwip.c and a TAP device.  SPDX: MIT-0
 
-   So that the dedicated server, and with it every wire test, runs on lwIP. tests/lwip/netns.sh makes
+   So that the dedicated server, and with it the wire tests, runs on lwIP. tests/lwip/netns.sh makes
    a network namespace in which the ports of such a server lead to its TAP, though the clients say
    127.0.0.1; lwIP has that address here as well. There is one server in a process. */
 #define _GNU_SOURCE

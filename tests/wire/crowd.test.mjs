@@ -238,14 +238,15 @@ function deafMember(s, roomId) {
   message('join_room', { roomId, version: '', name: 'Deaf' })]);
   const escaped = [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('');
   const child = spawn('bash', ['-c',
-    'exec 3<>/dev/tcp/127.0.0.1/$0; printf "$1" >&3; read -r; cat <&3 >/dev/null', s.port, escaped]);
+    'exec 3<>/dev/tcp/127.0.0.1/$0; printf "$1" >&3; read -r; cat <&3 >/dev/null',
+    s.port, escaped]);
   let said = '';
   child.stderr.on('data', (text) => { said += text; });
   const ended = new Promise((resolve) => { child.on('close', () => resolve(said)); });
   return { reads: () => { child.stdin.end('\n'); return within(ended, 'its end'); } };
 }
 
-test('crowd: a reader that is given up is reset, not ended in the middle of a message', async (t) => {
+test('crowd: a reader that is given up is reset, its cut message not ended', async (t) => {
   const s = await start(t, { config: { send_timeout_ms: 500 } });
   const [host] = await party(s, ['Host']);
   const deaf = deafMember(s, host.roomId);
