@@ -1213,17 +1213,17 @@ static void metrics_request(struct metrics *m, u32 route, u32 status) {
 }
 
 /* == 20 arena ====================================================================================
-   The layout of the block. One function of section 80 calls layout_take for every table, once to
-   size the block and once to carve it, so the two cannot disagree. What a table needs to find its
-   items is their distance from the table itself: the block may move. */
+   The layout of the block. The same functions place every table, once to size the block and once
+   more to carve it, so the two cannot disagree. What a table needs to find its items is a distance,
+   counted from where it is kept: the block may move. */
 
 #define LAYOUT_ALIGN 16
-#define LAYOUT_ROWS_MAX 64
 
 struct layout {
-    size_t bytes;
-    u32 rows;
-    mps_memory_row row[LAYOUT_ROWS_MAX];
+    char *block;        /* NULL: sizes only */
+    size_t bytes;       /* placed so far */
+    u32 rows, wanted;   /* the same; the row that is asked for */
+    mps_memory_row row; /* that one, once it is placed */
 };
 
 /* Gives the offset of `items` items in the block. Sizes are checked against overflow by the ranges
@@ -1231,21 +1231,43 @@ struct layout {
 static size_t layout_take(struct layout *l, const char *table, size_t items, size_t item_bytes) {
     size_t at = l->bytes;
     size_t room = SIZE_MAX - LAYOUT_ALIGN - at;
-    MPS_ASSERT(l->rows < LAYOUT_ROWS_MAX && item_bytes > 0);
+    MPS_ASSERT(item_bytes > 0);
     size_t bytes = items > room / item_bytes ? room : items * item_bytes;
     bytes = (bytes + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
-    l->row[l->rows++] = (mps_memory_row){table, items, item_bytes, bytes};
+    if (l->rows++ == l->wanted) {
+        l->row = (mps_memory_row){table, items, item_bytes, bytes};
+    }
     l->bytes = at + bytes;
     return at;
 }
 
-/* The distance from `owner` to `at`, and back. */
-static ptrdiff_t near_set(const void *owner, const void *at) {
-    return (const char *)at - (const char *)owner;
+/* Where something is, as its distance from the place that remembers it. */
+static void near_set(ptrdiff_t *near, const void *at) {
+    *near = (const char *)at - (const char *)near;
 }
 
-static void *near_get(const void *owner, ptrdiff_t distance) {
-    return (char *)(uintptr_t)owner + distance;
+static void *near_get(const ptrdiff_t *near) {
+    return (char *)(uintptr_t)near + *near;
+}
+
+/* Places a table that is remembered at `near`, counted from the start of the block. Its bytes are
+   what they were. */
+static void layout_near(struct layout *l, size_t near, const char *table, size_t items,
+                        size_t item_bytes) {
+    size_t at = layout_take(l, table, items, item_bytes);
+    if (l->block) {
+        near_set((ptrdiff_t *)(void *)(l->block + near), l->block + at);
+    }
+}
+
+/* The same for what is read before it is written: the block comes with any bytes in it. */
+static void layout_zeroed(struct layout *l, size_t near, const char *table, size_t items,
+                          size_t item_bytes) {
+    size_t before = l->bytes;
+    layout_near(l, near, table, items, item_bytes);
+    if (l->block) {
+        memset(l->block + before, 0, l->bytes - before);
+    }
 }
 
 /* == 22 stb_ds ===================================================================================
@@ -1346,21 +1368,21 @@ struct pool {
 /* Slots stand apart from the items, so that a walk over generations does not load whole records. */
 static struct pool_slot *pool_slot(const struct pool *p, u32 index) {
     MPS_ASSERT(index < p->capacity);
-    return (struct pool_slot *)near_get(p, p->slots) + index;
+    return (struct pool_slot *)near_get(&p->slots) + index;
 }
 
 /* The record in a slot, alive or not. */
 static void *pool_at(const struct pool *p, u32 index) {
     MPS_ASSERT(index < p->capacity);
-    return (char *)near_get(p, p->items) + (size_t)index * p->item_bytes;
+    return (char *)near_get(&p->items) + (size_t)index * p->item_bytes;
 }
 
 /* The block comes with any bytes in it, so both tables are written in full. The list starts in the
    order of the slots: the same calls give the same handles. */
 static void pool_create(struct pool *p, u32 capacity, u32 item_bytes, void *slots, void *items) {
     *p = (struct pool){.capacity = capacity, .item_bytes = item_bytes};
-    p->slots = near_set(p, slots);
-    p->items = near_set(p, items);
+    near_set(&p->slots, slots);
+    near_set(&p->items, items);
     memset(items, 0, (size_t)capacity * item_bytes);
     for (u32 i = 0; i < capacity; i++) {
         *pool_slot(p, i) = (struct pool_slot){0, i + 1 < capacity ? i + 2 : 0};
@@ -1369,13 +1391,24 @@ static void pool_create(struct pool *p, u32 capacity, u32 item_bytes, void *slot
     p->free_tail = capacity;
 }
 
+/* Places a pool that stands at `pool` of the block: its records, and the slots behind them. */
+static void layout_pool(struct layout *l, size_t pool, const char *table, u32 count,
+                        u32 item_bytes) {
+    size_t at = layout_take(l, table, count, item_bytes + sizeof(struct pool_slot));
+    if (l->block) {
+        char *items = l->block + at;
+        pool_create((struct pool *)(void *)(l->block + pool), count, item_bytes,
+                    items + (size_t)count * item_bytes, items);
+    }
+}
+
 static bool pool_alive(const struct pool *p, u32 index) {
     return pool_slot(p, index)->generation & 1;
 }
 
 /* Records do not carry their index; it follows from where they stand. */
 static u32 pool_index(const struct pool *p, const void *record) {
-    size_t distance = (size_t)((const char *)record - (const char *)near_get(p, p->items));
+    size_t distance = (size_t)((const char *)record - (const char *)near_get(&p->items));
     return (u32)(distance / p->item_bytes);
 }
 
@@ -1482,14 +1515,24 @@ static u32 index_slots(u32 items) {
 }
 
 static struct index_slot *index_slot(const struct index *x, u32 at) {
-    return (struct index_slot *)near_get(x, x->slots) + (at & x->mask);
+    return (struct index_slot *)near_get(&x->slots) + (at & x->mask);
 }
 
 /* `slots` is what index_slots gave; `at` has room for as many. */
 static void index_create(struct index *x, u32 slots, void *at, struct siphash_key key) {
     *x = (struct index){.mask = slots - 1, .key = key};
-    x->slots = near_set(x, at);
+    near_set(&x->slots, at);
     memset(at, 0, slots * sizeof(struct index_slot));
+}
+
+/* Places the index of `items` records that stands at `index` of the block. It has no key yet. */
+static void layout_index(struct layout *l, size_t index, const char *table, u32 items) {
+    u32 slots = index_slots(items);
+    size_t at = layout_take(l, table, slots, sizeof(struct index_slot));
+    if (l->block) {
+        index_create((struct index *)(void *)(l->block + index), slots, l->block + at,
+                     (struct siphash_key){0, 0});
+    }
 }
 
 /* Callers keep the hash with their record: index_remove needs it when the name may be gone. */
@@ -1650,7 +1693,7 @@ struct outcomes {
 };
 
 static struct outcome *outcome_at(const struct outcomes *o, u32 at) {
-    return (struct outcome *)near_get(o, o->ring) + at % o->capacity;
+    return (struct outcome *)near_get(&o->ring) + at % o->capacity;
 }
 
 /* Whoever makes outcomes in numbers asks for room first. */
@@ -1696,19 +1739,29 @@ struct heap {
 
 static void heap_create(struct heap *h, u32 capacity, void *entries, void *order) {
     *h = (struct heap){.capacity = capacity};
-    h->entries = near_set(h, entries);
-    h->order = near_set(h, order);
+    near_set(&h->entries, entries);
+    near_set(&h->order, order);
     memset(entries, 0, capacity * sizeof(struct heap_entry));
     memset(order, 0, capacity * sizeof(u32));
 }
 
+/* Places the heap that stands at `heap` of the block: its entries, and their order behind them. */
+static void layout_heap(struct layout *l, size_t heap, const char *table, u32 count) {
+    size_t at = layout_take(l, table, count, sizeof(struct heap_entry) + sizeof(u32));
+    if (l->block) {
+        char *entries = l->block + at;
+        heap_create((struct heap *)(void *)(l->block + heap), count, entries,
+                    entries + count * sizeof(struct heap_entry));
+    }
+}
+
 static struct heap_entry *heap_entry(const struct heap *h, u32 id) {
     MPS_ASSERT(id < h->capacity);
-    return (struct heap_entry *)near_get(h, h->entries) + id;
+    return (struct heap_entry *)near_get(&h->entries) + id;
 }
 
 static u32 *heap_order(const struct heap *h) {
-    return near_get(h, h->order);
+    return near_get(&h->order);
 }
 
 static u64 heap_key_at(const struct heap *h, u32 at) {
@@ -4053,7 +4106,7 @@ static void log_put_json(struct text *t, const mps_log_record *r) {
 }
 
 static struct log_entry *log_entry(const struct log *log, u64 serial) {
-    return (struct log_entry *)near_get(log, log->entries) + serial % log->entries_max;
+    return (struct log_entry *)near_get(&log->entries) + serial % log->entries_max;
 }
 
 /* A line that would be cut is kept without its fields: cut JSON is no JSON. */
@@ -6321,7 +6374,7 @@ static void conn_mark(struct conns *c, const struct conn *conn) {
 /* -- chunks: ids below the pool's capacity are the connections' own, the others are lent -- */
 
 static struct chunk *chunk_info(const struct conns *c, u32 id) {
-    return (struct chunk *)near_get(c, c->chunk_info) + id;
+    return (struct chunk *)near_get(&c->chunk_info) + id;
 }
 
 static bool chunk_is_lent(const struct conns *c, u32 id) {
@@ -6334,10 +6387,9 @@ static u32 chunk_capacity(const struct conns *c, u32 id) {
 
 static char *chunk_data(const struct conns *c, u32 id) {
     if (chunk_is_lent(c, id)) {
-        return (char *)near_get(c, c->chunk_data) +
-               (size_t)(id - c->pool.capacity) * c->chunk_bytes;
+        return (char *)near_get(&c->chunk_data) + (size_t)(id - c->pool.capacity) * c->chunk_bytes;
     }
-    return (char *)near_get(c, c->own_output) + (size_t)id * c->output_bytes;
+    return (char *)near_get(&c->own_output) + (size_t)id * c->output_bytes;
 }
 
 /* Of those that can be lent. */
@@ -6557,7 +6609,7 @@ static void output_sent(struct conns *c, struct conn *conn, u32 count) {
 /* -- input -- */
 
 static struct large *large_info(const struct conns *c, u32 index) {
-    return (struct large *)near_get(c, c->large_info) + index;
+    return (struct large *)near_get(&c->large_info) + index;
 }
 
 /* Where the input kept stands, or, with none kept, where the first of it will. */
@@ -6566,12 +6618,12 @@ static char *input_data(const struct conns *c, const struct conn *conn) {
     case INPUT_CHUNK:
         return chunk_data(c, conn->tier_index);
     case INPUT_LARGE:
-        return (char *)near_get(c, c->large_data) + (size_t)conn->tier_index * c->large_bytes;
+        return (char *)near_get(&c->large_data) + (size_t)conn->tier_index * c->large_bytes;
     case INPUT_NONE:
     case INPUT_OWN:
         break;
     }
-    return (char *)near_get(c, c->own_input) + (size_t)conn_index(c, conn) * c->input_bytes;
+    return (char *)near_get(&c->own_input) + (size_t)conn_index(c, conn) * c->input_bytes;
 }
 
 /* Each tier has at least the bytes of the one below: config_check_fit sees to it. */
@@ -7596,7 +7648,7 @@ struct ranges {
 /* Is the list another than the one that was loaded? As sets: order and repetition mean nothing to a
    list of ranges. */
 static bool ranges_differ(const struct ranges *r, const char *const *texts) {
-    const struct address_range *loaded = near_get(r, r->at);
+    const struct address_range *loaded = near_get(&r->at);
     struct address_range range;
     bool seen[MPS_RANGES_MAX] = {false};
     u32 distinct = 0;
@@ -7617,7 +7669,7 @@ static bool ranges_differ(const struct ranges *r, const char *const *texts) {
 
 /* At most MPS_RANGES_MAX to look at, so a plain walk. */
 static bool ranges_have(const struct ranges *r, const mps_address *a) {
-    const struct address_range *range = near_get(r, r->at);
+    const struct address_range *range = near_get(&r->at);
     for (u32 i = 0; i < r->count; i++) {
         if (address_in_range(&range[i], a)) {
             return true;
@@ -7653,7 +7705,7 @@ static mps_error ranges_load(struct ranges *r, const char *const *texts, void *t
         }
     }
     r->count = (u32)stbds_arrlen(list);
-    r->at = near_set(r, table);
+    near_set(&r->at, table);
     if (r->count) {
         memcpy(table, list, r->count * sizeof *list);
     }
@@ -7772,7 +7824,7 @@ struct presence {
 /* -- announcements -- */
 
 static struct news_entry *news_entry(const struct news *n, u64 at) {
-    return (struct news_entry *)(void *)((char *)near_get(n, n->ring) + at % n->capacity);
+    return (struct news_entry *)(void *)((char *)near_get(&n->ring) + at % n->capacity);
 }
 
 /* From one entry to the next. */
@@ -8078,12 +8130,12 @@ static u32 seat_index(const struct rooms *r, const struct seat *seat) {
 }
 
 static struct room_card *room_card(const struct rooms *r, u32 index) {
-    return (struct room_card *)near_get(r, r->cards) + index;
+    return (struct room_card *)near_get(&r->cards) + index;
 }
 
 /* Slots stand apart from the seats: a fan-out walks seats, and hardly ever needs a slot. */
 static char *seat_slot(const struct rooms *r, u32 seat, enum slot_kind kind) {
-    return (char *)near_get(r, r->slots) + ((size_t)seat * SLOT_KINDS + kind) * r->slot_bytes;
+    return (char *)near_get(&r->slots) + ((size_t)seat * SLOT_KINDS + kind) * r->slot_bytes;
 }
 
 /* A room that is closing is gone for everybody but section 87. */
@@ -8899,7 +8951,7 @@ static u32 player_by_address(const struct lobbies *l, const mps_address *from, u
 /* Twice as many are kept as a lobby can have players: those of the last few seconds, which may have
    to be told again. */
 static u32 *lobby_gone(const struct lobbies *l, u64 handle, u32 at) {
-    u32 *rings = near_get(l, l->gone);
+    u32 *rings = near_get(&l->gone);
     return rings + (size_t)handle_index(handle) * l->gone_max + at % l->gone_max;
 }
 
@@ -9181,11 +9233,11 @@ struct ticks {
 
 static struct tick_mark *tick_mark(const struct ticks *t, u32 at) {
     MPS_ASSERT(at < t->players_max);
-    return (struct tick_mark *)near_get(t, t->marks) + at;
+    return (struct tick_mark *)near_get(&t->marks) + at;
 }
 
 static char *tick_arena(const struct ticks *t) {
-    return near_get(t, t->arena);
+    return near_get(&t->arena);
 }
 
 /* Bytes that a tick of so many players can take at most. */
@@ -9400,7 +9452,7 @@ static bool tick_add_text(struct tick_turn *turn, struct tick_text text) {
 /* Bytes for one datagram alone. */
 static struct text tick_head(const struct ticks *t) {
     MPS_ASSERT(t->heads_used < t->heads_max);
-    char *heads = near_get(t, t->heads);
+    char *heads = near_get(&t->heads);
     return text_on(heads + (size_t)t->heads_used * TICK_HEAD_BYTES, TICK_HEAD_BYTES);
 }
 
@@ -9716,7 +9768,7 @@ static u32 reply_room(u32 bytes) {
 /* Copied. Without room it is dropped, as the network might have done. */
 static void replies_add(struct kit *k, struct replies *r, const mps_address *to,
                         const mps_address *from, struct span bytes) {
-    char *at = (char *)near_get(r, r->bytes) + r->end;
+    char *at = (char *)near_get(&r->bytes) + r->end;
     struct reply head = {*to, *from, (u32)bytes.bytes};
     if (reply_room(head.bytes) > r->capacity - r->end) {
         metrics_count(&k->metrics, COUNTER_FULL_REPLIES);
@@ -9730,7 +9782,7 @@ static void replies_add(struct kit *k, struct replies *r, const mps_address *to,
 static size_t replies_output(struct replies *r, mps_datagram *out, size_t max) {
     size_t count = 0;
     for (; count < max && r->start < r->end; count++) {
-        const char *at = (const char *)near_get(r, r->bytes) + r->start;
+        const char *at = (const char *)near_get(&r->bytes) + r->start;
         struct reply head;
         memcpy(&head, at, sizeof head);
         out[count] = (mps_datagram){.to = head.to, .from = head.from};
@@ -9793,6 +9845,7 @@ struct mps_server {
     u32 lines_bytes;
     u32 answer_bytes, work_bytes; /* of the two below */
     ptrdiff_t answer, work;       /* scratch: a body in the making; decoded input */
+    ptrdiff_t ranges;             /* of both lists of addresses */
 };
 
 /* -- configuration keys -- */
@@ -10485,17 +10538,6 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
 
 /* -- layout -- */
 
-/* Offsets in the block, by table. */
-struct server_layout {
-    struct layout layout;
-    size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
-        large_data, user_slots, users, user_index, room_slots, rooms, room_index, room_cards,
-        seat_slots, seats, seat_index, states, ban_slots, bans, news, lobby_slots, lobbies,
-        lobby_index, player_slots, players, address_index, lobby_gone, tick_marks, tick_arena,
-        tick_heads, replies, bucket_slots, buckets, bucket_index, bucket_heap, bucket_order,
-        timer_heap, timer_order, outcomes, log, ranges, answer, work;
-};
-
 /* Places in the table: those served, and those that are only told why not. */
 static u32 config_conns(const mps_config *c) {
     return c->connections + c->refusals;
@@ -10521,89 +10563,81 @@ static u32 config_work_bytes(const mps_config *c) {
     return u32_max(AUTH_TOKEN_BYTES_MAX, c->target_bytes_max);
 }
 
-static void layout_rooms(const mps_config *c, struct server_layout *o) {
-    struct layout *l = &o->layout;
-    size_t users = index_slots(c->users), rooms = index_slots(c->rooms);
-    o->user_slots = layout_take(l, "user slots", c->users, sizeof(struct pool_slot));
-    o->users = layout_take(l, "users", c->users, sizeof(struct user));
-    o->user_index = layout_take(l, "user index", users, sizeof(struct index_slot));
-    o->room_slots = layout_take(l, "room slots", c->rooms, sizeof(struct pool_slot));
-    o->rooms = layout_take(l, "rooms", c->rooms, sizeof(struct room));
-    o->room_index = layout_take(l, "room index", rooms, sizeof(struct index_slot));
-    o->room_cards = layout_take(l, "room cards", c->rooms, sizeof(struct room_card));
-    o->seat_slots = layout_take(l, "seat slots", c->seats, sizeof(struct pool_slot));
-    o->seats = layout_take(l, "seats", c->seats, sizeof(struct seat));
-    o->seat_index = layout_take(l, "seat index", index_slots(c->seats), sizeof(struct index_slot));
-    o->states = layout_take(l, "states of seats", c->seats, (size_t)SLOT_KINDS * c->slot_bytes);
-    o->ban_slots = layout_take(l, "ban slots", c->bans, sizeof(struct pool_slot));
-    o->bans = layout_take(l, "bans", c->bans, sizeof(struct ban));
-    o->news = layout_take(l, "announcements", 1, config_news_bytes(c));
-}
-
 /* Leavers that each lobby remembers. */
 static u32 config_gone(const mps_config *c) {
     return 2 * c->lobby_players;
 }
 
-static void layout_real_time(const mps_config *c, struct server_layout *o) {
-    struct layout *l = &o->layout;
-    size_t addresses = index_slots(c->players);
-    o->address_index = layout_take(l, "address index", addresses, sizeof(struct index_slot));
-    o->lobby_gone = layout_take(l, "lobby leavers", c->lobbies, config_gone(c) * sizeof(u32));
-    o->tick_marks = layout_take(l, "tick marks", c->lobby_players, sizeof(struct tick_mark));
-    o->tick_arena = layout_take(l, "tick arena", 1, tick_bytes(c->lobby_players));
-    o->tick_heads = layout_take(l, "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
-    o->replies = layout_take(l, "datagram replies", 1, c->datagram_reply_bytes);
+/* Where a member of struct mps_server is, counted from the start of the block. */
+#define SERVER_AT(member) offsetof(struct mps_server, member)
+
+static void layout_rooms(struct layout *l, const mps_config *c) {
+    layout_pool(l, SERVER_AT(presence.users), "users", c->users, sizeof(struct user));
+    layout_index(l, SERVER_AT(presence.by_id), "user index", c->users);
+    layout_pool(l, SERVER_AT(rooms.pool), "rooms", c->rooms, sizeof(struct room));
+    layout_index(l, SERVER_AT(rooms.by_id), "room index", c->rooms);
+    layout_zeroed(l, SERVER_AT(rooms.cards), "room cards", c->rooms, sizeof(struct room_card));
+    layout_pool(l, SERVER_AT(rooms.seats), "seats", c->seats, sizeof(struct seat));
+    layout_index(l, SERVER_AT(rooms.by_peer), "seat index", c->seats);
+    layout_zeroed(l, SERVER_AT(rooms.slots), "states of seats", c->seats,
+                  (size_t)SLOT_KINDS * c->slot_bytes);
+    layout_pool(l, SERVER_AT(rooms.bans), "bans", c->bans, sizeof(struct ban));
+    layout_zeroed(l, SERVER_AT(presence.news.ring), "announcements", 1, config_news_bytes(c));
 }
 
-/* Sizes and places every table. Whoever adds a table adds it here and nowhere else;
-   mps_memory_report shows the rows to the operator. */
-static void server_layout(const mps_config *c, struct server_layout *o) {
-    struct layout *l = &o->layout;
+static void layout_real_time(struct layout *l, const mps_config *c) {
+    layout_index(l, SERVER_AT(lobbies.by_address), "address index", c->players);
+    layout_zeroed(l, SERVER_AT(lobbies.gone), "lobby leavers", c->lobbies,
+                  config_gone(c) * sizeof(u32));
+    layout_zeroed(l, SERVER_AT(ticks.marks), "tick marks", c->lobby_players,
+                  sizeof(struct tick_mark));
+    layout_zeroed(l, SERVER_AT(ticks.arena), "tick arena", 1, tick_bytes(c->lobby_players));
+    layout_zeroed(l, SERVER_AT(ticks.heads), "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
+    layout_zeroed(l, SERVER_AT(replies.bytes), "datagram replies", 1, c->datagram_reply_bytes);
+}
+
+/* Sizes and places every table, and makes them when there is a block. Whoever adds a table adds it
+   here and nowhere else; mps_memory_report shows the rows to the operator. */
+static void server_layout(struct layout *l, const mps_config *c) {
     u32 conns = config_conns(c);
-    *l = (struct layout){0};
-    o->server = layout_take(l, "server", 1, sizeof(struct mps_server));
-    o->conn_slots = layout_take(l, "connection slots", conns, sizeof(struct pool_slot));
-    o->conns = layout_take(l, "connections", conns, sizeof(struct conn));
-    o->own_input = layout_take(l, "connection input", conns, c->input_bytes);
-    o->own_output = layout_take(l, "connection output", conns, c->output_bytes);
-    o->chunk_info = layout_take(l, "chunk list", conns + c->chunks, sizeof(struct chunk));
-    o->chunk_data = layout_take(l, "chunks", c->chunks, c->chunk_bytes);
-    o->large_info = layout_take(l, "large input list", c->large_inputs, sizeof(struct large));
-    o->large_data = layout_take(l, "large inputs", c->large_inputs, config_large_bytes(c));
-    layout_rooms(c, o);
-    o->lobby_slots = layout_take(l, "lobby slots", c->lobbies, sizeof(struct pool_slot));
-    o->lobbies = layout_take(l, "lobbies", c->lobbies, sizeof(struct lobby));
-    o->lobby_index =
-        layout_take(l, "lobby index", index_slots(c->lobbies), sizeof(struct index_slot));
-    o->player_slots = layout_take(l, "player slots", c->players, sizeof(struct pool_slot));
-    o->players = layout_take(l, "players", c->players, sizeof(struct player));
-    layout_real_time(c, o);
-    o->bucket_slots = layout_take(l, "bucket slots", c->buckets, sizeof(struct pool_slot));
-    o->buckets = layout_take(l, "buckets", c->buckets, sizeof(struct bucket));
-    o->bucket_index =
-        layout_take(l, "bucket index", index_slots(c->buckets), sizeof(struct index_slot));
-    o->bucket_heap = layout_take(l, "bucket heap", c->buckets, sizeof(struct heap_entry));
-    o->bucket_order = layout_take(l, "bucket order", c->buckets, sizeof(u32));
-    o->timer_heap = layout_take(l, "timers", config_timers(c), sizeof(struct heap_entry));
-    o->timer_order = layout_take(l, "timer order", config_timers(c), sizeof(u32));
-    o->outcomes = layout_take(l, "outcomes", config_outcomes(c), sizeof(struct outcome));
-    o->log = layout_take(l, "log", c->log_entries, sizeof(struct log_entry));
-    o->ranges = layout_take(l, "address ranges", 2 * MPS_RANGES_MAX, sizeof(struct address_range));
-    o->answer = layout_take(l, "answer scratch", 1, ANSWER_HEAD_MAX + config_answer_bytes(c));
-    o->work = layout_take(l, "input scratch", 1, config_work_bytes(c));
+    layout_take(l, "server", 1, sizeof(struct mps_server));
+    layout_pool(l, SERVER_AT(conns.pool), "connections", conns, sizeof(struct conn));
+    layout_near(l, SERVER_AT(conns.own_input), "connection input", conns, c->input_bytes);
+    layout_near(l, SERVER_AT(conns.own_output), "connection output", conns, c->output_bytes);
+    layout_zeroed(l, SERVER_AT(conns.chunk_info), "chunk list", conns + c->chunks,
+                  sizeof(struct chunk));
+    layout_near(l, SERVER_AT(conns.chunk_data), "chunks", c->chunks, c->chunk_bytes);
+    layout_zeroed(l, SERVER_AT(conns.large_info), "large input list", c->large_inputs,
+                  sizeof(struct large));
+    layout_near(l, SERVER_AT(conns.large_data), "large inputs", c->large_inputs,
+                config_large_bytes(c));
+    layout_rooms(l, c);
+    layout_pool(l, SERVER_AT(lobbies.pool), "lobbies", c->lobbies, sizeof(struct lobby));
+    layout_index(l, SERVER_AT(lobbies.by_code), "lobby index", c->lobbies);
+    layout_pool(l, SERVER_AT(lobbies.players), "players", c->players, sizeof(struct player));
+    layout_real_time(l, c);
+    layout_pool(l, SERVER_AT(rates.pool), "buckets", c->buckets, sizeof(struct bucket));
+    layout_index(l, SERVER_AT(rates.index), "bucket index", c->buckets);
+    layout_heap(l, SERVER_AT(rates.fullest), "bucket heap", c->buckets);
+    layout_heap(l, SERVER_AT(kit.timers.heap), "timers", config_timers(c));
+    layout_zeroed(l, SERVER_AT(kit.outcomes.ring), "outcomes", config_outcomes(c),
+                  sizeof(struct outcome));
+    layout_zeroed(l, SERVER_AT(log.entries), "log", c->log_entries, sizeof(struct log_entry));
+    layout_zeroed(l, SERVER_AT(ranges), "address ranges", 2 * MPS_RANGES_MAX,
+                  sizeof(struct address_range));
+    layout_near(l, SERVER_AT(answer), "answer scratch", 1,
+                ANSWER_HEAD_MAX + config_answer_bytes(c));
+    layout_near(l, SERVER_AT(work), "input scratch", 1, config_work_bytes(c));
 }
 
 /* Enough for what a fast member is sent in one round, whatever the cap: with more, every member
    that stalls would hold that much. */
 #define OUTPUT_STATES_MAX 16384
 
-/* The block may hold any bytes: what is read before it is written is zeroed here. */
-static void server_create_conns(struct mps_server *s, const struct server_layout *o, char *block) {
+static void server_create_conns(struct mps_server *s) {
     const mps_config *c = &s->config;
     struct conns *conns = &s->conns;
     u32 count = config_conns(c);
-    pool_create(&conns->pool, count, sizeof(struct conn), block + o->conn_slots, block + o->conns);
     conns->live_max = c->connections;
     conns->input_bytes = c->input_bytes;
     conns->output_bytes = c->output_bytes;
@@ -10618,14 +10652,6 @@ static void server_create_conns(struct mps_server *s, const struct server_layout
     conns->chunks_count = c->chunks;
     conns->large_count = c->large_inputs;
     conns->large_per_address = c->large_inputs_per_address;
-    conns->own_input = near_set(conns, block + o->own_input);
-    conns->own_output = near_set(conns, block + o->own_output);
-    conns->chunk_info = near_set(conns, block + o->chunk_info);
-    conns->chunk_data = near_set(conns, block + o->chunk_data);
-    conns->large_info = near_set(conns, block + o->large_info);
-    conns->large_data = near_set(conns, block + o->large_data);
-    memset(block + o->chunk_info, 0, (count + c->chunks) * sizeof(struct chunk));
-    memset(block + o->large_info, 0, c->large_inputs * sizeof(struct large));
     /* From the last to the first, as the list is LIFO: the first chunk is lent first. */
     for (u32 i = c->chunks; i > 0; i--) {
         chunk_info(conns, count + i - 1)->next = conns->chunk_free;
@@ -10651,92 +10677,57 @@ static struct siphash_key server_key(struct mps_server *s) {
     return key;
 }
 
-static void server_create_rooms(struct mps_server *s, const struct server_layout *o, char *block) {
+static void server_create_rooms(struct mps_server *s) {
     const mps_config *c = &s->config;
     struct presence *p = &s->presence;
     struct rooms *r = &s->rooms;
-    pool_create(&p->users, c->users, sizeof(struct user), block + o->user_slots, block + o->users);
-    index_create(&p->by_id, index_slots(c->users), block + o->user_index, server_key(s));
+    p->by_id.key = server_key(s);
     p->listeners.link_at = offsetof(struct conn, socket.listening);
     p->is_public = c->presence_public;
     p->seat_link_at = offsetof(struct seat, of_user);
     p->news.capacity = config_news_bytes(c);
-    p->news.ring = near_set(&p->news, block + o->news);
-    memset(block + o->news, 0, p->news.capacity);
-    pool_create(&r->pool, c->rooms, sizeof(struct room), block + o->room_slots, block + o->rooms);
-    index_create(&r->by_id, index_slots(c->rooms), block + o->room_index, server_key(s));
-    pool_create(&r->seats, c->seats, sizeof(struct seat), block + o->seat_slots, block + o->seats);
-    index_create(&r->by_peer, index_slots(c->seats), block + o->seat_index, server_key(s));
-    pool_create(&r->bans, c->bans, sizeof(struct ban), block + o->ban_slots, block + o->bans);
+    r->by_id.key = server_key(s);
+    r->by_peer.key = server_key(s);
     r->players_max = c->room_players_max;
     r->room_bans_max = c->room_bans_max;
     r->slot_bytes = c->slot_bytes;
-    r->cards = near_set(r, block + o->room_cards);
-    r->slots = near_set(r, block + o->states);
-    memset(block + o->room_cards, 0, c->rooms * sizeof(struct room_card));
-    memset(block + o->states, 0, (size_t)c->seats * SLOT_KINDS * c->slot_bytes);
 }
 
-static void server_create_real_time(struct mps_server *s, const struct server_layout *o,
-                                    char *block) {
+static void server_create_real_time(struct mps_server *s) {
     const mps_config *c = &s->config;
     struct lobbies *l = &s->lobbies;
     struct ticks *t = &s->ticks;
-    index_create(&l->by_address, index_slots(c->players), block + o->address_index, server_key(s));
+    l->by_address.key = server_key(s);
     l->cookie_key = server_key(s);
     l->due.link_at = offsetof(struct lobby, due);
-    l->gone = near_set(l, block + o->lobby_gone);
     l->gone_max = config_gone(c);
-    memset(block + o->lobby_gone, 0, (size_t)c->lobbies * l->gone_max * sizeof(u32));
     t->players_max = c->lobby_players;
     t->arena_bytes = tick_bytes(c->lobby_players);
     t->heads_max = c->datagram_batch;
-    t->marks = near_set(t, block + o->tick_marks);
-    t->arena = near_set(t, block + o->tick_arena);
-    t->heads = near_set(t, block + o->tick_heads);
-    memset(block + o->tick_marks, 0, c->lobby_players * sizeof(struct tick_mark));
-    memset(block + o->tick_arena, 0, t->arena_bytes);
-    memset(block + o->tick_heads, 0, (size_t)c->datagram_batch * TICK_HEAD_BYTES);
     s->replies.capacity = c->datagram_reply_bytes;
-    s->replies.bytes = near_set(&s->replies, block + o->replies);
-    memset(block + o->replies, 0, c->datagram_reply_bytes);
 }
 
 /* A run of ids for each kind; the connections' start at 0, which base[TIMER_CONN] is already. */
-static void server_create_timers(struct mps_server *s, const struct server_layout *o, char *block) {
+static void server_create_timers(struct mps_server *s) {
     const mps_config *c = &s->config;
     struct timers *timers = &s->kit.timers;
     const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies, c->players,
                                      c->rooms,        c->seats,   SERVER_TIMERS};
-    heap_create(&timers->heap, config_timers(c), block + o->timer_heap, block + o->timer_order);
     for (u32 kind = 0; kind < TIMER_KINDS; kind++) {
         timers->base[kind + 1] = timers->base[kind] + counts[kind];
     }
     MPS_ASSERT(timers->base[TIMER_KINDS] == config_timers(c));
 }
 
-/* The rest of the tables, with the same offsets that sized the block. */
-static void server_create_tables(struct mps_server *s, const struct server_layout *o, char *block) {
+/* The rest of the tables. */
+static void server_create_tables(struct mps_server *s) {
     const mps_config *c = &s->config;
-    pool_create(&s->lobbies.pool, c->lobbies, sizeof(struct lobby), block + o->lobby_slots,
-                block + o->lobbies);
-    index_create(&s->lobbies.by_code, index_slots(c->lobbies), block + o->lobby_index,
-                 server_key(s));
-    pool_create(&s->lobbies.players, c->players, sizeof(struct player), block + o->player_slots,
-                block + o->players);
+    s->lobbies.by_code.key = server_key(s);
     s->lobbies.players_max = c->lobby_players;
-    pool_create(&s->rates.pool, c->buckets, sizeof(struct bucket), block + o->bucket_slots,
-                block + o->buckets);
-    index_create(&s->rates.index, index_slots(c->buckets), block + o->bucket_index, server_key(s));
-    heap_create(&s->rates.fullest, c->buckets, block + o->bucket_heap, block + o->bucket_order);
+    s->rates.index.key = server_key(s);
     s->kit.outcomes.capacity = config_outcomes(c);
-    s->kit.outcomes.ring = near_set(&s->kit.outcomes, block + o->outcomes);
-    memset(block + o->outcomes, 0, config_outcomes(c) * sizeof(struct outcome));
     s->log.entries_max = c->log_entries;
-    s->log.entries = near_set(&s->log, block + o->log);
-    memset(block + o->log, 0, c->log_entries * sizeof(struct log_entry));
-    s->answer = near_set(s, block + o->answer + ANSWER_HEAD_MAX);
-    s->work = near_set(s, block + o->work);
+    s->answer += ANSWER_HEAD_MAX;
     s->answer_bytes = config_answer_bytes(c);
     s->work_bytes = config_work_bytes(c);
 }
@@ -10827,11 +10818,10 @@ static void server_copy_strings(struct mps_server *s) {
 }
 
 /* Loads what was given as lists. The chunks are not in use yet and serve as scratch. */
-static mps_error server_load(struct mps_server *s, const mps_config *c,
-                             const struct server_layout *o, char *block) {
-    struct load_arena arena = {block + o->chunk_data, 0, (size_t)c->chunks * c->chunk_bytes};
-    struct address_range *ranges = (struct address_range *)(void *)(block + o->ranges);
-    memset(ranges, 0, 2 * MPS_RANGES_MAX * sizeof *ranges);
+static mps_error server_load(struct mps_server *s, const mps_config *c) {
+    struct load_arena arena = {near_get(&s->conns.chunk_data), 0,
+                               (size_t)c->chunks * c->chunk_bytes};
+    struct address_range *ranges = near_get(&s->ranges);
     load_arena = &arena;
     mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
     if (!error) {
@@ -10844,7 +10834,7 @@ static mps_error server_load(struct mps_server *s, const mps_config *c,
 
 /* One scratch for all: an answer in it is sent, that is copied, before the next one is begun. */
 static void *server_answer(const struct mps_server *s) {
-    return near_get(s, s->answer);
+    return near_get(&s->answer);
 }
 
 /* For tests and for a port that suspects damage. Walks every table, so not for every call. */
@@ -11199,7 +11189,7 @@ static mps_error token_verify(struct mps_server *s, struct conn *conn, struct sp
     bool signed_here;
     i64 uptime_s = (i64)((s->kit.now - s->kit.born) / S_US);
     struct auth_clock clock = {kit_unix_ms(&s->kit) / 1000, uptime_s, s->kit.wall_known};
-    mps_error error = auth_verify(&s->auth, &clock, token, near_get(s, s->work), s->work_bytes,
+    mps_error error = auth_verify(&s->auth, &clock, token, near_get(&s->work), s->work_bytes,
                                   claims, &signed_here);
     if (signed_here || !s->config.hooks.authenticate) {
         return error;
@@ -12992,7 +12982,7 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     struct kit *k = &s->kit;
     i64 unix_s = kit_unix_ms(k) / 1000, ttl = s->config.token_ttl_s;
     char date[DATE_TEXT_BYTES];
-    struct text token = text_on(near_get(s, s->work), s->work_bytes), t = answer_text(r);
+    struct text token = text_on(near_get(&s->work), s->work_bytes), t = answer_text(r);
     struct text d = text_on(date, sizeof date);
     struct auth_grant grant = {
         who,    s->auth.issuer, s->auth.audience, k->wall_known ? NULL : s->auth.boot,
@@ -14031,7 +14021,7 @@ static bool route_allow(struct request *r, struct span path) {
 static mps_error route_find(struct request *r) {
     struct span path = r->head->path;
     if (span_has(path, '%')) {
-        char *decoded = near_get(r->s, r->s->work);
+        char *decoded = near_get(&r->s->work);
         i64 bytes = http_percent_decode(path, false, decoded, r->s->work_bytes);
         if (bytes < 0) {
             return MPS_E_BAD_REQUEST;
@@ -15382,27 +15372,27 @@ uint32_t mps_connections_max(const mps_config *config) {
 
 /* By the function that mps_create lays the block out with, so the two cannot disagree. */
 size_t mps_memory_needed(const mps_config *config) {
-    struct server_layout o;
+    struct layout layout = {0};
     mps_config effective = config_effective(config);
     if (config_check(&effective, NULL)) {
         return 0;
     }
-    server_layout(&effective, &o);
-    return o.layout.bytes;
+    server_layout(&layout, &effective);
+    return layout.bytes;
 }
 
 /* Laid out anew for every row: it is asked for once, by people, and keeps no state. */
 bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *out) {
-    struct server_layout o;
+    struct layout layout = {.wanted = row};
     mps_config effective = config_effective(config);
     if (config_check(&effective, NULL)) {
         return false;
     }
-    server_layout(&effective, &o);
-    if (row >= o.layout.rows) {
+    server_layout(&layout, &effective);
+    if (row >= layout.rows) {
         return false;
     }
-    *out = o.layout.row[row];
+    *out = layout.row;
     return true;
 }
 
@@ -15423,7 +15413,7 @@ static void server_open_test_lobby(mps_server *s) {
    scratch; strings are copied after all that read them; the magic when all of it stands. */
 mps_error mps_create(mps_server **server, const mps_config *config, void *memory, size_t bytes,
                      const uint8_t entropy[32]) {
-    struct server_layout o;
+    struct layout layout = {0};
     if (!server || !config || !entropy) {
         return MPS_E_ARGUMENT;
     }
@@ -15432,8 +15422,8 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     if (config_check(&effective, NULL)) {
         return MPS_E_CONFIG;
     }
-    server_layout(&effective, &o);
-    if (!memory || bytes < o.layout.bytes) {
+    server_layout(&layout, &effective);
+    if (!memory || bytes < layout.bytes) {
         return MPS_E_MEMORY_SIZE;
     }
     if ((uintptr_t)memory % SERVER_ALIGN) {
@@ -15442,17 +15432,19 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     mps_server *s = memory;
     memset(s, 0, sizeof *s);
     s->config = effective;
-    s->memory_bytes = o.layout.bytes;
+    s->memory_bytes = layout.bytes;
+    layout = (struct layout){.block = memory};
+    server_layout(&layout, &effective);
     random_seed(&s->kit.random, entropy);
-    mps_error error = server_load(s, &effective, &o, memory);
+    mps_error error = server_load(s, &effective);
     if (error) {
         return error;
     }
-    server_create_conns(s, &o, memory);
-    server_create_tables(s, &o, memory);
-    server_create_rooms(s, &o, memory);
-    server_create_real_time(s, &o, memory);
-    server_create_timers(s, &o, memory);
+    server_create_conns(s);
+    server_create_tables(s);
+    server_create_rooms(s);
+    server_create_real_time(s);
+    server_create_timers(s);
     server_create_auth(s, &effective);
     /* Asked of what the caller gave: the effective configuration always has an issuer. */
     s->auth.issuer_required = config->jwt_issuer != NULL;
