@@ -6241,18 +6241,10 @@ struct request_marks {
     u8 minor;    /* HTTP/1.minor of a long answer */
 };
 
-/* What a player sends is limited in classes; section 54 knows what they cost. Those up to PACE_KEPT
-   are what a socket can send. */
-enum pace_class {
-    PACE_STATES,
-    PACE_CHATS,
-    PACE_MESSAGES,
-    PACE_KEPT,
-    PACE_DATAGRAMS = PACE_KEPT,
-    PACE_CLASSES
-};
+/* What a socket sends is limited in classes; section 60 knows what they cost. */
+enum pace_class { PACE_STATES, PACE_CHATS, PACE_MESSAGES, PACE_CLASSES };
 struct paces {
-    u64 full_at[PACE_KEPT]; /* as in struct bucket */
+    u64 full_at[PACE_CLASSES]; /* as in struct bucket */
 };
 
 /* A socket: marks that sections 60 to 82 keep here, where an idle one costs least. They take the
@@ -7543,20 +7535,24 @@ struct bucket {
     u64 full_at;
 };
 
+/* How fast a bucket may be spent from. */
+struct pace {
+    u64 cost_us;  /* of one event */
+    u64 burst_us; /* how far full_at may lie ahead */
+};
+
 /* A bucket has the same index in the pool and in the heap. */
 struct rates {
     struct pool pool;
     struct index index;
-    struct heap fullest;                                         /* by full_at */
-    u64 cost_us[RATE_CLASSES];                                   /* of one event */
-    u64 burst_us[RATE_CLASSES];                                  /* how far full_at may lie ahead */
-    u64 pace_cost_us[PACE_CLASSES], pace_burst_us[PACE_CLASSES]; /* the same for players */
+    struct heap fullest; /* by full_at */
+    struct pace paces[RATE_CLASSES];
 };
 
 /* Up to two seconds' worth may come at once. A cost of 0 would be no limit. */
-static void rates_set(u64 *cost_us, u64 *burst_us, u32 per_s) {
-    *cost_us = S_US / per_s ? S_US / per_s : 1;
-    *burst_us = 2 * *cost_us * per_s;
+static struct pace pace_of(u32 per_s) {
+    u64 cost_us = u32_max((u32)S_US / per_s, 1);
+    return (struct pace){cost_us, 2 * cost_us * per_s};
 }
 
 /* The index knows hashes only: the key decides. */
@@ -7603,10 +7599,10 @@ static struct bucket *bucket_make(struct kit *k, struct rates *r, const struct b
 
 /* Spends one event of the bucket that is full again at `full_at`; 0 when there was one to spend,
    else the microseconds until there is, and nothing is spent. */
-static u64 bucket_spend(u64 *full_at, u64 now, u64 cost_us, u64 burst_us) {
-    u64 next = (*full_at > now ? *full_at : now) + cost_us;
-    if (next - now > burst_us) {
-        return next - now - burst_us;
+static u64 bucket_spend(u64 *full_at, u64 now, const struct pace *pace) {
+    u64 next = (*full_at > now ? *full_at : now) + pace->cost_us;
+    if (next - now > pace->burst_us) {
+        return next - now - pace->burst_us;
     }
     *full_at = next;
     return 0;
@@ -7623,18 +7619,11 @@ static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
     if (!b) {
         b = bucket_make(k, r, &key, hash);
     }
-    u64 wait_us = bucket_spend(&b->full_at, k->now, r->cost_us[class], r->burst_us[class]);
+    u64 wait_us = bucket_spend(&b->full_at, k->now, &r->paces[class]);
     if (!wait_us) {
         heap_set(&r->fullest, pool_index(&r->pool, b), b->full_at);
     }
     return wait_us;
-}
-
-/* Spends one message of a player, like rate_spend, but from buckets that stand with the player:
-   there are as many as there are players, and none is ever forgotten. False: there was none. */
-static bool pace_spend(const struct kit *k, const struct rates *r, u64 *full_at,
-                       enum pace_class class) {
-    return !bucket_spend(full_at, k->now, r->pace_cost_us[class], r->pace_burst_us[class]);
 }
 
 /* -- ranges: what trusted_proxies and metrics_allow were frozen into -- */
@@ -7818,6 +7807,7 @@ struct presence {
     bool is_public;   /* anonymous sockets hear of users, too */
     bool renamed;     /* somebody who has a room or a seat: lists of rooms may name them */
     u32 seat_link_at; /* where section 62 keeps the links of a user's seats */
+    struct pace paces[PACE_CLASSES];
     struct news news;
 };
 
@@ -8723,7 +8713,8 @@ struct lobbies {
     u64 player_us, empty_us; /* patience with a silent player, with an empty lobby */
     u32 tick_hz;
     u64 tick_us;
-    u32 speed_max; /* units a second; MPS_UNLIMITED: any */
+    u32 speed_max;    /* units a second; MPS_UNLIMITED: any */
+    struct pace pace; /* of a player's datagrams */
 };
 
 /* Why a player went; the text goes into the log. */
@@ -9848,6 +9839,9 @@ struct mps_server {
     ptrdiff_t ranges;             /* of both lists of addresses */
 };
 
+/* Where a member of the server is, counted from the start of the block. */
+#define SERVER_AT(member) offsetof(struct mps_server, member)
+
 /* -- configuration keys -- */
 
 /* What a value is in mps_config and in a file. Numbers and names come first: mps_reconfigure goes
@@ -10568,9 +10562,6 @@ static u32 config_gone(const mps_config *c) {
     return 2 * c->lobby_players;
 }
 
-/* Where a member of struct mps_server is, counted from the start of the block. */
-#define SERVER_AT(member) offsetof(struct mps_server, member)
-
 static void layout_rooms(struct layout *l, const mps_config *c) {
     layout_pool(l, SERVER_AT(presence.users), "users", c->users, sizeof(struct user));
     layout_index(l, SERVER_AT(presence.by_id), "user index", c->users);
@@ -10732,21 +10723,28 @@ static void server_create_tables(struct mps_server *s) {
     s->work_bytes = config_work_bytes(c);
 }
 
-static void server_apply_rates(struct mps_server *s) {
+static void server_apply_rooms(struct mps_server *s) {
     const mps_config *c = &s->config;
-    struct rates *r = &s->rates;
-    const u32 rates[RATE_CLASSES] = {c->connections_per_s, c->requests_per_s, c->datagrams_per_s,
-                                     c->stun_per_s};
-    const u32 paces[PACE_CLASSES] = {c->states_per_s, c->chats_per_s, c->messages_per_s,
-                                     c->player_datagrams_per_s};
-    for (u32 i = 0; i < RATE_CLASSES; i++) {
-        rates_set(&r->cost_us[i], &r->burst_us[i], rates[i]);
-    }
+    s->conns.ping_us = c->ping_after_ms * MS_US;
+    s->conns.silence_us = c->silence_timeout_ms * MS_US;
+    s->conns.message_us = c->message_timeout_ms * MS_US;
+    s->rooms.seat_us = c->seat_timeout_ms * MS_US;
+    s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
+    s->presence.paces[PACE_STATES] = pace_of(c->states_per_s);
+    s->presence.paces[PACE_CHATS] = pace_of(c->chats_per_s);
+    s->presence.paces[PACE_MESSAGES] = pace_of(c->messages_per_s);
+}
+
+static void server_apply_real_time(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->lobbies.tick_hz = c->tick_hz;
+    s->lobbies.tick_us = S_US / c->tick_hz / TICK_STEPS_OF_PERIOD * TICK_STEPS_OF_PERIOD;
+    s->lobbies.speed_max = c->player_speed_max;
+    s->lobbies.pace = pace_of(c->player_datagrams_per_s);
+    s->rates.paces[RATE_DATAGRAMS] = pace_of(c->datagrams_per_s);
+    s->rates.paces[RATE_STUN] = pace_of(c->stun_per_s);
     /* Its answers may be longer than what asks for them, so there is no burst. */
-    r->burst_us[RATE_STUN] /= 2;
-    for (u32 i = 0; i < PACE_CLASSES; i++) {
-        rates_set(&r->pace_cost_us[i], &r->pace_burst_us[i], paces[i]);
-    }
+    s->rates.paces[RATE_STUN].burst_us /= 2;
 }
 
 /* What may change while running. Deadlines that are set already stay; a connection's is reckoned
@@ -10761,17 +10759,12 @@ static void server_apply_live(struct mps_server *s) {
     s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
     s->conns.input_hold_us = c->input_hold_ms * MS_US;
     s->conns.auth_us = c->auth_timeout_ms * MS_US;
-    s->conns.ping_us = c->ping_after_ms * MS_US;
-    s->conns.silence_us = c->silence_timeout_ms * MS_US;
-    s->conns.message_us = c->message_timeout_ms * MS_US;
-    s->rooms.seat_us = c->seat_timeout_ms * MS_US;
-    s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
     s->lobbies.player_us = c->player_timeout_ms * MS_US;
     s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
-    s->lobbies.tick_hz = c->tick_hz;
-    s->lobbies.tick_us = S_US / c->tick_hz / TICK_STEPS_OF_PERIOD * TICK_STEPS_OF_PERIOD;
-    s->lobbies.speed_max = c->player_speed_max;
-    server_apply_rates(s);
+    s->rates.paces[RATE_CONNECTIONS] = pace_of(c->connections_per_s);
+    s->rates.paces[RATE_REQUESTS] = pace_of(c->requests_per_s);
+    server_apply_rooms(s);
+    server_apply_real_time(s);
     s->log.level = c->log_level;
 }
 
@@ -12314,7 +12307,7 @@ static bool message_paid(struct message *m, u32 row) {
     struct paces *paces = m->user ? &m->user->paces : &socket->paces;
     enum pace_class class = row == MESSAGE_NONE ? PACE_MESSAGES : messages[row].pace;
     if ((s->config.dev && address_is_loopback(&m->conn->peer)) ||
-        pace_spend(&s->kit, &s->rates, &paces->full_at[class], class)) {
+        !bucket_spend(&paces->full_at[class], s->kit.now, &s->presence.paces[class])) {
         return true;
     }
     bool goes_on = socket->refusals && s->kit.now - socket->refused_at <= S_US;
@@ -12649,75 +12642,73 @@ enum producer_kind {
     PRODUCE_USERS
 };
 
-/* What /metrics and /api/status tell of a table. */
+/* What /metrics and /api/status tell of a table: where its numbers stand in the server. `high`
+   never falls, which tells an operator how much of a limit was ever needed; `limit` is fixed for
+   the life of the server. */
+enum table_column { TABLE_USED, TABLE_HIGH, TABLE_LIMIT, TABLE_COLUMNS };
+static const char *const table_columns[] = {"used", "high", "limit"};
 struct table_row {
     const char *name;
-    u64 used, high, limit;
+    u16 at[TABLE_COLUMNS];
 };
 
-#define TABLE_ROWS 10
-
-/* `high` never falls, which tells an operator how much of a limit was ever needed; `limit` is fixed
-   for the life of the server. */
-static struct table_row table_row(const struct mps_server *s, u32 i) {
-    const struct conns *c = &s->conns;
-    const struct pool *const pools[] = {&s->lobbies.pool,   &s->lobbies.players, &s->rates.pool,
-                                        &s->presence.users, &s->rooms.pool,      &s->rooms.seats,
-                                        &s->rooms.bans};
-    static const char *const names[] = {"lobbies", "players", "buckets", "users",
-                                        "rooms",   "seats",   "bans"};
-    switch (i) {
-    case 0:
-        return (struct table_row){"connections", c->live, c->live_high, c->live_max};
-    case 1:
-        return (struct table_row){"large_inputs", c->large_used, c->large_high, c->large_count};
-    case 2:
-        return (struct table_row){"chunks", c->chunks_used, c->chunks_high, c->chunks_count};
-    default:
-        break;
+#define TABLE(name, used, high, limit)                         \
+    {                                                          \
+        name, {                                                \
+            SERVER_AT(used), SERVER_AT(high), SERVER_AT(limit) \
+        }                                                      \
     }
-    const struct pool *p = pools[i - 3];
-    return (struct table_row){names[i - 3], p->used, p->high, p->capacity};
+#define TABLE_POOL(name, pool) TABLE(name, pool.used, pool.high, pool.capacity)
+
+static const struct table_row tables[] = {
+    TABLE("connections", conns.live, conns.live_high, conns.live_max),
+    TABLE("large_inputs", conns.large_used, conns.large_high, conns.large_count),
+    TABLE("chunks", conns.chunks_used, conns.chunks_high, conns.chunks_count),
+    TABLE_POOL("lobbies", lobbies.pool),
+    TABLE_POOL("players", lobbies.players),
+    TABLE_POOL("buckets", rates.pool),
+    TABLE_POOL("users", presence.users),
+    TABLE_POOL("rooms", rooms.pool),
+    TABLE_POOL("seats", rooms.seats),
+    TABLE_POOL("bans", rooms.bans),
+};
+_Static_assert(sizeof(struct mps_server) <= UINT16_MAX, "its members are named by 16 bits");
+
+#define TABLE_ROWS ((u32)COUNT_OF(tables))
+
+static u32 server_u32(const struct mps_server *s, size_t at) {
+    return *(const u32 *)(const void *)((const char *)s + at);
 }
 
-/* A gauge goes up and down and has no labels here. gauge_value knows the rows by their place. */
+/* A gauge goes up and down and has no labels here. `at` names the member that it shows. */
 struct gauge_row {
     const char *metric, *help;
+    u16 at;
 };
 
 static const struct gauge_row gauges[] = {
-    {"connections", "Connections open now."},
-    {"sockets", "WebSockets open now."},
-    {"rooms", "Relay rooms open now."},
-    {"room_members", "Seats taken in relay rooms now."},
-    {"lobbies", "Lobbies open now."},
-    {"players", "Players in lobbies now."},
-    {"uptime_seconds", "Seconds since the start."},
-    {"memory_bytes", "Size of the one memory block."},
-    {"draining", "1 while the server shuts down."},
+    {"connections", "Connections open now.", SERVER_AT(conns.live)},
+    {"sockets", "WebSockets open now.", SERVER_AT(presence.sockets)},
+    {"rooms", "Relay rooms open now.", SERVER_AT(rooms.pool.used)},
+    {"room_members", "Seats taken in relay rooms now.", SERVER_AT(rooms.seats.used)},
+    {"lobbies", "Lobbies open now.", SERVER_AT(lobbies.pool.used)},
+    {"players", "Players in lobbies now.", SERVER_AT(lobbies.players.used)},
+    {"uptime_seconds", "Seconds since the start.", SERVER_AT(kit.born)},
+    {"memory_bytes", "Size of the one memory block.", SERVER_AT(memory_bytes)},
+    {"draining", "1 while the server shuts down.", SERVER_AT(drain)},
 };
 
 /* Whole numbers all, as is everything but the durations. */
-static u64 gauge_value(const struct mps_server *s, u32 i) {
-    switch (i) {
-    case 0:
-        return s->conns.live;
-    case 1:
-        return s->presence.sockets;
-    case 2:
-        return s->rooms.pool.used;
-    case 3:
-        return s->rooms.seats.used;
-    case 4:
-        return s->lobbies.pool.used;
-    case 5:
-        return s->lobbies.players.used;
-    case 6:
+static u64 gauge_value(const struct mps_server *s, size_t at) {
+    switch (at) {
+    case SERVER_AT(kit.born):
         return (s->kit.now - s->kit.born) / S_US;
-    case 7:
+    case SERVER_AT(memory_bytes):
         return s->memory_bytes;
-    default:
+    case SERVER_AT(drain):
         return s->drain != DRAIN_NO;
+    default:
+        return server_u32(s, at);
     }
 }
 
@@ -12838,15 +12829,12 @@ static mps_error handle_status(struct request *r) {
     JSON_KEY(&t, "tables");
     json_put_open(&t, '{');
     for (u32 i = 0; i < TABLE_ROWS; i++) {
-        struct table_row row = table_row(s, i);
-        json_put_key(&t, row.name);
+        json_put_key(&t, tables[i].name);
         json_put_open(&t, '{');
-        JSON_KEY(&t, "used");
-        json_put_u64(&t, row.used);
-        JSON_KEY(&t, "high");
-        json_put_u64(&t, row.high);
-        JSON_KEY(&t, "limit");
-        json_put_u64(&t, row.limit);
+        for (u32 column = 0; column < TABLE_COLUMNS; column++) {
+            json_put_key(&t, table_columns[column]);
+            json_put_u64(&t, server_u32(s, tables[i].at[column]));
+        }
         json_put_close(&t, '}');
     }
     json_put_close(&t, '}');
@@ -13574,27 +13562,23 @@ static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) 
     metrics_put_line(t, counters[i].metric, counters[i].labels, m->counters[i]);
 }
 
-/* The columns of a table_row, one metric each. */
+/* The columns of a table, one metric each. */
 static const char *const table_metrics[] = {"table_used", "table_high", "table_limit"};
 static const char *const table_helps[] = {"Records in use.", "The most records ever in use.",
                                           "Records there are."};
 
 /* Column by column, because all lines of a metric must stand together. */
 static void metrics_put_table(struct text *t, const struct mps_server *s, u32 column, u32 i) {
-    struct table_row row = table_row(s, i);
     char labels[64];
     struct text l = text_on(labels, sizeof labels - 1);
     if (i == 0) {
         metrics_put_head(t, table_metrics[column], "gauge", table_helps[column]);
     }
     TEXT_LITERAL(&l, "table=\"");
-    text_z(&l, row.name);
+    text_z(&l, tables[i].name);
     text_char(&l, '"');
     labels[l.bytes] = 0;
-    metrics_put_line(t, table_metrics[column], labels,
-                     column == 0   ? row.used
-                     : column == 1 ? row.high
-                                   : row.limit);
+    metrics_put_line(t, table_metrics[column], labels, server_u32(s, tables[i].at[column]));
 }
 
 /* A duration in seconds, exact to the nanosecond. */
@@ -13677,15 +13661,15 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     i -= COUNTER_COUNT;
     if (i < COUNT_OF(gauges)) {
         metrics_put_head(t, gauges[i].metric, "gauge", gauges[i].help);
-        metrics_put_line(t, gauges[i].metric, "", gauge_value(s, i));
+        metrics_put_line(t, gauges[i].metric, "", gauge_value(s, gauges[i].at));
         return true;
     }
     i -= (u32)COUNT_OF(gauges);
-    if (i < 3 * TABLE_ROWS) {
+    if (i < TABLE_COLUMNS * TABLE_ROWS) {
         metrics_put_table(t, s, i / TABLE_ROWS, i % TABLE_ROWS);
         return true;
     }
-    i -= 3 * TABLE_ROWS;
+    i -= TABLE_COLUMNS * TABLE_ROWS;
     if (i < MESSAGE_METRICS) {
         metrics_put_messages(t, m, i);
         return true;
@@ -14889,8 +14873,8 @@ static bool arrival_paid(struct arrival *a) {
         return !address_limit(s, RATE_DATAGRAMS, a->from);
     }
     return (s->config.dev && address_is_loopback(a->from)) ||
-           pace_spend(&s->kit, &s->rates, &player_at(&s->lobbies, a->player - 1)->paced,
-                      PACE_DATAGRAMS);
+           !bucket_spend(&player_at(&s->lobbies, a->player - 1)->paced, s->kit.now,
+                         &s->lobbies.pace);
 }
 
 static void datagram_packet(struct arrival *a, u8 *bytes) {
