@@ -1061,6 +1061,10 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
     return base64_decode(&base64_standard, text, out, capacity);
 }
 
+/* What a lobby player proves itself with: made at random, handed out in hexadecimal digits. */
+#define UDP_TOKEN_BYTES 16
+#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES)
+
 /* == 18 metrics ==================================================================================
    Counters by name, and histograms of durations. Any section may count; only section 84 prints.
    Everything is a plain integer in struct metrics, so a state hash covers it. */
@@ -5724,8 +5728,6 @@ static void stun_put_unknown(struct text *t, const struct stun_message *m) {
 #define BINARY_SNAPSHOT_HEAD 9 /* with the count */
 #define BINARY_ENTRIES_MAX ((DATAGRAM_BYTES_MAX - BINARY_SNAPSHOT_HEAD) / BINARY_ENTRY_BYTES)
 #define BINARY_TOKEN_BYTES 8 /* of UDP_TOKEN_BYTES */
-#define UDP_TOKEN_BYTES 16
-#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES) /* in hexadecimal digits */
 #define COOKIE_BYTES 8
 #define WEAPON_BYTES_MAX 66                /* of a weapon_id as JSON: 64 and quotes */
 #define ECHO_BYTES_MAX 66                  /* of what is only sent back: t, nonce */
@@ -6241,6 +6243,7 @@ struct request_marks {
     u8 minor;    /* HTTP/1.minor of a long answer */
 };
 
+#ifndef MPS_NO_ROOMS
 /* What a socket sends is limited in classes; section 60 knows what they cost. */
 enum pace_class { PACE_STATES, PACE_CHATS, PACE_MESSAGES, PACE_CLASSES };
 struct paces {
@@ -6265,6 +6268,11 @@ struct socket {
     struct paces paces; /* of an anonymous one; users have theirs */
     struct link of_user, listening, ended;
 };
+#else
+struct socket {
+    u8 none; /* no connection is ever upgraded */
+};
+#endif
 
 /* One connection. What a fan-out touches stands together at the front. Times are microseconds on
    the clock of kit.now, counts of bytes are exact. */
@@ -6518,48 +6526,6 @@ static void output_add(struct conns *c, struct conn *conn, struct span s, bool f
     conn_mark(c, conn);
 }
 
-/* How much of a chunk's bytes, from its first on, stays when all frames that begin at `from` or
-   later are cut off; UINT32_MAX when no such frame is seen to begin in it. A head that lies across
-   two chunks is not read: a later frame will do. */
-static u32 chunk_cut_at(const struct conns *c, u32 id, u32 from) {
-    const struct chunk *chunk = chunk_info(c, id);
-    const u8 *data = (const u8 *)chunk_data(c, id);
-    u64 at = (u64)chunk->frame - 1;
-    while (chunk->frame && at < chunk->used && at < from) {
-        u64 bytes = ws_frame_bytes(data + at, chunk->used - (u32)at);
-        if (!bytes) {
-            return UINT32_MAX;
-        }
-        at += bytes;
-    }
-    return chunk->frame && at <= chunk->used ? (u32)at : UINT32_MAX;
-}
-
-/* Drops what is unsent behind the frame that is being sent: a frame that was begun has to end.
-   Frees the chunks that are no longer needed. */
-static void output_cut(struct conns *c, struct conn *conn) {
-    u32 from = conn->out_start + conn->out_taken, kept = 0;
-    for (u32 at = conn->out_head; at; at = chunk_info(c, at - 1)->next) {
-        struct chunk *chunk = chunk_info(c, at - 1);
-        u32 used = chunk_cut_at(c, at - 1, from);
-        if (used == UINT32_MAX) {
-            kept += chunk->used;
-            from -= u32_min(from, chunk->used);
-            continue;
-        }
-        for (u32 rest = chunk->next; rest;) {
-            u32 next = chunk_info(c, rest - 1)->next;
-            chunk_return(c, conn, rest - 1);
-            rest = next;
-        }
-        chunk->next = 0;
-        chunk->used = used;
-        conn->out_tail = at;
-        conn->out_bytes = kept + used - conn->out_start;
-        return;
-    }
-}
-
 /* Up to `max` spans of what is not taken yet. Lent chunks do not move and are only added to;
    the own one may move as long as nothing of it is taken. So spans whose bytes were taken stay good
    until those are sent. */
@@ -6723,8 +6689,14 @@ static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
     return true;
 }
 
-/* -- life -- */
+/* -- sockets: what an upgraded connection has beside the others -- */
 
+/* It speaks frames and may still be sent some. */
+static bool conn_is_socket(const struct conn *conn) {
+    return conn->state == CONN_SOCKET || conn->state == CONN_SOCKET_AUTH;
+}
+
+#ifndef MPS_NO_ROOMS
 /* A socket that does not read keeps its place, as long as nothing is lost; one that does not speak
    is pinged and then given up, and so is a message that does not come to its end. */
 static u64 socket_deadline(const struct conns *c, const struct conn *conn) {
@@ -6733,6 +6705,86 @@ static u64 socket_deadline(const struct conns *c, const struct conn *conn) {
     u64 message = socket->begun ? time_after(socket->begun, c->message_us) : NEVER;
     return due < message ? due : message;
 }
+
+/* Does it wait for its output to drain, with something to be told? */
+static bool socket_owed(const struct conn *conn) {
+    return conn->socket.late || conn->socket.behind;
+}
+
+/* When the first byte of an unfinished message came; 0: there is none. */
+static u64 socket_began(const struct conn *conn) {
+    return conn->socket.begun;
+}
+
+/* A socket whose connection ends, for whatever reason, is in a list until its user and its seat
+   have been told: whoever closes need not know them. */
+static void socket_leave(struct conns *c, const struct conn *conn) {
+    queue_push(&c->ended, &c->pool, conn_index(c, conn));
+}
+
+/* How much of a chunk's bytes, from its first on, stays when all frames that begin at `from` or
+   later are cut off; UINT32_MAX when no such frame is seen to begin in it. A head that lies across
+   two chunks is not read: a later frame will do. */
+static u32 chunk_cut_at(const struct conns *c, u32 id, u32 from) {
+    const struct chunk *chunk = chunk_info(c, id);
+    const u8 *data = (const u8 *)chunk_data(c, id);
+    u64 at = (u64)chunk->frame - 1;
+    while (chunk->frame && at < chunk->used && at < from) {
+        u64 bytes = ws_frame_bytes(data + at, chunk->used - (u32)at);
+        if (!bytes) {
+            return UINT32_MAX;
+        }
+        at += bytes;
+    }
+    return chunk->frame && at <= chunk->used ? (u32)at : UINT32_MAX;
+}
+
+/* Drops what is unsent behind the frame that is being sent: a frame that was begun has to end.
+   Frees the chunks that are no longer needed. */
+static void output_cut(struct conns *c, struct conn *conn) {
+    u32 from = conn->out_start + conn->out_taken, kept = 0;
+    for (u32 at = conn->out_head; at; at = chunk_info(c, at - 1)->next) {
+        struct chunk *chunk = chunk_info(c, at - 1);
+        u32 used = chunk_cut_at(c, at - 1, from);
+        if (used == UINT32_MAX) {
+            kept += chunk->used;
+            from -= u32_min(from, chunk->used);
+            continue;
+        }
+        for (u32 rest = chunk->next; rest;) {
+            u32 next = chunk_info(c, rest - 1)->next;
+            chunk_return(c, conn, rest - 1);
+            rest = next;
+        }
+        chunk->next = 0;
+        chunk->used = used;
+        conn->out_tail = at;
+        conn->out_bytes = kept + used - conn->out_start;
+        return;
+    }
+}
+#else
+static u64 socket_deadline(const struct conns *c, const struct conn *conn) {
+    (void)c, (void)conn;
+    return NEVER;
+}
+
+static bool socket_owed(const struct conn *conn) {
+    (void)conn;
+    return false;
+}
+
+static u64 socket_began(const struct conn *conn) {
+    (void)conn;
+    return 0;
+}
+
+static void socket_leave(struct conns *c, const struct conn *conn) {
+    (void)c, (void)conn;
+}
+#endif
+
+/* -- life -- */
 
 /* When the connection's patience ends, by what it waits for. */
 static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
@@ -6792,25 +6844,14 @@ static void conn_unstarve(struct conns *c, struct conn *conn) {
     conn->starved = false;
 }
 
-/* It speaks frames and may still be sent some. */
-static bool conn_is_socket(const struct conn *conn) {
-    return conn->state == CONN_SOCKET || conn->state == CONN_SOCKET_AUTH;
-}
-
-/* A socket whose connection ends, for whatever reason, is in this list until its user and its seat
-   have been told: whoever closes need not know them. */
-static void conn_leave(struct conns *c, struct conn *conn) {
-    if (conn_is_socket(conn)) {
-        queue_push(&c->ended, &c->pool, conn_index(c, conn));
-    }
-}
-
 /* Nothing of it is of use any more; the port closes the socket. What it held is free for others at
    once, but its record is not: the port still has the handle and gives it back when the socket is
    closed. */
 static void conn_abort(struct kit *k, struct conns *c, struct conn *conn) {
     u32 index = conn_index(c, conn);
-    conn_leave(c, conn);
+    if (conn_is_socket(conn)) {
+        socket_leave(c, conn);
+    }
     conn_set_state(conn, CONN_ABORT);
     conn->auth_ticket = 0;
     conn->ready = false;
@@ -6838,7 +6879,9 @@ static void conn_finish(struct kit *k, struct conns *c, struct conn *conn) {
     conn->auth_ticket = 0;
     conn_unstarve(c, conn);
     input_release(c, conn);
-    conn_leave(c, conn);
+    if (conn_is_socket(conn)) {
+        socket_leave(c, conn);
+    }
     conn_enter(k, c, conn, CONN_FINISH);
     conn_mark(c, conn);
     if (!conn->out_bytes) {
@@ -6879,7 +6922,7 @@ static size_t conn_room(const struct conns *c, const struct conn *conn) {
    water keeps it from waking for every few bytes that drain. */
 static void conn_want_work(struct conns *c, struct conn *conn) {
     bool wants = conn->state == CONN_ANSWER || (conn->ready && conn_reads(conn)) ||
-                 (conn->state == CONN_SOCKET && (conn->socket.late || conn->socket.behind));
+                 (conn->state == CONN_SOCKET && socket_owed(conn));
     if (wants && conn->out_bytes <= c->output_low) {
         queue_push_once(&c->work, &c->pool, conn_index(c, conn));
     }
@@ -6915,7 +6958,7 @@ static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn
 
 /* When its unfinished input has been kept as long as others who wait for memory must bear. */
 static u64 conn_holds_until(const struct conns *c, const struct conn *conn) {
-    u64 began = conn->upgraded ? conn->socket.begun : conn->request.started;
+    u64 began = conn->upgraded ? socket_began(conn) : conn->request.started;
     return time_after(began, c->input_hold_us);
 }
 
@@ -6957,6 +7000,7 @@ static void conn_note_slow(struct kit *k, const struct conns *c, const struct co
     }
 }
 
+#ifndef MPS_NO_ROOMS
 /* Closes a socket from this side (RFC 6455, 7.1.2): what was queued goes out, then the close frame,
    then FIN. There is room for the frame beyond any cap. Where memory is out, what was queued is cut
    behind the frame that is being sent; when not even that helps, FIN has to do. */
@@ -6996,15 +7040,34 @@ static void output_shrink(struct conns *c, struct conn *conn) {
     }
 }
 
-/* Takes the memory away from the one that holds most. A socket is told why (RFC 6455, 7.4.1: 1013),
-   behind the frame that is being sent; an answer cannot be cut short in peace. */
+/* A socket that holds too much memory is told why (RFC 6455, 7.4.1: 1013), behind the frame that is
+   being sent. */
+static void socket_evict(struct kit *k, struct conns *c, struct conn *conn) {
+    output_cut(c, conn);
+    output_shrink(c, conn);
+    conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+}
+
+/* The server shuts down. */
+static void socket_drain(struct kit *k, struct conns *c, struct conn *conn) {
+    conn_close_socket(k, c, conn, 1001, SPAN("draining"));
+}
+#else
+static void socket_evict(struct kit *k, struct conns *c, struct conn *conn) {
+    (void)k, (void)c, (void)conn;
+}
+
+static void socket_drain(struct kit *k, struct conns *c, struct conn *conn) {
+    (void)k, (void)c, (void)conn;
+}
+#endif
+
+/* Takes the memory away from the one that holds most; an answer cannot be cut short in peace. */
 static void conn_evict(struct kit *k, struct conns *c, struct conn *conn) {
     u32 held = conn->held;
     conn_note_slow(k, c, conn);
     if (conn_is_socket(conn)) {
-        output_cut(c, conn);
-        output_shrink(c, conn);
-        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+        socket_evict(k, c, conn);
     }
     if (conn->held >= held) { /* nothing came of it */
         conn_abort(k, c, conn);
@@ -7039,40 +7102,6 @@ static void conn_output(struct kit *k, struct conns *c, struct conn *conn, struc
         conn->progress_at = k->now;
     }
     output_add(c, conn, s, false);
-}
-
-/* The usual case: there is output already, and its last chunk has room for the frame. */
-static bool conn_frame_fits(struct conns *c, struct conn *conn, struct span frame) {
-    u32 id = conn->out_tail - 1;
-    struct chunk *tail = chunk_info(c, id);
-    if (frame.bytes > chunk_capacity(c, id) - tail->used ||
-        frame.bytes > conn_output_free(c, conn)) {
-        return false;
-    }
-    memcpy(chunk_data(c, id) + tail->used, frame.at, frame.bytes);
-    tail->frame = tail->frame ? tail->frame : tail->used + 1;
-    tail->used += (u32)frame.bytes;
-    conn->out_bytes += (u32)frame.bytes;
-    conn_mark(c, conn);
-    return true;
-}
-
-/* Queues a frame for a socket. What cannot be queued would be lost, and a socket that loses an
-   event is closed instead: false. */
-static bool conn_frame(struct kit *k, struct conns *c, struct conn *conn, struct span frame) {
-    if (conn->out_bytes && conn_frame_fits(c, conn, frame)) {
-        return true;
-    }
-    if (conns_output_reserve(k, c, conn, frame.bytes)) {
-        conn_note_slow(k, c, conn);
-        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
-        return false;
-    }
-    if (!conn->out_bytes) {
-        conn->progress_at = k->now;
-    }
-    output_add(c, conn, frame, true);
-    return true;
 }
 
 /* Bytes to parse: the port's own, or those kept with the new ones behind them. Either is decoded in
@@ -7810,6 +7839,42 @@ struct presence {
     struct pace paces[PACE_CLASSES];
     struct news news;
 };
+
+/* -- frames -- */
+
+/* The usual case: there is output already, and its last chunk has room for the frame. */
+static bool conn_frame_fits(struct conns *c, struct conn *conn, struct span frame) {
+    u32 id = conn->out_tail - 1;
+    struct chunk *tail = chunk_info(c, id);
+    if (frame.bytes > chunk_capacity(c, id) - tail->used ||
+        frame.bytes > conn_output_free(c, conn)) {
+        return false;
+    }
+    memcpy(chunk_data(c, id) + tail->used, frame.at, frame.bytes);
+    tail->frame = tail->frame ? tail->frame : tail->used + 1;
+    tail->used += (u32)frame.bytes;
+    conn->out_bytes += (u32)frame.bytes;
+    conn_mark(c, conn);
+    return true;
+}
+
+/* Queues a frame for a socket. What cannot be queued would be lost, and a socket that loses an
+   event is closed instead: false. */
+static bool conn_frame(struct kit *k, struct conns *c, struct conn *conn, struct span frame) {
+    if (conn->out_bytes && conn_frame_fits(c, conn, frame)) {
+        return true;
+    }
+    if (conns_output_reserve(k, c, conn, frame.bytes)) {
+        conn_note_slow(k, c, conn);
+        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+        return false;
+    }
+    if (!conn->out_bytes) {
+        conn->progress_at = k->now;
+    }
+    output_add(c, conn, frame, true);
+    return true;
+}
 
 /* -- announcements -- */
 
@@ -8649,8 +8714,8 @@ struct lobby {
     char created[DATE_TEXT_BYTES]; /* the same as text: it is asked for more often than made */
     mps_address creator;           /* who may delete it, by IP */
     struct queue players;          /* in the order of joining, hence of ids */
-    /* Of section 65. */
-    bool has_dummy;
+    bool has_dummy;                /* of section 65, as all below */
+#ifndef MPS_NO_UDP
     bool stirred;              /* there is something to tell at the next tick */
     u32 bound;                 /* players with an address */
     u32 sync;                  /* number of the latest state_sync */
@@ -8658,6 +8723,7 @@ struct lobby {
     u32 gone_count, gone_told; /* who ever left; of these told, not counting again */
     u32 gone_again[2];         /* of these before the latest sync, and before the one before it */
     struct link due;           /* in `due` of struct lobbies */
+#endif
 };
 
 /* How a player wants to be spoken to; as it joined by UDP last. */
@@ -8681,6 +8747,7 @@ struct player {
     char name[MPS_NAME_BYTES_MAX + 1];
     mps_address joined_from;
     struct link seat; /* in the lobby's `players` */
+#ifndef MPS_NO_UDP
     /* Of section 65. */
     u8 speech; /* enum player_speech; SPEECH_NONE: no address, and all below means nothing */
     u8 news;   /* NEWS_* */
@@ -8700,21 +8767,25 @@ struct player {
     u64 paced;                         /* its datagrams, as in struct bucket */
     struct stance stance;              /* authoritative */
     char weapon[WEAPON_BYTES_MAX];     /* as JSON */
+#endif
 };
 
 struct lobbies {
     struct pool pool, players;
-    struct index by_code, by_address;
-    struct siphash_key cookie_key;
-    struct queue due;        /* lobbies whose tick has come */
-    ptrdiff_t gone;          /* distance to a ring of ids for each lobby, section 20 */
-    u32 gone_max;            /* ids in a ring: the latest to leave */
+    struct index by_code;
     u32 players_max;         /* the most max_players may say */
     u64 player_us, empty_us; /* patience with a silent player, with an empty lobby */
+#ifndef MPS_NO_UDP
+    struct index by_address;
+    struct siphash_key cookie_key;
+    struct queue due; /* lobbies whose tick has come */
+    ptrdiff_t gone;   /* distance to a ring of ids for each lobby, section 20 */
+    u32 gone_max;     /* ids in a ring: the latest to leave */
     u32 tick_hz;
     u64 tick_us;
     u32 speed_max;    /* units a second; MPS_UNLIMITED: any */
     struct pace pace; /* of a player's datagrams */
+#endif
 };
 
 /* Why a player went; the text goes into the log. */
@@ -8836,6 +8907,17 @@ static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish 
     return handle;
 }
 
+/* -- what the ticks of section 65 have to know of it -- */
+
+static struct player *player_get(const struct lobbies *l, u64 handle) {
+    return pool_get(&l->players, handle);
+}
+
+static struct player *player_at(const struct lobbies *l, u32 index) {
+    return pool_at(&l->players, index);
+}
+
+#ifndef MPS_NO_UDP
 #define TICK_STEPS_OF_PERIOD 8
 
 /* A period after the latest, and a little later, so that ticks of many lobbies come together: each
@@ -8861,13 +8943,99 @@ static void lobby_end_ticks(struct kit *k, struct lobbies *l, u64 handle, struct
     timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
 }
 
-static struct player *player_get(const struct lobbies *l, u64 handle) {
-    return pool_get(&l->players, handle);
+/* An address belongs to one player: index + 1, or 0. */
+static u32 player_by_address(const struct lobbies *l, const mps_address *from, u32 hash) {
+    struct index_probe probe;
+    u32 at = index_first(&l->by_address, hash, &probe);
+    while (at && !address_equal(&player_at(l, at - 1)->address, from)) {
+        at = index_next(&l->by_address, &probe);
+    }
+    return at;
 }
 
-static struct player *player_at(const struct lobbies *l, u32 index) {
-    return pool_at(&l->players, index);
+/* Twice as many are kept as a lobby can have players: those of the last few seconds, which may have
+   to be told again. */
+static u32 *lobby_gone(const struct lobbies *l, u64 handle, u32 at) {
+    u32 *rings = near_get(&l->gone);
+    return rings + (size_t)handle_index(handle) * l->gone_max + at % l->gone_max;
 }
+
+/* It keeps its seat and is told nothing more until it joins by UDP again. */
+static void player_unbind(struct lobbies *l, u32 index) {
+    struct player *player = player_at(l, index);
+    struct lobby *lobby = pool_get(&l->pool, player->lobby);
+    if (player->speech != SPEECH_NONE) {
+        MPS_ASSERT(lobby && lobby->bound);
+        index_remove(&l->by_address, player->address_hash, index);
+        player->speech = SPEECH_NONE;
+        lobby->bound--;
+    }
+}
+
+/* A player has joined, and the others are to hear of it. */
+static void player_came(struct kit *k, struct lobbies *l, u32 index) {
+    struct player *player = player_at(l, index);
+    player->news = NEWS_JOINED;
+    lobby_stir(k, l, player->lobby, lobby_get(l, player->lobby));
+}
+
+/* One is out of the lobby, which may be closing, hence pool_get. */
+static void player_gone(struct kit *k, struct lobbies *l, u32 index) {
+    const struct player *player = player_at(l, index);
+    struct lobby *lobby = pool_get(&l->pool, player->lobby);
+    MPS_ASSERT(lobby);
+    player_unbind(l, index);
+    *lobby_gone(l, player->lobby, lobby->gone_count++) = player->id;
+    lobby_stir(k, l, player->lobby, lobby);
+    if (!lobby->players.count) {
+        lobby_end_ticks(k, l, player->lobby, lobby);
+    }
+}
+
+/* The time for a tick: the port has it put together when it can send. */
+static void lobby_tick(struct lobbies *l, u32 index) {
+    queue_push_once(&l->due, &l->pool, index);
+}
+
+/* Every address that is bound is found, and counted in its lobby. */
+static bool lobbies_check_bound(const struct lobbies *l) {
+    u32 bound = 0, addresses = 0;
+    for (u32 i = 0; i < l->pool.capacity; i++) {
+        const struct lobby *lobby = pool_at(&l->pool, i);
+        bound += pool_alive(&l->pool, i) ? lobby->bound : 0;
+    }
+    for (u32 i = 0; i < l->players.capacity; i++) {
+        const struct player *player = player_at(l, i);
+        if (pool_alive(&l->players, i) && player->speech != SPEECH_NONE) {
+            addresses++;
+            if (player->leaving ||
+                player_by_address(l, &player->address, player->address_hash) != i + 1) {
+                return false;
+            }
+        }
+    }
+    return bound == addresses && addresses == l->by_address.used;
+}
+#else
+static void player_came(struct kit *k, struct lobbies *l, u32 index) {
+    (void)k, (void)l, (void)index;
+}
+
+static void player_gone(struct kit *k, struct lobbies *l, u32 index) {
+    (void)k, (void)l, (void)index;
+}
+
+static void lobby_tick(struct lobbies *l, u32 index) {
+    (void)l, (void)index;
+}
+
+static bool lobbies_check_bound(const struct lobbies *l) {
+    (void)l;
+    return true;
+}
+#endif
+
+/* -- players -- */
 
 /* The member with this id: index + 1, or 0. A walk: a lobby has at most lobby_players members. */
 static u32 player_find(const struct lobbies *l, const struct lobby *lobby, u32 id) {
@@ -8920,42 +9088,12 @@ static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, s
         timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
     }
     queue_push(&lobby->players, &l->players, handle_index(player_handle));
-    player->news = NEWS_JOINED;
-    lobby_stir(k, l, handle, lobby);
+    player_came(k, l, handle_index(player_handle));
     timer_set(&k->timers, TIMER_PLAYER, handle_index(player_handle),
               time_after(k->now, l->player_us));
     metrics_count(&k->metrics, COUNTER_PLAYERS_JOINED);
     outcomes_add(&k->outcomes, OUTCOME_PLAYER_JOINED, player_handle, 0);
     return player;
-}
-
-/* An address belongs to one player: index + 1, or 0. */
-static u32 player_by_address(const struct lobbies *l, const mps_address *from, u32 hash) {
-    struct index_probe probe;
-    u32 at = index_first(&l->by_address, hash, &probe);
-    while (at && !address_equal(&player_at(l, at - 1)->address, from)) {
-        at = index_next(&l->by_address, &probe);
-    }
-    return at;
-}
-
-/* Twice as many are kept as a lobby can have players: those of the last few seconds, which may have
-   to be told again. */
-static u32 *lobby_gone(const struct lobbies *l, u64 handle, u32 at) {
-    u32 *rings = near_get(&l->gone);
-    return rings + (size_t)handle_index(handle) * l->gone_max + at % l->gone_max;
-}
-
-/* It keeps its seat and is told nothing more until it joins by UDP again. */
-static void player_unbind(struct lobbies *l, u32 index) {
-    struct player *player = player_at(l, index);
-    struct lobby *lobby = pool_get(&l->pool, player->lobby);
-    if (player->speech != SPEECH_NONE) {
-        MPS_ASSERT(lobby && lobby->bound);
-        index_remove(&l->by_address, player->address_hash, index);
-        player->speech = SPEECH_NONE;
-        lobby->bound--;
-    }
 }
 
 /* Out of the lobby; the record goes when the game has been told. Its lobby may be closing, hence
@@ -8965,14 +9103,9 @@ static void player_leave(struct kit *k, struct lobbies *l, u32 index, enum leave
     struct lobby *lobby = pool_get(&l->pool, player->lobby);
     MPS_ASSERT(lobby && !player->leaving);
     player->leaving = true;
-    player_unbind(l, index);
     queue_remove(&lobby->players, &l->players, index);
     timer_clear(&k->timers, TIMER_PLAYER, index);
-    *lobby_gone(l, player->lobby, lobby->gone_count++) = player->id;
-    lobby_stir(k, l, player->lobby, lobby);
-    if (!lobby->players.count) {
-        lobby_end_ticks(k, l, player->lobby, lobby);
-    }
+    player_gone(k, l, index);
     if (!lobby->players.count && !lobby->permanent && !lobby->closing) {
         timer_set(&k->timers, TIMER_LOBBY, handle_index(player->lobby),
                   time_after(k->now, l->empty_us));
@@ -9003,12 +9136,11 @@ static void lobby_close(struct kit *k, struct lobbies *l, u64 handle) {
 /* What must hold between two calls: every player who has not left sits in one lobby, every lobby
    that is not closing is found by its code. */
 static bool lobbies_check(const struct lobbies *l) {
-    u32 seats = 0, indexed = 0, seated = 0, bound = 0, addresses = 0;
+    u32 seats = 0, indexed = 0, seated = 0;
     for (u32 i = 0; i < l->pool.capacity; i++) {
         const struct lobby *lobby = pool_at(&l->pool, i);
         if (pool_alive(&l->pool, i)) {
             seats += lobby->players.count;
-            bound += lobby->bound;
             indexed += !lobby->closing;
             if (lobby->players.count > lobby->max_players ||
                 (!lobby->closing &&
@@ -9018,18 +9150,10 @@ static bool lobbies_check(const struct lobbies *l) {
         }
     }
     for (u32 i = 0; i < l->players.capacity; i++) {
-        const struct player *player = player_at(l, i);
-        seated += pool_alive(&l->players, i) && !player->leaving;
-        if (pool_alive(&l->players, i) && player->speech != SPEECH_NONE) {
-            addresses++;
-            if (player->leaving ||
-                player_by_address(l, &player->address, player->address_hash) != i + 1) {
-                return false;
-            }
-        }
+        seated += pool_alive(&l->players, i) && !player_at(l, i)->leaving;
     }
-    return seats == seated && indexed == l->by_code.used && bound == addresses &&
-           addresses == l->by_address.used && pool_check(&l->pool) && pool_check(&l->players);
+    return seats == seated && indexed == l->by_code.used && lobbies_check_bound(l) &&
+           pool_check(&l->pool) && pool_check(&l->players);
 }
 
 /* == 65 real time =================================================================================
@@ -15095,7 +15219,7 @@ static void timer_lobby(struct mps_server *s, u32 index) {
     struct lobbies *l = &s->lobbies;
     const struct lobby *lobby = pool_at(&l->pool, index);
     if (lobby->players.count) {
-        queue_push_once(&l->due, &l->pool, index);
+        lobby_tick(l, index);
     } else {
         lobby_close(&s->kit, l, pool_handle(&l->pool, index));
     }
@@ -15216,7 +15340,7 @@ static void advance_drain(struct mps_server *s) {
         }
         conn->keep_alive = false; /* the answer under way is the last */
         if (last_call && conn_is_socket(conn)) {
-            conn_close_socket(&s->kit, c, conn, 1001, SPAN("draining"));
+            socket_drain(&s->kit, c, conn);
         } else if (last_call || (conn->state < CONN_FINISH && drain_idle(conn))) {
             conn_finish(&s->kit, c, conn);
         }
