@@ -10671,115 +10671,9 @@ static u32 config_outcomes(const mps_config *c) {
     return 2 * c->settle_max + c->lobby_players + 16;
 }
 
-/* Whole entries of the ring of announcements. */
-static u32 config_news_bytes(const mps_config *c) {
-    return c->announce_bytes / sizeof(struct news_entry) * sizeof(struct news_entry);
-}
-
 /* The longest that is decoded whole: a part of a token, or a path. */
 static u32 config_work_bytes(const mps_config *c) {
     return u32_max(AUTH_TOKEN_BYTES_MAX, c->target_bytes_max);
-}
-
-/* Leavers that each lobby remembers. */
-static u32 config_gone(const mps_config *c) {
-    return 2 * c->lobby_players;
-}
-
-static void layout_rooms(struct layout *l, const mps_config *c) {
-    layout_pool(l, SERVER_AT(presence.users), "users", c->users, sizeof(struct user));
-    layout_index(l, SERVER_AT(presence.by_id), "user index", c->users);
-    layout_pool(l, SERVER_AT(rooms.pool), "rooms", c->rooms, sizeof(struct room));
-    layout_index(l, SERVER_AT(rooms.by_id), "room index", c->rooms);
-    layout_zeroed(l, SERVER_AT(rooms.cards), "room cards", c->rooms, sizeof(struct room_card));
-    layout_pool(l, SERVER_AT(rooms.seats), "seats", c->seats, sizeof(struct seat));
-    layout_index(l, SERVER_AT(rooms.by_peer), "seat index", c->seats);
-    layout_zeroed(l, SERVER_AT(rooms.slots), "states of seats", c->seats,
-                  (size_t)SLOT_KINDS * c->slot_bytes);
-    layout_pool(l, SERVER_AT(rooms.bans), "bans", c->bans, sizeof(struct ban));
-    layout_zeroed(l, SERVER_AT(presence.news.ring), "announcements", 1, config_news_bytes(c));
-}
-
-static void layout_real_time(struct layout *l, const mps_config *c) {
-    layout_index(l, SERVER_AT(lobbies.by_address), "address index", c->players);
-    layout_zeroed(l, SERVER_AT(lobbies.gone), "lobby leavers", c->lobbies,
-                  config_gone(c) * sizeof(u32));
-    layout_zeroed(l, SERVER_AT(ticks.marks), "tick marks", c->lobby_players,
-                  sizeof(struct tick_mark));
-    layout_zeroed(l, SERVER_AT(ticks.arena), "tick arena", 1, tick_bytes(c->lobby_players));
-    layout_zeroed(l, SERVER_AT(ticks.heads), "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
-    layout_zeroed(l, SERVER_AT(replies.bytes), "datagram replies", 1, c->datagram_reply_bytes);
-}
-
-/* Sizes and places every table, and makes them when there is a block. Whoever adds a table adds it
-   here and nowhere else; mps_memory_report shows the rows to the operator. */
-static void server_layout(struct layout *l, const mps_config *c) {
-    u32 conns = config_conns(c);
-    layout_take(l, "server", 1, sizeof(struct mps_server));
-    layout_pool(l, SERVER_AT(conns.pool), "connections", conns, sizeof(struct conn));
-    layout_near(l, SERVER_AT(conns.own_input), "connection input", conns, c->input_bytes);
-    layout_near(l, SERVER_AT(conns.own_output), "connection output", conns, c->output_bytes);
-    layout_zeroed(l, SERVER_AT(conns.chunk_info), "chunk list", conns + c->chunks,
-                  sizeof(struct chunk));
-    layout_near(l, SERVER_AT(conns.chunk_data), "chunks", c->chunks, c->chunk_bytes);
-    layout_zeroed(l, SERVER_AT(conns.large_info), "large input list", c->large_inputs,
-                  sizeof(struct large));
-    layout_near(l, SERVER_AT(conns.large_data), "large inputs", c->large_inputs,
-                config_large_bytes(c));
-    layout_rooms(l, c);
-    layout_pool(l, SERVER_AT(lobbies.pool), "lobbies", c->lobbies, sizeof(struct lobby));
-    layout_index(l, SERVER_AT(lobbies.by_code), "lobby index", c->lobbies);
-    layout_pool(l, SERVER_AT(lobbies.players), "players", c->players, sizeof(struct player));
-    layout_real_time(l, c);
-    layout_pool(l, SERVER_AT(rates.pool), "buckets", c->buckets, sizeof(struct bucket));
-    layout_index(l, SERVER_AT(rates.index), "bucket index", c->buckets);
-    layout_heap(l, SERVER_AT(rates.fullest), "bucket heap", c->buckets);
-    layout_heap(l, SERVER_AT(kit.timers.heap), "timers", config_timers(c));
-    layout_zeroed(l, SERVER_AT(kit.outcomes.ring), "outcomes", config_outcomes(c),
-                  sizeof(struct outcome));
-    layout_zeroed(l, SERVER_AT(log.entries), "log", c->log_entries, sizeof(struct log_entry));
-    layout_zeroed(l, SERVER_AT(ranges), "address ranges", 2 * MPS_RANGES_MAX,
-                  sizeof(struct address_range));
-    layout_near(l, SERVER_AT(answer), "answer scratch", 1,
-                ANSWER_HEAD_MAX + config_answer_bytes(c));
-    layout_near(l, SERVER_AT(work), "input scratch", 1, config_work_bytes(c));
-}
-
-/* Enough for what a fast member is sent in one round, whatever the cap: with more, every member
-   that stalls would hold that much. */
-#define OUTPUT_STATES_MAX 16384
-
-static void server_create_conns(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    struct conns *conns = &s->conns;
-    u32 count = config_conns(c);
-    conns->live_max = c->connections;
-    conns->input_bytes = c->input_bytes;
-    conns->output_bytes = c->output_bytes;
-    conns->chunk_bytes = c->chunk_bytes;
-    conns->large_bytes = config_large_bytes(c);
-    conns->output_bytes_max = c->output_bytes_max;
-    /* Up to high water there is room for the longest answer. */
-    conns->output_high = u32_min(c->output_bytes_max / 4,
-                                 c->output_bytes_max - config_answer_bytes(c) - ANSWER_HEAD_MAX);
-    conns->output_states = u32_min(conns->output_high, OUTPUT_STATES_MAX);
-    conns->output_low = u32_min(conns->output_high / 2, conns->output_states);
-    conns->chunks_count = c->chunks;
-    conns->large_count = c->large_inputs;
-    conns->large_per_address = c->large_inputs_per_address;
-    /* From the last to the first, as the list is LIFO: the first chunk is lent first. */
-    for (u32 i = c->chunks; i > 0; i--) {
-        chunk_info(conns, count + i - 1)->next = conns->chunk_free;
-        conns->chunk_free = count + i;
-    }
-    conns->dirty.link_at = offsetof(struct conn, dirty);
-    conns->work.link_at = offsetof(struct conn, work);
-    conns->starving.link_at = offsetof(struct conn, starving);
-    conns->keeping.link_at = offsetof(struct conn, keeping);
-    conns->ended.link_at = offsetof(struct conn, socket.ended);
-    for (u32 i = 0; i <= CONN_HELD_MAX; i++) {
-        conns->holders[i].link_at = offsetof(struct conn, holding);
-    }
 }
 
 /* A key for each index: what one of them shows by its order says nothing about another. */
@@ -10792,174 +10686,9 @@ static struct siphash_key server_key(struct mps_server *s) {
     return key;
 }
 
-static void server_create_rooms(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    struct presence *p = &s->presence;
-    struct rooms *r = &s->rooms;
-    p->by_id.key = server_key(s);
-    p->listeners.link_at = offsetof(struct conn, socket.listening);
-    p->is_public = c->presence_public;
-    p->seat_link_at = offsetof(struct seat, of_user);
-    p->news.capacity = config_news_bytes(c);
-    r->by_id.key = server_key(s);
-    r->by_peer.key = server_key(s);
-    r->players_max = c->room_players_max;
-    r->room_bans_max = c->room_bans_max;
-    r->slot_bytes = c->slot_bytes;
-}
-
-static void server_create_real_time(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    struct lobbies *l = &s->lobbies;
-    struct ticks *t = &s->ticks;
-    l->by_address.key = server_key(s);
-    l->cookie_key = server_key(s);
-    l->due.link_at = offsetof(struct lobby, due);
-    l->gone_max = config_gone(c);
-    t->players_max = c->lobby_players;
-    t->arena_bytes = tick_bytes(c->lobby_players);
-    t->heads_max = c->datagram_batch;
-    s->replies.capacity = c->datagram_reply_bytes;
-}
-
-/* A run of ids for each kind; the connections' start at 0, which base[TIMER_CONN] is already. */
-static void server_create_timers(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    struct timers *timers = &s->kit.timers;
-    const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies, c->players,
-                                     c->rooms,        c->seats,   SERVER_TIMERS};
-    for (u32 kind = 0; kind < TIMER_KINDS; kind++) {
-        timers->base[kind + 1] = timers->base[kind] + counts[kind];
-    }
-    MPS_ASSERT(timers->base[TIMER_KINDS] == config_timers(c));
-}
-
-/* The rest of the tables. */
-static void server_create_tables(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    s->lobbies.by_code.key = server_key(s);
-    s->lobbies.players_max = c->lobby_players;
-    s->rates.index.key = server_key(s);
-    s->kit.outcomes.capacity = config_outcomes(c);
-    s->log.entries_max = c->log_entries;
-    s->answer += ANSWER_HEAD_MAX;
-    s->answer_bytes = config_answer_bytes(c);
-    s->work_bytes = config_work_bytes(c);
-}
-
-static void server_apply_rooms(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    s->conns.ping_us = c->ping_after_ms * MS_US;
-    s->conns.silence_us = c->silence_timeout_ms * MS_US;
-    s->conns.message_us = c->message_timeout_ms * MS_US;
-    s->rooms.seat_us = c->seat_timeout_ms * MS_US;
-    s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
-    s->presence.paces[PACE_STATES] = pace_of(c->states_per_s);
-    s->presence.paces[PACE_CHATS] = pace_of(c->chats_per_s);
-    s->presence.paces[PACE_MESSAGES] = pace_of(c->messages_per_s);
-}
-
-static void server_apply_real_time(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    s->lobbies.tick_hz = c->tick_hz;
-    s->lobbies.tick_us = S_US / c->tick_hz / TICK_STEPS_OF_PERIOD * TICK_STEPS_OF_PERIOD;
-    s->lobbies.speed_max = c->player_speed_max;
-    s->lobbies.pace = pace_of(c->player_datagrams_per_s);
-    s->rates.paces[RATE_DATAGRAMS] = pace_of(c->datagrams_per_s);
-    s->rates.paces[RATE_STUN] = pace_of(c->stun_per_s);
-    /* Its answers may be longer than what asks for them, so there is no burst. */
-    s->rates.paces[RATE_STUN].burst_us /= 2;
-}
-
-/* What may change while running. Deadlines that are set already stay; a connection's is reckoned
-   anew when it comes up. */
-static void server_apply_live(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    s->conns.head_us = c->head_timeout_ms * MS_US;
-    s->conns.body_us = c->body_timeout_ms * MS_US;
-    s->conns.idle_us = c->idle_timeout_ms * MS_US;
-    s->conns.send_us = c->send_timeout_ms * MS_US;
-    s->conns.linger_us = c->linger_ms * MS_US;
-    s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
-    s->conns.input_hold_us = c->input_hold_ms * MS_US;
-    s->conns.auth_us = c->auth_timeout_ms * MS_US;
-    s->lobbies.player_us = c->player_timeout_ms * MS_US;
-    s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
-    s->rates.paces[RATE_CONNECTIONS] = pace_of(c->connections_per_s);
-    s->rates.paces[RATE_REQUESTS] = pace_of(c->requests_per_s);
-    server_apply_rooms(s);
-    server_apply_real_time(s);
-    s->log.level = c->log_level;
-}
-
-/* Guest login without being asked for: with dev, or when nobody gave a secret. Asked anew whenever
-   the configuration changes. */
-static bool config_guest_login(const mps_config *c, bool has_secret) {
-    return c->guest_login == MPS_ON || (c->guest_login == MPS_AUTO && (c->dev || !has_secret));
-}
-
-/* `given` still has the caller's strings, so this comes before server_copy_strings. Without a
-   secret the key is random: tokens are good for this run, and nobody else can make any. */
-static void server_create_auth(struct mps_server *s, const mps_config *given) {
-    u8 made[32], boot[AUTH_BOOT_BYTES / 2], mark[sizeof s->request_mark / 2];
-    const void *secret = given->jwt_secret;
-    size_t bytes = given->jwt_secret_bytes;
-    random_bytes(&s->kit.random, made, sizeof made);
-    hmac256_start(&s->auth.key, secret ? secret : made, secret ? bytes : sizeof made);
-    crypto_wipe(made, sizeof made);
-    random_bytes(&s->kit.random, boot, sizeof boot);
-    struct text t = text_on(s->auth.boot, AUTH_BOOT_BYTES);
-    text_hex(&t, boot, sizeof boot);
-    copy_z(s->auth.issuer, sizeof s->auth.issuer, span_z(given->jwt_issuer));
-    copy_z(s->auth.audience, sizeof s->auth.audience, span_z(given->jwt_audience));
-    s->has_secret = secret != NULL;
-    s->guest_login = config_guest_login(given, s->has_secret);
-    random_bytes(&s->kit.random, mark, sizeof mark);
-    t = text_on(s->request_mark, sizeof s->request_mark);
-    text_hex(&t, mark, sizeof mark);
-}
-
-/* The strings are copied; what the caller handed over may go. The pointers are cleared, so that
-   nothing can follow them later; the lists were frozen before. */
-static void server_copy_strings(struct mps_server *s) {
-    copy_z(s->name, sizeof s->name, span_z(s->config.name));
-    copy_z(s->public_host, sizeof s->public_host, span_z(s->config.public_host));
-    copy_z(s->cors_origin, sizeof s->cors_origin, span_z(s->config.cors_origin));
-    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
-        if (config_keys[i].type == CONFIG_STRING || config_keys[i].type == CONFIG_SECRET) {
-            *config_string(&s->config, &config_keys[i]) = NULL;
-        }
-    }
-    memset(s->config.trusted_proxies, 0, sizeof s->config.trusted_proxies);
-    memset(s->config.metrics_allow, 0, sizeof s->config.metrics_allow);
-}
-
-/* Loads what was given as lists. The chunks are not in use yet and serve as scratch. */
-static mps_error server_load(struct mps_server *s, const mps_config *c) {
-    struct load_arena arena = {near_get(&s->conns.chunk_data), 0,
-                               (size_t)c->chunks * c->chunk_bytes};
-    struct address_range *ranges = near_get(&s->ranges);
-    load_arena = &arena;
-    mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
-    if (!error) {
-        error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
-    }
-    /* Whatever loading came to: no pointer into the arena outlives this call. */
-    load_arena = NULL;
-    return error;
-}
-
 /* One scratch for all: an answer in it is sent, that is copied, before the next one is begun. */
 static void *server_answer(const struct mps_server *s) {
     return near_get(&s->answer);
-}
-
-/* For tests and for a port that suspects damage. Walks every table, so not for every call. */
-static bool server_check(const struct mps_server *s) {
-    return s->magic == SERVER_MAGIC && conns_check(&s->conns) && presence_check(&s->presence) &&
-           rooms_check(&s->rooms) && lobbies_check(&s->lobbies) && pool_check(&s->rates.pool) &&
-           heap_check(&s->rates.fullest) && heap_check(&s->kit.timers.heap) &&
-           s->kit.outcomes.count <= s->kit.outcomes.capacity;
 }
 
 /* == 81 answers ==================================================================================
@@ -11295,6 +11024,15 @@ static mps_error fail_field(struct request *r, mps_error error, const char *fiel
     return error;
 }
 
+/* The members of an id keep the JSON type that the user's token gave it. */
+static void put_user_id(struct text *t, const char *id, bool is_number) {
+    if (is_number) {
+        json_put_raw(t, span_z(id));
+    } else {
+        json_put_string(t, span_z(id));
+    }
+}
+
 /* -- who and how much -- */
 
 /* The token of a request or a handshake. Sets `waits` when the game answers later. A token that the
@@ -11444,6 +11182,92 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
     return error ? error : found && !yes && !no ? fail_field(r, MPS_E_BAD_QUERY, name) : MPS_OK;
 }
 
+/* -- metrics -- */
+
+/* Once for each metric and before its lines, as text format 0.0.4 has it. Help texts come from the
+   tables above and hold no backslash or line end, which would need escaping. */
+static void metrics_put_head(struct text *t, const char *metric, const char *type,
+                             const char *help) {
+    TEXT_LITERAL(t, "# HELP mpserver_");
+    text_z(t, metric);
+    text_char(t, ' ');
+    text_z(t, help);
+    TEXT_LITERAL(t, "\n# TYPE mpserver_");
+    text_z(t, metric);
+    text_char(t, ' ');
+    text_z(t, type);
+    text_char(t, '\n');
+}
+
+/* -- lists: long answers of the records of a table, a page at a time -- */
+
+/* NOTHING is 0: a connection whose producer was cleared has no long answer. */
+enum producer_kind {
+    PRODUCE_NOTHING,
+    PRODUCE_METRICS,
+    PRODUCE_LOG,
+    PRODUCE_LOBBIES, /* from here on lists, see struct list_row */
+    PRODUCE_ROOMS,
+    PRODUCE_USERS,
+    PRODUCERS
+};
+
+/* What a listing asks for; names are compared by their keyed hash. `name` 0 takes every one: no
+   name has that hash. */
+struct list_filter {
+    u64 name;
+    bool open;
+};
+
+struct list_row {
+    u16 pool;         /* of the records, as SERVER_AT */
+    const char *open; /* what the text begins with */
+    bool (*has)(const struct mps_server *s, u32 index, const struct list_filter *f);
+    void (*put)(struct text *t, const struct mps_server *s, const struct conn *conn, u32 index);
+    void (*end)(struct text *t, const struct mps_server *s, u32 count); /* behind the last entry */
+};
+
+static u32 list_capacity(const struct mps_server *s, const struct list_row *row) {
+    return ((const struct pool *)(const void *)((const char *)s + row->pool))->capacity;
+}
+
+/* Entries of a page, and the most that may be asked for. */
+#define LIST_LIMIT_DEFAULT 50
+#define LIST_LIMIT_MAX 200
+
+/* Pages go by table slot: what is there all the while is listed exactly once, whatever comes and
+   goes. The cursor is the slot to go on from. The end is found before the first entry is written,
+   because X-Next-Cursor stands in the head. What comes or goes while the page is written makes it
+   longer or shorter than `limit`, and no other page. */
+static mps_error list_answer(struct request *r, enum producer_kind kind, const struct list_row *row,
+                             struct list_filter filter) {
+    u64 limit, cursor, end;
+    u32 capacity = list_capacity(r->s, row);
+    mps_error error = query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
+    error = error ? error : query_u64(r, "cursor", 0, &cursor);
+    error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
+    if (error) {
+        return error;
+    }
+    /* More than the most is no error: a client that wants all gets what there is, page by page. */
+    limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
+    for (end = cursor; end < capacity; end++) {
+        /* The first one past the page is where the next page begins. */
+        if (row->has(r->s, (u32)end, &filter) && !limit--) {
+            struct text t = text_on(r->extra, sizeof r->extra - 1);
+            TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
+            text_u64(&t, end);
+            r->extra[t.bytes] = 0;
+            break;
+        }
+    }
+    r->s->kit.work += (u32)(end - cursor) / WORK_GLANCES;
+    r->conn->producer = (struct producer){
+        .kind = (u8)kind, .cursor = cursor, .end = end, .filter = filter.name, .open = filter.open};
+    r->produce_type = "application/json";
+    return MPS_OK;
+}
+
 /* == 82 websocket handlers =======================================================================
    What messages do. The row of messages[] says what is checked before its handler runs; handlers
    hold only the work, and give an error or have answered. A message is one text frame,
@@ -11553,15 +11377,6 @@ static mps_error room_relay_state(struct message *m, enum slot_kind kind, struct
     return MPS_OK;
 }
 
-/* The members of an id keep the JSON type that the user's token gave it. */
-static void put_user_id(struct text *t, const char *id, bool is_number) {
-    if (is_number) {
-        json_put_raw(t, span_z(id));
-    } else {
-        json_put_string(t, span_z(id));
-    }
-}
-
 /* "user_id" and "username", as every list and event has them. */
 static void put_user(struct text *t, const struct user *user) {
     JSON_KEY(t, "user_id");
@@ -11644,7 +11459,7 @@ static u32 announce_text(struct mps_server *s, struct span said) {
 #define ROOMS_CHANGED_US ((u64)100000) /* at most so often, and always after the last change */
 
 /* Says that the public list reads differently, now or when its time has come. */
-static void announce_rooms(struct mps_server *s) {
+static void rooms_announce(struct mps_server *s) {
     struct rooms *r = &s->rooms;
     r->list_changed |= s->presence.renamed;
     s->presence.renamed = false;
@@ -12630,14 +12445,19 @@ static void socket_drained(struct mps_server *s, struct conn *conn) {
     }
 }
 
+/* There is no memory for what it sends. */
+static void socket_starve(struct mps_server *s, struct conn *conn) {
+    socket_refuse(s, conn, MPS_E_INPUTS_FULL);
+    socket_fail(s, conn, MPS_E_INPUTS_FULL);
+}
+
 /* Patience is at its end: with memory, with the game, with a message, or with silence. */
 static void socket_timed_out(struct mps_server *s, struct conn *conn) {
     struct kit *k = &s->kit;
     struct socket *socket = &conn->socket;
     if (conn->starved) {
         metrics_count(&k->metrics, COUNTER_CLOSED_NO_ROOM);
-        socket_refuse(s, conn, MPS_E_INPUTS_FULL);
-        socket_fail(s, conn, MPS_E_INPUTS_FULL);
+        socket_starve(s, conn);
     } else if (conn->state == CONN_SOCKET_AUTH) {
         conn->auth_ticket = 0;
         conn_enter(k, &s->conns, conn, CONN_SOCKET);
@@ -12661,6 +12481,450 @@ static void socket_timed_out(struct mps_server *s, struct conn *conn) {
             conn_wait(k, &s->conns, conn);
         }
     }
+}
+
+/* == 83 rooms over http ==========================================================================
+   Rooms and presence beside their messages: what the routes do, the upgrade of a connection, and
+   what the server has to do for them as a whole: to lay out, make, settle, advance. */
+
+/* -- rooms as text -- */
+/* -- rooms as text -- */
+
+/* A room as lists and answers have it. The date and the id need no escaping. */
+static void room_put(struct text *t, const struct mps_server *s, const struct room *room) {
+    const struct rooms *r = &s->rooms;
+    u32 host = room->host ? seat_at(r, room->host - 1)->user + 1 : room->maker;
+    json_put_open(t, '{');
+    JSON_KEY(t, "id");
+    json_put_string(t, span_z(room->id));
+    JSON_KEY(t, "host_username");
+    json_put_string(t, span_z(host ? user_at(&s->presence, host - 1)->name : ""));
+    JSON_KEY(t, "gamemode");
+    json_put_string(t, span_z(room->gamemode));
+    JSON_KEY(t, "map_name");
+    json_put_string(t, span_z(room->map));
+    JSON_KEY(t, "current_players");
+    json_put_u64(t, room->seats.count);
+    JSON_KEY(t, "max_players");
+    json_put_u64(t, room->max_players);
+    JSON_KEY(t, "created_at");
+    json_put_string(t, span_of(room->created, sizeof room->created));
+    JSON_KEY(t, "is_full");
+    json_put_bool(t, room->seats.count >= room->max_players);
+    JSON_KEY(t, "is_public");
+    json_put_bool(t, room->is_public);
+    json_put_close(t, '}');
+}
+
+static void put_capacity(struct text *t, const struct rooms *r) {
+    JSON_KEY(t, "server_capacity");
+    json_put_open(t, '{');
+    JSON_KEY(t, "current_rooms");
+    json_put_u64(t, r->pool.used);
+    JSON_KEY(t, "max_rooms");
+    json_put_u64(t, r->pool.capacity);
+    JSON_KEY(t, "can_create_room");
+    json_put_bool(t, r->pool.used < r->pool.capacity);
+    json_put_close(t, '}');
+}
+
+/* A room that is not public can be had by its id alone and is in no list. */
+static bool room_listed(const struct mps_server *s, u32 index, const struct list_filter *f) {
+    u64 gamemode = room_card(&s->rooms, index)->gamemode;
+    return gamemode && (!f->name || gamemode == f->name);
+}
+
+static void room_put_listed(struct text *t, const struct mps_server *s, const struct conn *conn,
+                            u32 index) {
+    (void)conn;
+    room_put(t, s, room_at(&s->rooms, index));
+}
+
+static void room_put_end(struct text *t, const struct mps_server *s, u32 count) {
+    text_char(t, ']');
+    JSON_KEY(t, "count");
+    json_put_u64(t, count);
+    put_capacity(t, &s->rooms);
+    text_char(t, '}');
+}
+
+static const struct list_row room_list_row = {SERVER_AT(rooms.pool), "{\"rooms\":[", room_listed,
+                                              room_put_listed, room_put_end};
+
+/* Online, and not merely known. */
+static bool user_listed(const struct mps_server *s, u32 index, const struct list_filter *f) {
+    (void)f;
+    return pool_alive(&s->presence.users, index) && user_at(&s->presence, index)->sockets.count > 0;
+}
+
+static void user_put_listed(struct text *t, const struct mps_server *s, const struct conn *conn,
+                            u32 index) {
+    (void)conn;
+    json_put_open(t, '{');
+    put_user(t, user_at(&s->presence, index));
+    json_put_close(t, '}');
+}
+
+static void user_put_end(struct text *t, const struct mps_server *s, u32 count) {
+    (void)s;
+    text_char(t, ']');
+    JSON_KEY(t, "count");
+    json_put_u64(t, count);
+    text_char(t, '}');
+}
+
+static const struct list_row user_list_row = {SERVER_AT(presence.users), "{\"users\":[",
+                                              user_listed, user_put_listed, user_put_end};
+
+/* -- handlers: rooms -- */
+
+static mps_error room_read_wish(struct request *r, struct room_wish *wish) {
+    static const char *const keys[] = {"gamemode", "mapName", "maxPlayers", "isPublic", "version"};
+    struct json_value v[5];
+    u32 most = r->s->rooms.players_max;
+    *wish =
+        (struct room_wish){.is_public = true, .max_players = u32_min(ROOM_PLAYERS_DEFAULT, most)};
+    mps_error error = body_read(r, keys, 5, v);
+    if (!error && !value_text(&v[0], 1, ROOM_MODE_MAX, &wish->gamemode)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "gamemode");
+    }
+    if (!error && !value_text(&v[1], 0, ROOM_MODE_MAX, &wish->map)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "mapName");
+    }
+    if (!error && value_given(&v[2])) {
+        error = body_u32(r, &v[2], "maxPlayers", 1, most, &wish->max_players);
+        r->error_limit = error ? most : 0;
+    }
+    if (!error && value_given(&v[3])) {
+        error = body_bool(r, &v[3], "isPublic", &wish->is_public);
+    }
+    if (!error && !value_text(&v[4], 0, ROOM_MODE_MAX, &wish->version)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "version");
+    }
+    return error;
+}
+
+/* The user need have no socket yet: its record is there from here on because of the room. */
+static mps_error handle_room_create(struct request *r) {
+    struct mps_server *s = r->s;
+    struct room_wish wish;
+    mps_error error = room_read_wish(r, &wish);
+    u32 user = error ? 0 : user_take(&s->kit, &s->presence, &r->claims.who);
+    if (!user) {
+        return error ? error : MPS_E_USERS_FULL;
+    }
+    const struct room *own = room_get(&s->rooms, user_at(&s->presence, user - 1)->room);
+    if (own) {
+        r->error_room = own->id;
+        return MPS_E_ROOM_EXISTS;
+    }
+    error = rooms_full(&s->kit, &s->rooms)                ? MPS_E_ROOMS_FULL
+            : game_room_check(s, r->claims.who.id, &wish) ? MPS_OK
+                                                          : MPS_E_REFUSED;
+    if (error) {
+        user_release(&s->presence, user - 1);
+        return error;
+    }
+    const struct room *room = room_open(&s->kit, &s->rooms, &s->presence, &wish, user);
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"success\":true,\"room\":");
+    room_put(&t, s, room);
+    put_capacity(&t, &s->rooms);
+    text_char(&t, '}');
+    return answer_json(r, 201, &t);
+}
+
+/* A relay room is of no dungeon, so that a search for one finds none of them. */
+static mps_error handle_room_list(struct request *r) {
+    char gamemode[ROOM_MODE_MAX], dungeon[ROOM_MODE_MAX];
+    struct span wanted, dungeon_id;
+    bool found, of_dungeon;
+    struct list_filter filter = {0};
+    mps_error error = query_text(r, "gamemode", gamemode, sizeof gamemode, &wanted, &found);
+    error = error ? error
+                  : query_text(r, "dungeon_id", dungeon, sizeof dungeon, &dungeon_id, &of_dungeon);
+    if (error) {
+        return error;
+    }
+    filter.name = found ? room_name_hash(&r->s->rooms, wanted) : 0;
+    error = list_answer(r, PRODUCE_ROOMS, &room_list_row, filter);
+    if (!error && of_dungeon) {
+        r->conn->producer.end = 0;
+        r->extra[0] = 0;
+    }
+    return error;
+}
+
+static mps_error handle_room_get(struct request *r) {
+    const struct room *room = room_find(&r->s->rooms, r->param);
+    if (!room) {
+        return MPS_E_ROOM_NOT_FOUND;
+    }
+    struct text t = answer_text(r);
+    room_put(&t, r->s, room);
+    return answer_json(r, 200, &t);
+}
+
+/* By its host; while nobody has entered it, by its maker; always by an admin. */
+static mps_error handle_room_delete(struct request *r) {
+    struct mps_server *s = r->s;
+    const mps_identity *who = &r->claims.who;
+    struct room *room = room_find(&s->rooms, r->param);
+    if (!room) {
+        return MPS_E_ROOM_NOT_FOUND;
+    }
+    u32 user = user_find(&s->presence, who, user_mark(&s->presence, who));
+    u32 host = room->host ? seat_at(&s->rooms, room->host - 1)->user + 1 : room->maker;
+    if (who->role != MPS_ROLE_ADMIN && (!user || user != host)) {
+        return MPS_E_NOT_HOST;
+    }
+    room_dissolve(s, room);
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"success\":true}");
+    return answer_json(r, 200, &t);
+}
+
+static mps_error handle_presence(struct request *r) {
+    return list_answer(r, PRODUCE_USERS, &user_list_row, (struct list_filter){0});
+}
+
+/* -- handlers: the socket -- */
+
+static bool list_names(struct span list, struct span name) {
+    struct span element;
+    while (http_list_next(&list, &element)) {
+        if (span_equal_fold(element, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* RFC 6455, 4.2.1: is this the opening handshake of version 13? */
+static mps_error upgrade_check(const struct request *r) {
+    const struct http_head *head = r->head;
+    if (!head->connection_upgrade || !list_names(head->fields[HTTP_UPGRADE], SPAN("websocket"))) {
+        return r->route->path[1] ? MPS_E_UPGRADE_REQUIRED : MPS_E_NOT_FOUND;
+    }
+    if (!span_equal(head->fields[HTTP_SEC_WEBSOCKET_VERSION], SPAN("13"))) {
+        return MPS_E_WS_VERSION;
+    }
+    bool good = head->method == HTTP_GET && head->minor > 0 && !r->body_bytes && !head->chunked &&
+                ws_key_valid(head->fields[HTTP_SEC_WEBSOCKET_KEY]);
+    return good ? MPS_OK : MPS_E_BAD_UPGRADE;
+}
+
+/* 101 and what it must say (RFC 6455, 4.2.2). Extensions that were offered are declined by saying
+   nothing; the one subprotocol is named when it was offered. */
+static void upgrade_put(const struct request *r, struct text *t) {
+    char accept[WS_ACCEPT_BYTES];
+    ws_accept(r->head->fields[HTTP_SEC_WEBSOCKET_KEY], accept);
+    answer_put_status(t, 101);
+    TEXT_LITERAL(t, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+    text_add(t, span_of(accept, sizeof accept));
+    if (r->head->subprotocol) {
+        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: " HTTP_SUBPROTOCOL);
+    }
+    TEXT_LITERAL(t, "\r\nX-Request-Id: ");
+    text_z(t, r->id);
+    TEXT_LITERAL(t, "\r\n\r\n");
+}
+
+/* The connection speaks frames from here on. Behind a trusted proxy its peer is the client: limits
+   and bans go by that. */
+static mps_error handle_socket(struct request *r) {
+    struct mps_server *s = r->s;
+    char head[384];
+    struct text t = text_on(head, sizeof head);
+    mps_error error = upgrade_check(r);
+    if (error) {
+        return error;
+    }
+    u32 user = r->has_claims ? user_take(&s->kit, &s->presence, &r->claims.who) : 0;
+    if (r->has_claims && !user) {
+        return MPS_E_USERS_FULL;
+    }
+    upgrade_put(r, &t);
+    MPS_ASSERT(!t.cut);
+    if (conns_output_reserve(&s->kit, &s->conns, r->conn, t.bytes)) {
+        if (user) {
+            user_release(&s->presence, user - 1);
+        }
+        return MPS_E_OUTPUT_FULL;
+    }
+    conn_output(&s->kit, &s->conns, r->conn, text_span(&t));
+    answer_note(r, 101, 0);
+    r->conn->peer = r->client;
+    socket_open(s, r->conn, r->has_claims ? &r->claims.who : NULL);
+    return MPS_OK;
+}
+
+/* -- metrics -- */
+
+/* What came in by type, then what went out. A type that there is not is "other": what a stranger
+   invents must not become a series. */
+#define MESSAGE_METRICS (MESSAGE_NONE + 1 + EVENT_COUNT)
+
+static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
+    bool in = i <= MESSAGE_NONE;
+    u32 event = in ? 0 : i - MESSAGE_NONE - 1;
+    if (i == 0) {
+        metrics_put_head(t, "websocket_messages_total", "counter", "Messages by type and way.");
+    }
+    TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
+    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type : "other");
+    text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
+    text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
+    text_char(t, '\n');
+}
+
+/* -- what the game and the log are told -- */
+
+/* A closed room keeps its record until here, as a lobby does. */
+static void settle_room(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
+    const struct room *room = pool_get(&s->rooms.pool, o->subject);
+    bool opened = o->kind == OUTCOME_ROOM_OPENED;
+    mps_log_record record;
+    MPS_ASSERT(room);
+    if (server_log_begin(s, opened ? LOG_ITEM_ROOM_OPENED : LOG_ITEM_ROOM_CLOSED, &record)) {
+        log_text(&record, "room_id", span_z(room->id));
+        log_text(&record, "gamemode", span_z(room->gamemode));
+        log_number(&record, "max_players", room->max_players);
+        log_emit(&s->log, &record);
+    }
+    if (opened && hooks->room_opened) {
+        hooks->room_opened(hooks->user, (mps_room){o->subject}, room->id, room->gamemode);
+    } else if (!opened && hooks->room_closed) {
+        hooks->room_closed(hooks->user, (mps_room){o->subject}, room->id);
+    }
+    if (!opened) {
+        pool_give(&s->rooms.pool, o->subject);
+    }
+}
+
+/* Who was the last to leave is told before the room closes, so the record is there. */
+static void settle_peer(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
+    const struct room *room = pool_get(&s->rooms.pool, o->subject);
+    bool joined = o->kind == OUTCOME_PEER_JOINED;
+    mps_log_record record;
+    MPS_ASSERT(room);
+    if (server_log_begin(s, joined ? LOG_ITEM_PEER_JOINED : LOG_ITEM_PEER_LEFT, &record)) {
+        log_text(&record, "room_id", span_z(room->id));
+        log_number(&record, "peer_id", o->cause);
+        log_emit(&s->log, &record);
+    }
+    if (joined && hooks->peer_joined) {
+        hooks->peer_joined(hooks->user, (mps_room){o->subject}, o->cause);
+    } else if (!joined && hooks->peer_left) {
+        hooks->peer_left(hooks->user, (mps_room){o->subject}, o->cause);
+    }
+}
+
+static void rooms_settle(struct mps_server *s, const struct outcome *o) {
+    if (o->kind == OUTCOME_ROOM_OPENED || o->kind == OUTCOME_ROOM_CLOSED) {
+        settle_room(s, o);
+    } else {
+        settle_peer(s, o);
+    }
+}
+
+/* Sockets that are over leave their seats and users, at most as many as outcomes. */
+static void sockets_settle(struct mps_server *s) {
+    for (u32 i = 0; i < s->config.settle_max && s->conns.ended.count; i++) {
+        socket_over(s, conn_at(&s->conns, queue_pop(&s->conns.ended, &s->conns.pool) - 1));
+    }
+}
+
+/* -- what time does -- */
+
+/* A room has this timer only while nobody has entered it. */
+static void timer_room(struct mps_server *s, u32 index) {
+    room_dissolve(s, room_at(&s->rooms, index));
+}
+
+/* Its socket did not come back; or its address was barred. */
+static void timer_seat(struct mps_server *s, u32 index) {
+    struct seat *seat = seat_at(&s->rooms, index);
+    if (seat->barred) {
+        room_remove(s, seat, "host_ban");
+    } else {
+        room_part(s, seat);
+    }
+}
+
+/* Announcements are picked up by some sockets a call. */
+static void sockets_advance(struct mps_server *s) {
+    presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
+}
+
+static bool sockets_wait(const struct mps_server *s) {
+    return s->conns.ended.count || s->presence.sweep;
+}
+
+/* The date became known: what was dated before was off by `shift_ms`. */
+static void rooms_date(struct mps_server *s, i64 shift_ms) {
+    for (u32 i = 0; i < s->rooms.pool.capacity; i++) {
+        if (pool_alive(&s->rooms.pool, i)) {
+            struct room *room = room_at(&s->rooms, i);
+            room_set_created(room, room->created_ms + shift_ms);
+        }
+    }
+}
+
+/* -- making -- */
+
+/* Whole entries of the ring of announcements. */
+static u32 config_news_bytes(const mps_config *c) {
+    return c->announce_bytes / sizeof(struct news_entry) * sizeof(struct news_entry);
+}
+
+static void rooms_layout(struct layout *l, const mps_config *c) {
+    layout_pool(l, SERVER_AT(presence.users), "users", c->users, sizeof(struct user));
+    layout_index(l, SERVER_AT(presence.by_id), "user index", c->users);
+    layout_pool(l, SERVER_AT(rooms.pool), "rooms", c->rooms, sizeof(struct room));
+    layout_index(l, SERVER_AT(rooms.by_id), "room index", c->rooms);
+    layout_zeroed(l, SERVER_AT(rooms.cards), "room cards", c->rooms, sizeof(struct room_card));
+    layout_pool(l, SERVER_AT(rooms.seats), "seats", c->seats, sizeof(struct seat));
+    layout_index(l, SERVER_AT(rooms.by_peer), "seat index", c->seats);
+    layout_zeroed(l, SERVER_AT(rooms.slots), "states of seats", c->seats,
+                  (size_t)SLOT_KINDS * c->slot_bytes);
+    layout_pool(l, SERVER_AT(rooms.bans), "bans", c->bans, sizeof(struct ban));
+    layout_zeroed(l, SERVER_AT(presence.news.ring), "announcements", 1, config_news_bytes(c));
+}
+
+static void rooms_create(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct presence *p = &s->presence;
+    struct rooms *r = &s->rooms;
+    p->by_id.key = server_key(s);
+    p->listeners.link_at = offsetof(struct conn, socket.listening);
+    s->conns.ended.link_at = offsetof(struct conn, socket.ended);
+    p->is_public = c->presence_public;
+    p->seat_link_at = offsetof(struct seat, of_user);
+    p->news.capacity = config_news_bytes(c);
+    r->by_id.key = server_key(s);
+    r->by_peer.key = server_key(s);
+    r->players_max = c->room_players_max;
+    r->room_bans_max = c->room_bans_max;
+    r->slot_bytes = c->slot_bytes;
+}
+
+static void rooms_apply(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->conns.ping_us = c->ping_after_ms * MS_US;
+    s->conns.silence_us = c->silence_timeout_ms * MS_US;
+    s->conns.message_us = c->message_timeout_ms * MS_US;
+    s->rooms.seat_us = c->seat_timeout_ms * MS_US;
+    s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
+    s->presence.paces[PACE_STATES] = pace_of(c->states_per_s);
+    s->presence.paces[PACE_CHATS] = pace_of(c->chats_per_s);
+    s->presence.paces[PACE_MESSAGES] = pace_of(c->messages_per_s);
+}
+
+static bool sockets_check(const struct mps_server *s) {
+    return presence_check(&s->presence) && rooms_check(&s->rooms);
 }
 
 /* == 84 http handlers ============================================================================
@@ -12714,57 +12978,29 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
     TEXT_LITERAL(t, "\"}");
 }
 
-/* -- rooms as text -- */
-
-/* A room as lists and answers have it. The date and the id need no escaping. */
-static void room_put(struct text *t, const struct mps_server *s, const struct room *room) {
-    const struct rooms *r = &s->rooms;
-    u32 host = room->host ? seat_at(r, room->host - 1)->user + 1 : room->maker;
-    json_put_open(t, '{');
-    JSON_KEY(t, "id");
-    json_put_string(t, span_z(room->id));
-    JSON_KEY(t, "host_username");
-    json_put_string(t, span_z(host ? user_at(&s->presence, host - 1)->name : ""));
-    JSON_KEY(t, "gamemode");
-    json_put_string(t, span_z(room->gamemode));
-    JSON_KEY(t, "map_name");
-    json_put_string(t, span_z(room->map));
-    JSON_KEY(t, "current_players");
-    json_put_u64(t, room->seats.count);
-    JSON_KEY(t, "max_players");
-    json_put_u64(t, room->max_players);
-    JSON_KEY(t, "created_at");
-    json_put_string(t, span_of(room->created, sizeof room->created));
-    JSON_KEY(t, "is_full");
-    json_put_bool(t, room->seats.count >= room->max_players);
-    JSON_KEY(t, "is_public");
-    json_put_bool(t, room->is_public);
-    json_put_close(t, '}');
+/* One that is not public can be had by its code alone and is in no list. */
+static bool lobby_listed(const struct mps_server *s, u32 index, const struct list_filter *f) {
+    const struct lobby *lobby = pool_at(&s->lobbies.pool, index);
+    return pool_alive(&s->lobbies.pool, index) && !lobby->closing && lobby->is_public &&
+           (!f->name || lobby->scene_hash == f->name) &&
+           (!f->open || lobby->players.count < lobby->max_players);
 }
 
-static void put_capacity(struct text *t, const struct rooms *r) {
-    JSON_KEY(t, "server_capacity");
-    json_put_open(t, '{');
-    JSON_KEY(t, "current_rooms");
-    json_put_u64(t, r->pool.used);
-    JSON_KEY(t, "max_rooms");
-    json_put_u64(t, r->pool.capacity);
-    JSON_KEY(t, "can_create_room");
-    json_put_bool(t, r->pool.used < r->pool.capacity);
-    json_put_close(t, '}');
+static void lobby_put_listed(struct text *t, const struct mps_server *s, const struct conn *conn,
+                             u32 index) {
+    lobby_put(t, s, pool_at(&s->lobbies.pool, index), &conn->local);
 }
+
+/* A bare array, as shipped clients know it. */
+static void lobby_put_end(struct text *t, const struct mps_server *s, u32 count) {
+    (void)s, (void)count;
+    text_char(t, ']');
+}
+
+static const struct list_row lobby_list = {SERVER_AT(lobbies.pool), "[", lobby_listed,
+                                           lobby_put_listed, lobby_put_end};
 
 /* -- what /metrics and /api/status tell -- */
-
-/* NOTHING is 0: a connection whose producer was cleared has no long answer. */
-enum producer_kind {
-    PRODUCE_NOTHING,
-    PRODUCE_METRICS,
-    PRODUCE_LOG,
-    PRODUCE_LOBBIES, /* from here on lists, see struct list_row */
-    PRODUCE_ROOMS,
-    PRODUCE_USERS
-};
 
 /* What /metrics and /api/status tell of a table: where its numbers stand in the server. `high`
    never falls, which tells an operator how much of a limit was ever needed; `limit` is fixed for
@@ -12834,75 +13070,6 @@ static u64 gauge_value(const struct mps_server *s, size_t at) {
     default:
         return server_u32(s, at);
     }
-}
-
-/* -- lists -- */
-
-/* What a listing asks for; names are compared by their keyed hash. `name` 0 takes every one: no
-   name has that hash. */
-struct list_filter {
-    u64 name;
-    bool open;
-};
-
-static u32 list_capacity(const struct mps_server *s, enum producer_kind kind) {
-    return kind == PRODUCE_LOBBIES ? s->lobbies.pool.capacity
-           : kind == PRODUCE_ROOMS ? s->rooms.pool.capacity
-                                   : s->presence.users.capacity;
-}
-
-/* A lobby or room that is not public can be had by its code or id alone and is in no list. */
-static bool list_has(const struct mps_server *s, enum producer_kind kind, u32 index,
-                     const struct list_filter *f) {
-    if (kind == PRODUCE_ROOMS) {
-        u64 gamemode = room_card(&s->rooms, index)->gamemode;
-        return gamemode && (!f->name || gamemode == f->name);
-    }
-    if (kind == PRODUCE_USERS) {
-        return pool_alive(&s->presence.users, index) &&
-               user_at(&s->presence, index)->sockets.count > 0;
-    }
-    const struct lobby *lobby = pool_at(&s->lobbies.pool, index);
-    return pool_alive(&s->lobbies.pool, index) && !lobby->closing && lobby->is_public &&
-           (!f->name || lobby->scene_hash == f->name) &&
-           (!f->open || lobby->players.count < lobby->max_players);
-}
-
-/* Entries of a page, and the most that may be asked for. */
-#define LIST_LIMIT_DEFAULT 50
-#define LIST_LIMIT_MAX 200
-
-/* Pages go by table slot: what is there all the while is listed exactly once, whatever comes and
-   goes. The cursor is the slot to go on from. The end is found before the first entry is written,
-   because X-Next-Cursor stands in the head. What comes or goes while the page is written makes it
-   longer or shorter than `limit`, and no other page. */
-static mps_error list_answer(struct request *r, enum producer_kind kind,
-                             struct list_filter filter) {
-    u64 limit, cursor, end;
-    u32 capacity = list_capacity(r->s, kind);
-    mps_error error = query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
-    error = error ? error : query_u64(r, "cursor", 0, &cursor);
-    error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
-    if (error) {
-        return error;
-    }
-    /* More than the most is no error: a client that wants all gets what there is, page by page. */
-    limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
-    for (end = cursor; end < capacity; end++) {
-        /* The first one past the page is where the next page begins. */
-        if (list_has(r->s, kind, (u32)end, &filter) && !limit--) {
-            struct text t = text_on(r->extra, sizeof r->extra - 1);
-            TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
-            text_u64(&t, end);
-            r->extra[t.bytes] = 0;
-            break;
-        }
-    }
-    r->s->kit.work += (u32)(end - cursor) / WORK_GLANCES;
-    r->conn->producer = (struct producer){
-        .kind = (u8)kind, .cursor = cursor, .end = end, .filter = filter.name, .open = filter.open};
-    r->produce_type = "application/json";
-    return MPS_OK;
 }
 
 /* -- handlers: operations -- */
@@ -13246,7 +13413,7 @@ static mps_error handle_lobby_list(struct request *r) {
     mps_error error = query_text(r, "scene", scene, sizeof scene, &wanted, &found);
     error = error ? error : query_bool(r, "open", &filter.open);
     filter.name = found && !error ? lobby_scene_hash(&r->s->lobbies, wanted) : 0;
-    return error ? error : list_answer(r, PRODUCE_LOBBIES, filter);
+    return error ? error : list_answer(r, PRODUCE_LOBBIES, &lobby_list, filter);
 }
 
 /* By its code anyone may look at a lobby, also at one that is not public. */
@@ -13393,189 +13560,6 @@ static mps_error handle_lobby_delete(struct request *r) {
     return answer_ok(r, 200);
 }
 
-/* -- handlers: rooms -- */
-
-static mps_error room_read_wish(struct request *r, struct room_wish *wish) {
-    static const char *const keys[] = {"gamemode", "mapName", "maxPlayers", "isPublic", "version"};
-    struct json_value v[5];
-    u32 most = r->s->rooms.players_max;
-    *wish =
-        (struct room_wish){.is_public = true, .max_players = u32_min(ROOM_PLAYERS_DEFAULT, most)};
-    mps_error error = body_read(r, keys, 5, v);
-    if (!error && !value_text(&v[0], 1, ROOM_MODE_MAX, &wish->gamemode)) {
-        error = fail_field(r, MPS_E_INVALID_FIELD, "gamemode");
-    }
-    if (!error && !value_text(&v[1], 0, ROOM_MODE_MAX, &wish->map)) {
-        error = fail_field(r, MPS_E_INVALID_FIELD, "mapName");
-    }
-    if (!error && value_given(&v[2])) {
-        error = body_u32(r, &v[2], "maxPlayers", 1, most, &wish->max_players);
-        r->error_limit = error ? most : 0;
-    }
-    if (!error && value_given(&v[3])) {
-        error = body_bool(r, &v[3], "isPublic", &wish->is_public);
-    }
-    if (!error && !value_text(&v[4], 0, ROOM_MODE_MAX, &wish->version)) {
-        error = fail_field(r, MPS_E_INVALID_FIELD, "version");
-    }
-    return error;
-}
-
-/* The user need have no socket yet: its record is there from here on because of the room. */
-static mps_error handle_room_create(struct request *r) {
-    struct mps_server *s = r->s;
-    struct room_wish wish;
-    mps_error error = room_read_wish(r, &wish);
-    u32 user = error ? 0 : user_take(&s->kit, &s->presence, &r->claims.who);
-    if (!user) {
-        return error ? error : MPS_E_USERS_FULL;
-    }
-    const struct room *own = room_get(&s->rooms, user_at(&s->presence, user - 1)->room);
-    if (own) {
-        r->error_room = own->id;
-        return MPS_E_ROOM_EXISTS;
-    }
-    error = rooms_full(&s->kit, &s->rooms)                ? MPS_E_ROOMS_FULL
-            : game_room_check(s, r->claims.who.id, &wish) ? MPS_OK
-                                                          : MPS_E_REFUSED;
-    if (error) {
-        user_release(&s->presence, user - 1);
-        return error;
-    }
-    const struct room *room = room_open(&s->kit, &s->rooms, &s->presence, &wish, user);
-    struct text t = answer_text(r);
-    TEXT_LITERAL(&t, "{\"success\":true,\"room\":");
-    room_put(&t, s, room);
-    put_capacity(&t, &s->rooms);
-    text_char(&t, '}');
-    return answer_json(r, 201, &t);
-}
-
-/* A relay room is of no dungeon, so that a search for one finds none of them. */
-static mps_error handle_room_list(struct request *r) {
-    char gamemode[ROOM_MODE_MAX], dungeon[ROOM_MODE_MAX];
-    struct span wanted, dungeon_id;
-    bool found, of_dungeon;
-    struct list_filter filter = {0};
-    mps_error error = query_text(r, "gamemode", gamemode, sizeof gamemode, &wanted, &found);
-    error = error ? error
-                  : query_text(r, "dungeon_id", dungeon, sizeof dungeon, &dungeon_id, &of_dungeon);
-    if (error) {
-        return error;
-    }
-    filter.name = found ? room_name_hash(&r->s->rooms, wanted) : 0;
-    error = list_answer(r, PRODUCE_ROOMS, filter);
-    if (!error && of_dungeon) {
-        r->conn->producer.end = 0;
-        r->extra[0] = 0;
-    }
-    return error;
-}
-
-static mps_error handle_room_get(struct request *r) {
-    const struct room *room = room_find(&r->s->rooms, r->param);
-    if (!room) {
-        return MPS_E_ROOM_NOT_FOUND;
-    }
-    struct text t = answer_text(r);
-    room_put(&t, r->s, room);
-    return answer_json(r, 200, &t);
-}
-
-/* By its host; while nobody has entered it, by its maker; always by an admin. */
-static mps_error handle_room_delete(struct request *r) {
-    struct mps_server *s = r->s;
-    const mps_identity *who = &r->claims.who;
-    struct room *room = room_find(&s->rooms, r->param);
-    if (!room) {
-        return MPS_E_ROOM_NOT_FOUND;
-    }
-    u32 user = user_find(&s->presence, who, user_mark(&s->presence, who));
-    u32 host = room->host ? seat_at(&s->rooms, room->host - 1)->user + 1 : room->maker;
-    if (who->role != MPS_ROLE_ADMIN && (!user || user != host)) {
-        return MPS_E_NOT_HOST;
-    }
-    room_dissolve(s, room);
-    struct text t = answer_text(r);
-    TEXT_LITERAL(&t, "{\"success\":true}");
-    return answer_json(r, 200, &t);
-}
-
-static mps_error handle_presence(struct request *r) {
-    return list_answer(r, PRODUCE_USERS, (struct list_filter){0});
-}
-
-/* -- handlers: the socket -- */
-
-static bool list_names(struct span list, struct span name) {
-    struct span element;
-    while (http_list_next(&list, &element)) {
-        if (span_equal_fold(element, name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* RFC 6455, 4.2.1: is this the opening handshake of version 13? */
-static mps_error upgrade_check(const struct request *r) {
-    const struct http_head *head = r->head;
-    if (!head->connection_upgrade || !list_names(head->fields[HTTP_UPGRADE], SPAN("websocket"))) {
-        return r->route->path[1] ? MPS_E_UPGRADE_REQUIRED : MPS_E_NOT_FOUND;
-    }
-    if (!span_equal(head->fields[HTTP_SEC_WEBSOCKET_VERSION], SPAN("13"))) {
-        return MPS_E_WS_VERSION;
-    }
-    bool good = head->method == HTTP_GET && head->minor > 0 && !r->body_bytes && !head->chunked &&
-                ws_key_valid(head->fields[HTTP_SEC_WEBSOCKET_KEY]);
-    return good ? MPS_OK : MPS_E_BAD_UPGRADE;
-}
-
-/* 101 and what it must say (RFC 6455, 4.2.2). Extensions that were offered are declined by saying
-   nothing; the one subprotocol is named when it was offered. */
-static void upgrade_put(const struct request *r, struct text *t) {
-    char accept[WS_ACCEPT_BYTES];
-    ws_accept(r->head->fields[HTTP_SEC_WEBSOCKET_KEY], accept);
-    answer_put_status(t, 101);
-    TEXT_LITERAL(t, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
-    text_add(t, span_of(accept, sizeof accept));
-    if (r->head->subprotocol) {
-        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: " HTTP_SUBPROTOCOL);
-    }
-    TEXT_LITERAL(t, "\r\nX-Request-Id: ");
-    text_z(t, r->id);
-    TEXT_LITERAL(t, "\r\n\r\n");
-}
-
-/* The connection speaks frames from here on. Behind a trusted proxy its peer is the client: limits
-   and bans go by that. */
-static mps_error handle_socket(struct request *r) {
-    struct mps_server *s = r->s;
-    char head[384];
-    struct text t = text_on(head, sizeof head);
-    mps_error error = upgrade_check(r);
-    if (error) {
-        return error;
-    }
-    u32 user = r->has_claims ? user_take(&s->kit, &s->presence, &r->claims.who) : 0;
-    if (r->has_claims && !user) {
-        return MPS_E_USERS_FULL;
-    }
-    upgrade_put(r, &t);
-    MPS_ASSERT(!t.cut);
-    if (conns_output_reserve(&s->kit, &s->conns, r->conn, t.bytes)) {
-        if (user) {
-            user_release(&s->presence, user - 1);
-        }
-        return MPS_E_OUTPUT_FULL;
-    }
-    conn_output(&s->kit, &s->conns, r->conn, text_span(&t));
-    answer_note(r, 101, 0);
-    r->conn->peer = r->client;
-    socket_open(s, r->conn, r->has_claims ? &r->claims.who : NULL);
-    return MPS_OK;
-}
-
 /* -- routes -- */
 
 /* Each fills three members of a row: the path as documented, and what stands before and after the
@@ -13648,21 +13632,6 @@ _Static_assert(COUNT_OF(routes) < METRIC_ROUTES_MAX, "raise METRIC_ROUTES_MAX");
 
 /* -- producers: long answers, one unit at a time, whole or not at all, as far as scratch and output
    have room. They keep a cursor and no pointer: what they list may change meanwhile. -- */
-
-/* Once for each metric and before its lines, as text format 0.0.4 has it. Help texts come from the
-   tables above and hold no backslash or line end, which would need escaping. */
-static void metrics_put_head(struct text *t, const char *metric, const char *type,
-                             const char *help) {
-    TEXT_LITERAL(t, "# HELP mpserver_");
-    text_z(t, metric);
-    text_char(t, ' ');
-    text_z(t, help);
-    TEXT_LITERAL(t, "\n# TYPE mpserver_");
-    text_z(t, metric);
-    text_char(t, ' ');
-    text_z(t, type);
-    text_char(t, '\n');
-}
 
 /* A sample without a time: it is of now. */
 static void metrics_put_line(struct text *t, const char *metric, const char *labels, u64 value) {
@@ -13755,23 +13724,6 @@ static void metrics_put_requests(struct text *t, const struct metrics *m, u32 ro
     text_char(t, '\n');
 }
 
-/* What came in by type, then what went out. A type that there is not is "other": what a stranger
-   invents must not become a series. */
-#define MESSAGE_METRICS (MESSAGE_NONE + 1 + EVENT_COUNT)
-
-static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
-    bool in = i <= MESSAGE_NONE;
-    u32 event = in ? 0 : i - MESSAGE_NONE - 1;
-    if (i == 0) {
-        metrics_put_head(t, "websocket_messages_total", "counter", "Messages by type and way.");
-    }
-    TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
-    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type : "other");
-    text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
-    text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
-    text_char(t, '\n');
-}
-
 /* Row by row: counters, gauges, tables, messages, requests, histograms. False behind the last.
    `row` is the producer's whole memory of where it is, so each part takes its rows off and
    leaves the rest to the next. Rows that print nothing count too. */
@@ -13819,59 +13771,36 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     return i < 2;
 }
 
-static void list_put_entry(struct text *t, const struct mps_server *s, const struct conn *conn,
-                           enum producer_kind kind, u32 index) {
-    if (kind == PRODUCE_LOBBIES) {
-        lobby_put(t, s, pool_at(&s->lobbies.pool, index), &conn->local);
-    } else if (kind == PRODUCE_ROOMS) {
-        room_put(t, s, room_at(&s->rooms, index));
-    } else {
-        json_put_open(t, '{');
-        put_user(t, user_at(&s->presence, index));
-        json_put_close(t, '}');
-    }
-}
-
-/* Lobbies are a bare array, as shipped clients know it; the others are counted. */
-static void list_put_end(struct text *t, const struct mps_server *s, enum producer_kind kind,
-                         u32 count) {
-    text_char(t, ']');
-    if (kind == PRODUCE_LOBBIES) {
-        return;
-    }
-    JSON_KEY(t, "count");
-    json_put_u64(t, count);
-    if (kind == PRODUCE_ROOMS) {
-        put_capacity(t, &s->rooms);
-    }
-    text_char(t, '}');
-}
+/* Where a list's row stands. */
+static const struct list_row *const lists[PRODUCERS] = {
+    [PRODUCE_LOBBIES] = &lobby_list,
+    [PRODUCE_ROOMS] = &room_list_row,
+    [PRODUCE_USERS] = &user_list_row,
+};
 
 /* A unit adds to the text and moves the producer on; false when nothing is left to add. The filter
    is asked again here: what was counted may be gone, or another have its slot. `count` tells
    whether a comma is due. */
 static bool produce_list(struct mps_server *s, const struct conn *conn, struct producer *p,
                          struct text *t) {
-    enum producer_kind kind = (enum producer_kind)p->kind;
+    const struct list_row *row = lists[p->kind];
     struct list_filter filter = {p->filter, p->open};
     if (!p->begun) {
-        text_z(t, kind == PRODUCE_LOBBIES ? "["
-                  : kind == PRODUCE_ROOMS ? "{\"rooms\":["
-                                          : "{\"users\":[");
+        text_z(t, row->open);
     }
     p->begun = true;
     /* At most the table's size of steps, and only those up to the next entry that is wanted. */
-    while (p->cursor < p->end && !list_has(s, kind, (u32)p->cursor, &filter)) {
+    while (p->cursor < p->end && !row->has(s, (u32)p->cursor, &filter)) {
         p->cursor++;
     }
     if (p->cursor >= p->end) {
-        list_put_end(t, s, kind, p->count);
+        row->end(t, s, p->count);
         return false;
     }
     if (p->count++) {
         text_char(t, ',');
     }
-    list_put_entry(t, s, conn, kind, (u32)p->cursor++);
+    row->put(t, s, conn, (u32)p->cursor++);
     return true;
 }
 
@@ -13913,6 +13842,7 @@ static bool produce_unit(struct mps_server *s, const struct conn *conn, struct p
     case PRODUCE_LOG:
         return produce_log(&s->log, p, t);
     case PRODUCE_NOTHING:
+    case PRODUCERS:
         break;
     }
     return false;
@@ -14588,8 +14518,7 @@ static void conn_give_way(struct mps_server *s, struct conn *conn) {
     struct request r;
     metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
     if (conn->upgraded) {
-        socket_refuse(s, conn, MPS_E_INPUTS_FULL);
-        socket_fail(s, conn, MPS_E_INPUTS_FULL);
+        socket_starve(s, conn);
         return;
     }
     request_make(&r, s, conn, NULL);
@@ -15048,6 +14977,71 @@ static void datagram_input(struct arrival *a, u8 *bytes) {
     }
 }
 
+/* -- the port's calls -- */
+
+static void datagram_arrives(struct mps_server *s, const mps_address *from, const mps_address *to,
+                             void *bytes, size_t count) {
+    struct arrival a = {.s = s, .from = from, .to = to, .count = count};
+    datagram_input(&a, bytes);
+}
+
+/* Answers come first: a welcome goes before the first state_sync. */
+static size_t datagrams_output(struct mps_server *s, mps_datagram *out, size_t max) {
+    size_t count = replies_output(&s->replies, out, max);
+    count += ticks_output(&s->kit, &s->lobbies, &s->ticks, out + count, max - count);
+    u64 bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += out[i].bytes;
+    }
+    s->kit.metrics.counters[COUNTER_DATAGRAMS_OUT] += count;
+    s->kit.metrics.counters[COUNTER_DATAGRAM_BYTES_OUT] += bytes;
+    return count;
+}
+
+/* -- making -- */
+
+/* Leavers that each lobby remembers. */
+static u32 config_gone(const mps_config *c) {
+    return 2 * c->lobby_players;
+}
+
+static void udp_layout(struct layout *l, const mps_config *c) {
+    layout_index(l, SERVER_AT(lobbies.by_address), "address index", c->players);
+    layout_zeroed(l, SERVER_AT(lobbies.gone), "lobby leavers", c->lobbies,
+                  config_gone(c) * sizeof(u32));
+    layout_zeroed(l, SERVER_AT(ticks.marks), "tick marks", c->lobby_players,
+                  sizeof(struct tick_mark));
+    layout_zeroed(l, SERVER_AT(ticks.arena), "tick arena", 1, tick_bytes(c->lobby_players));
+    layout_zeroed(l, SERVER_AT(ticks.heads), "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
+    layout_zeroed(l, SERVER_AT(replies.bytes), "datagram replies", 1, c->datagram_reply_bytes);
+}
+
+static void udp_create(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct lobbies *l = &s->lobbies;
+    struct ticks *t = &s->ticks;
+    l->by_address.key = server_key(s);
+    l->cookie_key = server_key(s);
+    l->due.link_at = offsetof(struct lobby, due);
+    l->gone_max = config_gone(c);
+    t->players_max = c->lobby_players;
+    t->arena_bytes = tick_bytes(c->lobby_players);
+    t->heads_max = c->datagram_batch;
+    s->replies.capacity = c->datagram_reply_bytes;
+}
+
+static void udp_apply(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->lobbies.tick_hz = c->tick_hz;
+    s->lobbies.tick_us = S_US / c->tick_hz / TICK_STEPS_OF_PERIOD * TICK_STEPS_OF_PERIOD;
+    s->lobbies.speed_max = c->player_speed_max;
+    s->lobbies.pace = pace_of(c->player_datagrams_per_s);
+    s->rates.paces[RATE_DATAGRAMS] = pace_of(c->datagrams_per_s);
+    s->rates.paces[RATE_STUN] = pace_of(c->stun_per_s);
+    /* Its answers may be longer than what asks for them, so there is no burst. */
+    s->rates.paces[RATE_STUN].burst_us /= 2;
+}
+
 /* == 87 settle ===================================================================================
    Tells the game and the log what happened, before the call that made it happen returns. Hooks run
    only here and in the handlers above; what they do may add outcomes, which are settled too, at
@@ -15111,55 +15105,6 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
     }
 }
 
-/* A closed room keeps its record until here, as a lobby does. */
-static void settle_room(struct mps_server *s, const struct outcome *o) {
-    const mps_hooks *hooks = &s->config.hooks;
-    const struct room *room = pool_get(&s->rooms.pool, o->subject);
-    bool opened = o->kind == OUTCOME_ROOM_OPENED;
-    mps_log_record record;
-    MPS_ASSERT(room);
-    if (server_log_begin(s, opened ? LOG_ITEM_ROOM_OPENED : LOG_ITEM_ROOM_CLOSED, &record)) {
-        log_text(&record, "room_id", span_z(room->id));
-        log_text(&record, "gamemode", span_z(room->gamemode));
-        log_number(&record, "max_players", room->max_players);
-        log_emit(&s->log, &record);
-    }
-    if (opened && hooks->room_opened) {
-        hooks->room_opened(hooks->user, (mps_room){o->subject}, room->id, room->gamemode);
-    } else if (!opened && hooks->room_closed) {
-        hooks->room_closed(hooks->user, (mps_room){o->subject}, room->id);
-    }
-    if (!opened) {
-        pool_give(&s->rooms.pool, o->subject);
-    }
-}
-
-/* Who was the last to leave is told before the room closes, so the record is there. */
-static void settle_peer(struct mps_server *s, const struct outcome *o) {
-    const mps_hooks *hooks = &s->config.hooks;
-    const struct room *room = pool_get(&s->rooms.pool, o->subject);
-    bool joined = o->kind == OUTCOME_PEER_JOINED;
-    mps_log_record record;
-    MPS_ASSERT(room);
-    if (server_log_begin(s, joined ? LOG_ITEM_PEER_JOINED : LOG_ITEM_PEER_LEFT, &record)) {
-        log_text(&record, "room_id", span_z(room->id));
-        log_number(&record, "peer_id", o->cause);
-        log_emit(&s->log, &record);
-    }
-    if (joined && hooks->peer_joined) {
-        hooks->peer_joined(hooks->user, (mps_room){o->subject}, o->cause);
-    } else if (!joined && hooks->peer_left) {
-        hooks->peer_left(hooks->user, (mps_room){o->subject}, o->cause);
-    }
-}
-
-/* Sockets that are over leave their seats and users, at most as many as outcomes. */
-static void settle_ended(struct mps_server *s) {
-    for (u32 i = 0; i < s->config.settle_max && s->conns.ended.count; i++) {
-        socket_over(s, conn_at(&s->conns, queue_pop(&s->conns.ended, &s->conns.pool) - 1));
-    }
-}
-
 /* The socket may be closed and its slot given away by now: then there is nobody to name. */
 static void settle_slow_reader(struct mps_server *s, const struct outcome *o) {
     const struct conn *conn = pool_get(&s->conns.pool, o->subject);
@@ -15182,21 +15127,16 @@ static void settle(struct mps_server *s) {
         case OUTCOME_PLAYER_LEFT:
             settle_player(s, &o);
             break;
-        case OUTCOME_ROOM_OPENED:
-        case OUTCOME_ROOM_CLOSED:
-            settle_room(s, &o);
-            break;
-        case OUTCOME_PEER_JOINED:
-        case OUTCOME_PEER_LEFT:
-            settle_peer(s, &o);
-            break;
         case OUTCOME_SLOW_READER:
             settle_slow_reader(s, &o);
             break;
+        default:
+            rooms_settle(s, &o);
+            break;
         }
     }
-    settle_ended(s);
-    announce_rooms(s);
+    sockets_settle(s);
+    rooms_announce(s);
 }
 
 /* == 88 advance ==================================================================================
@@ -15230,26 +15170,11 @@ static void timer_player(struct mps_server *s, u32 index) {
     player_leave(&s->kit, &s->lobbies, index, LEAVE_SILENT);
 }
 
-/* A room has this timer only while nobody has entered it. */
-static void timer_room(struct mps_server *s, u32 index) {
-    room_dissolve(s, room_at(&s->rooms, index));
-}
-
-/* Its socket did not come back; or its address was barred. */
-static void timer_seat(struct mps_server *s, u32 index) {
-    struct seat *seat = seat_at(&s->rooms, index);
-    if (seat->barred) {
-        room_remove(s, seat, "host_ban");
-    } else {
-        room_part(s, seat);
-    }
-}
-
 /* The time to say again that rooms have changed; or the end of the grace period. Then the walk over
    the connections begins anew, since the first one spared those that were busy. */
 static void timer_server(struct mps_server *s, u32 index) {
     if (index == SERVER_TIMER_ROOMS) {
-        announce_rooms(s);
+        rooms_announce(s);
         return;
     }
     MPS_ASSERT(index == SERVER_TIMER_DRAIN && s->drain == DRAIN_GRACE);
@@ -15357,10 +15282,195 @@ static void advance_drain(struct mps_server *s) {
 
 /* 0 whenever something is left that needs no event to go on, or the port would sleep on it. */
 static u64 server_deadline(const struct mps_server *s) {
-    bool now = s->kit.outcomes.count || s->conns.work.count || s->conns.ended.count ||
-               s->presence.sweep || drain_sweeping(s) || drain_over(s);
+    bool now = s->kit.outcomes.count || s->conns.work.count || sockets_wait(s) ||
+               drain_sweeping(s) || drain_over(s);
     u64 timer = timer_next(&s->kit.timers), keeping = conns_give_way_at(&s->conns);
     return now ? 0 : timer < keeping ? timer : keeping;
+}
+
+/* == 89 making ===================================================================================
+   From a configuration to a server: the layout of the block, and what every table begins with. The
+   subsystems of sections 82 to 86 lay out and make their own. */
+
+/* Sizes and places every table, and makes them when there is a block. Whoever adds a table adds it
+   here and nowhere else; mps_memory_report shows the rows to the operator. */
+static void server_layout(struct layout *l, const mps_config *c) {
+    u32 conns = config_conns(c);
+    layout_take(l, "server", 1, sizeof(struct mps_server));
+    layout_pool(l, SERVER_AT(conns.pool), "connections", conns, sizeof(struct conn));
+    layout_near(l, SERVER_AT(conns.own_input), "connection input", conns, c->input_bytes);
+    layout_near(l, SERVER_AT(conns.own_output), "connection output", conns, c->output_bytes);
+    layout_zeroed(l, SERVER_AT(conns.chunk_info), "chunk list", conns + c->chunks,
+                  sizeof(struct chunk));
+    layout_near(l, SERVER_AT(conns.chunk_data), "chunks", c->chunks, c->chunk_bytes);
+    layout_zeroed(l, SERVER_AT(conns.large_info), "large input list", c->large_inputs,
+                  sizeof(struct large));
+    layout_near(l, SERVER_AT(conns.large_data), "large inputs", c->large_inputs,
+                config_large_bytes(c));
+    rooms_layout(l, c);
+    layout_pool(l, SERVER_AT(lobbies.pool), "lobbies", c->lobbies, sizeof(struct lobby));
+    layout_index(l, SERVER_AT(lobbies.by_code), "lobby index", c->lobbies);
+    layout_pool(l, SERVER_AT(lobbies.players), "players", c->players, sizeof(struct player));
+    udp_layout(l, c);
+    layout_pool(l, SERVER_AT(rates.pool), "buckets", c->buckets, sizeof(struct bucket));
+    layout_index(l, SERVER_AT(rates.index), "bucket index", c->buckets);
+    layout_heap(l, SERVER_AT(rates.fullest), "bucket heap", c->buckets);
+    layout_heap(l, SERVER_AT(kit.timers.heap), "timers", config_timers(c));
+    layout_zeroed(l, SERVER_AT(kit.outcomes.ring), "outcomes", config_outcomes(c),
+                  sizeof(struct outcome));
+    layout_zeroed(l, SERVER_AT(log.entries), "log", c->log_entries, sizeof(struct log_entry));
+    layout_zeroed(l, SERVER_AT(ranges), "address ranges", 2 * MPS_RANGES_MAX,
+                  sizeof(struct address_range));
+    layout_near(l, SERVER_AT(answer), "answer scratch", 1,
+                ANSWER_HEAD_MAX + config_answer_bytes(c));
+    layout_near(l, SERVER_AT(work), "input scratch", 1, config_work_bytes(c));
+}
+
+/* Enough for what a fast member is sent in one round, whatever the cap: with more, every member
+   that stalls would hold that much. */
+#define OUTPUT_STATES_MAX 16384
+
+static void server_create_conns(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct conns *conns = &s->conns;
+    u32 count = config_conns(c);
+    conns->live_max = c->connections;
+    conns->input_bytes = c->input_bytes;
+    conns->output_bytes = c->output_bytes;
+    conns->chunk_bytes = c->chunk_bytes;
+    conns->large_bytes = config_large_bytes(c);
+    conns->output_bytes_max = c->output_bytes_max;
+    /* Up to high water there is room for the longest answer. */
+    conns->output_high = u32_min(c->output_bytes_max / 4,
+                                 c->output_bytes_max - config_answer_bytes(c) - ANSWER_HEAD_MAX);
+    conns->output_states = u32_min(conns->output_high, OUTPUT_STATES_MAX);
+    conns->output_low = u32_min(conns->output_high / 2, conns->output_states);
+    conns->chunks_count = c->chunks;
+    conns->large_count = c->large_inputs;
+    conns->large_per_address = c->large_inputs_per_address;
+    /* From the last to the first, as the list is LIFO: the first chunk is lent first. */
+    for (u32 i = c->chunks; i > 0; i--) {
+        chunk_info(conns, count + i - 1)->next = conns->chunk_free;
+        conns->chunk_free = count + i;
+    }
+    conns->dirty.link_at = offsetof(struct conn, dirty);
+    conns->work.link_at = offsetof(struct conn, work);
+    conns->starving.link_at = offsetof(struct conn, starving);
+    conns->keeping.link_at = offsetof(struct conn, keeping);
+    for (u32 i = 0; i <= CONN_HELD_MAX; i++) {
+        conns->holders[i].link_at = offsetof(struct conn, holding);
+    }
+}
+
+/* A run of ids for each kind; the connections' start at 0, which base[TIMER_CONN] is already. */
+static void server_create_timers(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct timers *t = &s->kit.timers;
+    const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies, c->players,
+                                     c->rooms,        c->seats,   SERVER_TIMERS};
+    for (u32 kind = 0; kind < TIMER_KINDS; kind++) {
+        t->base[kind + 1] = t->base[kind] + counts[kind];
+    }
+    MPS_ASSERT(t->base[TIMER_KINDS] == config_timers(c));
+}
+
+/* The rest of the tables. */
+static void server_create_tables(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->lobbies.by_code.key = server_key(s);
+    s->lobbies.players_max = c->lobby_players;
+    s->rates.index.key = server_key(s);
+    s->kit.outcomes.capacity = config_outcomes(c);
+    s->log.entries_max = c->log_entries;
+    s->answer += ANSWER_HEAD_MAX;
+    s->answer_bytes = config_answer_bytes(c);
+    s->work_bytes = config_work_bytes(c);
+}
+
+/* What may change while running. Deadlines that are set already stay; a connection's is reckoned
+   anew when it comes up. */
+static void server_apply_live(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->conns.head_us = c->head_timeout_ms * MS_US;
+    s->conns.body_us = c->body_timeout_ms * MS_US;
+    s->conns.idle_us = c->idle_timeout_ms * MS_US;
+    s->conns.send_us = c->send_timeout_ms * MS_US;
+    s->conns.linger_us = c->linger_ms * MS_US;
+    s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
+    s->conns.input_hold_us = c->input_hold_ms * MS_US;
+    s->conns.auth_us = c->auth_timeout_ms * MS_US;
+    s->lobbies.player_us = c->player_timeout_ms * MS_US;
+    s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
+    s->rates.paces[RATE_CONNECTIONS] = pace_of(c->connections_per_s);
+    s->rates.paces[RATE_REQUESTS] = pace_of(c->requests_per_s);
+    rooms_apply(s);
+    udp_apply(s);
+    s->log.level = c->log_level;
+}
+
+/* Guest login without being asked for: with dev, or when nobody gave a secret. Asked anew whenever
+   the configuration changes. */
+static bool config_guest_login(const mps_config *c, bool has_secret) {
+    return c->guest_login == MPS_ON || (c->guest_login == MPS_AUTO && (c->dev || !has_secret));
+}
+
+/* `given` still has the caller's strings, so this comes before server_copy_strings. Without a
+   secret the key is random: tokens are good for this run, and nobody else can make any. */
+static void server_create_auth(struct mps_server *s, const mps_config *given) {
+    u8 made[32], boot[AUTH_BOOT_BYTES / 2], mark[sizeof s->request_mark / 2];
+    const void *secret = given->jwt_secret;
+    size_t bytes = given->jwt_secret_bytes;
+    random_bytes(&s->kit.random, made, sizeof made);
+    hmac256_start(&s->auth.key, secret ? secret : made, secret ? bytes : sizeof made);
+    crypto_wipe(made, sizeof made);
+    random_bytes(&s->kit.random, boot, sizeof boot);
+    struct text t = text_on(s->auth.boot, AUTH_BOOT_BYTES);
+    text_hex(&t, boot, sizeof boot);
+    copy_z(s->auth.issuer, sizeof s->auth.issuer, span_z(given->jwt_issuer));
+    copy_z(s->auth.audience, sizeof s->auth.audience, span_z(given->jwt_audience));
+    s->has_secret = secret != NULL;
+    s->guest_login = config_guest_login(given, s->has_secret);
+    random_bytes(&s->kit.random, mark, sizeof mark);
+    t = text_on(s->request_mark, sizeof s->request_mark);
+    text_hex(&t, mark, sizeof mark);
+}
+
+/* The strings are copied; what the caller handed over may go. The pointers are cleared, so that
+   nothing can follow them later; the lists were frozen before. */
+static void server_copy_strings(struct mps_server *s) {
+    copy_z(s->name, sizeof s->name, span_z(s->config.name));
+    copy_z(s->public_host, sizeof s->public_host, span_z(s->config.public_host));
+    copy_z(s->cors_origin, sizeof s->cors_origin, span_z(s->config.cors_origin));
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        if (config_keys[i].type == CONFIG_STRING || config_keys[i].type == CONFIG_SECRET) {
+            *config_string(&s->config, &config_keys[i]) = NULL;
+        }
+    }
+    memset(s->config.trusted_proxies, 0, sizeof s->config.trusted_proxies);
+    memset(s->config.metrics_allow, 0, sizeof s->config.metrics_allow);
+}
+
+/* Loads what was given as lists. The chunks are not in use yet and serve as scratch. */
+static mps_error server_load(struct mps_server *s, const mps_config *c) {
+    struct load_arena arena = {near_get(&s->conns.chunk_data), 0,
+                               (size_t)c->chunks * c->chunk_bytes};
+    struct address_range *ranges = near_get(&s->ranges);
+    load_arena = &arena;
+    mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
+    if (!error) {
+        error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
+    }
+    /* Whatever loading came to: no pointer into the arena outlives this call. */
+    load_arena = NULL;
+    return error;
+}
+
+/* For tests and for a port that suspects damage. Walks every table, so not for every call. */
+static bool server_check(const struct mps_server *s) {
+    return s->magic == SERVER_MAGIC && conns_check(&s->conns) && sockets_check(s) &&
+           lobbies_check(&s->lobbies) && pool_check(&s->rates.pool) &&
+           heap_check(&s->rates.fullest) && heap_check(&s->kit.timers.heap) &&
+           s->kit.outcomes.count <= s->kit.outcomes.capacity;
 }
 
 /* == 90 api ======================================================================================
@@ -15550,8 +15660,8 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     }
     server_create_conns(s);
     server_create_tables(s);
-    server_create_rooms(s);
-    server_create_real_time(s);
+    rooms_create(s);
+    udp_create(s);
     server_create_timers(s);
     server_create_auth(s, &effective);
     /* Asked of what the caller gave: the effective configuration always has an issuer. */
@@ -15664,12 +15774,7 @@ static void clock_set(mps_server *s, i64 shift_ms) {
             lobby_set_created(lobby, lobby->created_ms + shift_ms);
         }
     }
-    for (u32 i = 0; i < s->rooms.pool.capacity; i++) {
-        if (pool_alive(&s->rooms.pool, i)) {
-            struct room *room = room_at(&s->rooms, i);
-            room_set_created(room, room->created_ms + shift_ms);
-        }
-    }
+    rooms_date(s, shift_ms);
     if (server_log_begin(s, LOG_ITEM_CLOCK_SET, &record)) {
         log_emit(&s->log, &record);
     }
@@ -15703,7 +15808,7 @@ uint64_t mps_advance(mps_server *s, uint64_t now) {
     settle(s);
     advance_timers(s);
     advance_work(s);
-    presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
+    sockets_advance(s);
     advance_keeping(s);
     advance_drain(s);
     call_end(s);
@@ -15864,28 +15969,18 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
 /* A hook runs in the middle of a change, so what it brings here is left out. */
 void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
                    void *bytes, size_t count) {
-    struct arrival a = {.s = s, .from = from, .to = to, .count = count};
     if (call_begin(s, now)) {
-        datagram_input(&a, bytes);
+        datagram_arrives(s, from, to, bytes, count);
         call_end(s);
     }
 }
 
-/* Answers come first: a welcome goes before the first state_sync. */
 size_t mps_udp_output(mps_server *s, uint64_t now, mps_datagram *out, size_t max) {
     if (s->in_call) {
         return 0;
     }
     kit_tick(&s->kit, now);
-    size_t count = replies_output(&s->replies, out, max);
-    count += ticks_output(&s->kit, &s->lobbies, &s->ticks, out + count, max - count);
-    u64 bytes = 0;
-    for (size_t i = 0; i < count; i++) {
-        bytes += out[i].bytes;
-    }
-    s->kit.metrics.counters[COUNTER_DATAGRAMS_OUT] += count;
-    s->kit.metrics.counters[COUNTER_DATAGRAM_BYTES_OUT] += bytes;
-    return count;
+    return datagrams_output(s, out, max);
 }
 
 void mps_note_udp_drops(mps_server *s, uint64_t count) {
@@ -16006,6 +16101,13 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     return MPS_OK;
 }
 
+bool mps_check(const mps_server *s) {
+    return s && server_check(s);
+}
+
+/* == 91 rooms: the game's calls ==================================================================
+   What the embedding game asks of relay rooms. */
+
 /* As with lobbies: the search goes on behind the slot of `after`. */
 mps_room mps_room_next(const mps_server *s, mps_room after) {
     for (u32 i = (u32)after.id; i < s->rooms.pool.capacity; i++) {
@@ -16120,11 +16222,8 @@ mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room handle, uint32_t p
     return MPS_OK;
 }
 
-bool mps_check(const mps_server *s) {
-    return s && server_check(s);
-}
-
-/* -- the tables as text -- */
+/* == 92 texts ====================================================================================
+   The tables that the server runs on as lines for --help-*. */
 
 /* Limits show the default of each preset, since the preset is chosen with them in view. */
 static void doc_config(struct text *t, const struct config_row *row) {
