@@ -4,6 +4,7 @@
    forward declaration, and struct mps_server is completed only in section 80: nothing below can
    reach across. Find a section by its banner, e.g. "== 40 http".
 
+     08 switches      what a build leaves out
      10 base          assertions, integers, spans, bounded text
      12 errors, log   the error table's columns, log items
      14 random        SipHash-2-4, the server's generator
@@ -33,16 +34,45 @@
      80 server        struct mps_server, configuration table, layout, checks
      81 answers       the request being answered, heads, errors, reading bodies and queries
      82 websocket h.  what the messages do, messages[], frames in and out
-     84 http handlers what the routes do, routes[], producers of long answers
+     83 rooms o. http what the routes of rooms do, the upgrade, what rooms need of the server
+     84 http handlers what the other routes do, routes[], producers of long answers
      85 requests      from bytes to handlers: limits, tokens, bodies, time-outs
      86 datagram h.   what the datagrams do, packets[], answers at once
      87 settle        outcomes become hooks and log lines
      88 advance       timers[], slices of left-over work
-     90 api           thin mps_* wrappers */
+     89 making        the layout of the block, what its tables begin with
+     90 api           thin mps_* wrappers
+     91 rooms' api    the same for relay rooms
+     92 texts         the tables as lines for --help-* */
 
 #include "mpserver.h"
 
 #include <string.h>
+
+/* == 08 switches =================================================================================
+   What a build leaves out; mpserver.h tells what that means for those outside. A subsystem is left
+   out by whole sections. What others call of it is a handful of functions; where it is left out,
+   ones that do nothing stand in for them, right behind its section. Rows of lists that are macros
+   stand in the macros below. Whatever a switch touches is found by its name. */
+
+#ifdef MPS_NO_ROOMS
+#define WITH_ROOMS(...)
+#else
+#define WITH_ROOMS(...) __VA_ARGS__
+#endif
+
+#ifdef MPS_NO_UDP
+#define WITH_UDP(...)
+#else
+#define WITH_UDP(...) __VA_ARGS__
+#endif
+
+/* A text that only explains. */
+#ifdef MPS_NO_DOCS
+#define DOC(text) ""
+#else
+#define DOC(text) text
+#endif
 
 /* == 10 base ====================================================================================
    What every section uses: integers by their width, assertions, spans (borrowed bytes) and text (a
@@ -117,15 +147,6 @@ static void store_be32(u8 *at, u32 value) {
     at[1] = (u8)(value >> 16);
     at[2] = (u8)(value >> 8);
     at[3] = (u8)value;
-}
-
-/* Any unsigned number of `bytes` bytes, the lowest first, as binary datagrams have them. */
-static u64 load_le(const u8 *at, u32 bytes) {
-    u64 value = 0;
-    while (bytes) {
-        value = value << 8 | at[--bytes];
-    }
-    return value;
 }
 
 static u64 load_le64(const u8 *at) {
@@ -282,16 +303,6 @@ static void text_u64(struct text *t, u64 value) {
     text_add(t, span_of(digits + at, sizeof digits - at));
 }
 
-/* A number as `bytes` bytes, the lowest first; what is above them is cut off. */
-static void text_le(struct text *t, u64 value, u32 bytes) {
-    char at[8];
-    MPS_ASSERT(bytes <= sizeof at);
-    for (u32 i = 0; i < bytes; i++, value >>= 8) {
-        at[i] = (char)(u8)value;
-    }
-    text_add(t, span_of(at, bytes));
-}
-
 /* Negated as an unsigned number: the least i64 has no positive counterpart. */
 static void text_i64(struct text *t, i64 value) {
     if (value < 0) {
@@ -377,8 +388,15 @@ struct error_row {
     const char *code, *text;
 };
 
-static const struct error_row errors[] = {{MPS_OK, 200, 0, "ok", "Done."},
-#define ERROR_ROW(name, value, code, http, ws, text) {MPS_E_##name, http, ws, code, text},
+#ifdef MPS_NO_ERROR_TEXTS
+#define ERROR_TEXT(code, text) code
+#else
+#define ERROR_TEXT(code, text) text
+#endif
+
+static const struct error_row errors[] = {{MPS_OK, 200, 0, "ok", ERROR_TEXT("ok", "Done.")},
+#define ERROR_ROW(name, value, code, http, ws, text) \
+    {MPS_E_##name, http, ws, code, ERROR_TEXT(code, text)},
                                           MPS_ERRORS(ERROR_ROW)
 #undef ERROR_ROW
 };
@@ -398,34 +416,38 @@ static const struct error_row *error_row(mps_error error) {
 /* What the server reports, one row each: level, stable name, what happened and, where a limit was
    met, which key raises it. At most LOG_ITEM_PER_S of an item are let through in a second, so that
    strangers cannot flood the log; the next line of the item tells how many were held back. */
-#define LOG_ITEMS(X)                                                                           \
-    X(REQUEST, DEBUG, "request", "request answered")                                           \
-    X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                   \
-    X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                      \
-    X(LOBBY_CLOSED, INFO, "lobby_closed", "lobby closed")                                      \
-    X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                           \
-    X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                 \
-    X(CONNECTION_REFUSED, WARN, "connection_refused",                                          \
-      "connection refused; raise `connections` or `connections_per_s` if this is normal load") \
-    X(SLOW_READER, WARN, "slow_reader",                                                        \
-      "connection closed, its peer does not read; raise `chunks` if memory ran short")         \
-    X(ROOM_OPENED, INFO, "room_opened", "room opened")                                         \
-    X(ROOM_CLOSED, INFO, "room_closed", "room closed")                                         \
-    X(PEER_JOINED, DEBUG, "peer_joined", "peer joined a room")                                 \
-    X(PEER_LEFT, DEBUG, "peer_left", "peer left a room")                                       \
-    X(ANNOUNCED, INFO, "announced", "announcement made")                                       \
-    X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                       \
-    X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                    \
-    X(CONFIG_CHANGED, INFO, "config_changed", "configuration value changed")                   \
-    X(CONFIG_WAITS, WARN, "config_waits", "configuration value waits for a restart")           \
-    X(CLOCK_SET, INFO, "clock_set", "the date is known")                                       \
-    X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                            \
-    X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                         \
-    X(UDP_TOKEN_WRONG, WARN, "invalid_udp_token", "a join by UDP with a wrong token")          \
-    X(DATAGRAMS_LOST, WARN, "datagrams_lost",                                                  \
-      "datagrams came faster than they were read; the kernel dropped some")                    \
-    X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                  \
+/* clang-format off */
+#define LOG_ITEMS(X)                                                                              \
+    X(REQUEST, DEBUG, "request", "request answered")                                              \
+    X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                      \
+    X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                         \
+    X(LOBBY_CLOSED, INFO, "lobby_closed", "lobby closed")                                         \
+    X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                              \
+    X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                    \
+    X(CONNECTION_REFUSED, WARN, "connection_refused",                                             \
+      "connection refused; raise `connections` or `connections_per_s` if this is normal load")    \
+    X(SLOW_READER, WARN, "slow_reader",                                                           \
+      "connection closed, its peer does not read; raise `chunks` if memory ran short")            \
+    WITH_ROOMS(                                                                                   \
+        X(ROOM_OPENED, INFO, "room_opened", "room opened")                                        \
+        X(ROOM_CLOSED, INFO, "room_closed", "room closed")                                        \
+        X(PEER_JOINED, DEBUG, "peer_joined", "peer joined a room")                                \
+        X(PEER_LEFT, DEBUG, "peer_left", "peer left a room"))                                     \
+    X(ANNOUNCED, INFO, "announced", "announcement made")                                          \
+    X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                          \
+    X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                       \
+    X(CONFIG_CHANGED, INFO, "config_changed", "configuration value changed")                      \
+    X(CONFIG_WAITS, WARN, "config_waits", "configuration value waits for a restart")              \
+    X(CLOCK_SET, INFO, "clock_set", "the date is known")                                          \
+    X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                               \
+    X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                            \
+    WITH_UDP(                                                                                     \
+        X(UDP_TOKEN_WRONG, WARN, "invalid_udp_token", "a join by UDP with a wrong token"))        \
+    X(DATAGRAMS_LOST, WARN, "datagrams_lost",                                                     \
+      "datagrams came faster than they were read; the kernel dropped some")                       \
+    X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                     \
     X(DRAINED, INFO, "drained", "shut down")
+/* clang-format on */
 
 enum log_item {
 #define LOG_ITEM_ENUM(name, level, key, text) LOG_ITEM_##name,
@@ -635,13 +657,14 @@ static u32 random_below(struct random_state *r, u32 bound) {
 }
 
 #define UUID_BYTES 16
+#define UUID_TEXT 36
 
 /* A version 4 UUID (RFC 9562, 5.4) as text of 36 characters and a zero:
 
        xxxxxxxx-xxxx-Mxxx-Nxxx-xxxxxxxxxxxx   M: version, 4   N: variant, 8 9 a or b */
-static void random_uuid(struct random_state *r, char out[37]) {
+static void random_uuid(struct random_state *r, char out[UUID_TEXT + 1]) {
     u8 uuid[UUID_BYTES];
-    struct text t = text_on(out, 36);
+    struct text t = text_on(out, UUID_TEXT);
     random_bytes(r, uuid, sizeof uuid);
     uuid[6] = (u8)((uuid[6] & 0x0f) | 0x40);
     uuid[8] = (u8)((uuid[8] & 0x3f) | 0x80);
@@ -651,20 +674,19 @@ static void random_uuid(struct random_state *r, char out[37]) {
         }
         text_hex(&t, uuid + i, 1);
     }
-    MPS_ASSERT(t.bytes == 36 && !t.cut);
-    out[36] = 0;
+    MPS_ASSERT(t.bytes == UUID_TEXT && !t.cut);
+    out[UUID_TEXT] = 0;
     crypto_wipe(uuid, sizeof uuid);
 }
 
 /* == 16 crypto ===================================================================================
-   SHA-1 for the WebSocket handshake and nothing else (RFC 6455 asks for it; it is broken as a
-   signature), SHA-256 and HMAC-SHA256 (FIPS 180-4, RFC 2104) for tokens and signed requests,
-   base64, and comparison that takes the same time wherever two secrets differ. Portable C
-   without hardware instructions, small rather than unrolled, since it runs on microcontrollers
-   too. Nothing branches on a secret or uses one as an index; base64 does, but what it spells is
-   on the wire. Hashing cannot fail and allocates nothing; a state belongs to its caller, may be
-   copied while it runs, and is wiped by finish. Readers of base64 take wire data and are strict:
-   one text for each value. */
+   SHA-256 and HMAC-SHA256 (FIPS 180-4, RFC 2104) for tokens and signed requests, what SHA-1 of
+   section 42 shares with them, base64, and comparison that takes the same time wherever two
+   secrets differ. Portable C without hardware instructions, small rather than unrolled, since it
+   runs on microcontrollers too. Nothing branches on a secret or uses one as an index; base64 does,
+   but what it spells is on the wire. Hashing cannot fail and allocates nothing; a state belongs to
+   its caller, may be copied while it runs, and is wiped by finish. Readers of base64 take wire data
+   and are strict: one text for each value. */
 
 #define SHA_BLOCK_BYTES 64
 #define SHA_WORDS 16 /* of the message schedule, which rolls in place */
@@ -694,75 +716,6 @@ static size_t sha_pad(u8 tail[2 * SHA_BLOCK_BYTES], size_t left, u64 message_byt
     store_be32(tail + end - 8, (u32)(bits >> 32));
     store_be32(tail + end - 4, (u32)bits);
     return end;
-}
-
-#define SHA1_BYTES 20
-#define SHA1_STATE_WORDS 5
-#define SHA1_ROUNDS 80
-
-struct sha1 {
-    u32 state[SHA1_STATE_WORDS];
-};
-
-/* FIPS 180-4, 4.1.1 and 4.2.1: the function and the constant of one round. */
-static u32 sha1_mix(u32 round, u32 b, u32 c, u32 d) {
-    switch (round / 20) {
-    case 0:
-        return ((b & c) | (~b & d)) + 0x5a827999;
-    case 1:
-        return (b ^ c ^ d) + 0x6ed9eba1;
-    case 2:
-        return ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc;
-    default:
-        return (b ^ c ^ d) + 0xca62c1d6;
-    }
-}
-
-/* One block (FIPS 180-4, 6.1.2). Words 16..79 of the schedule are made as they are needed, each
-   over the one 16 before it: 64 bytes of stack instead of 320. */
-static void sha1_block(struct sha1 *h, const u8 *block) {
-    u32 w[SHA_WORDS];
-    u32 a = h->state[0], b = h->state[1], c = h->state[2], d = h->state[3], e = h->state[4];
-    sha_load_block(block, w);
-    for (u32 i = 0; i < SHA1_ROUNDS; i++) {
-        if (i >= SHA_WORDS) {
-            u32 next = w[(i + 13) & 15] ^ w[(i + 8) & 15] ^ w[(i + 2) & 15] ^ w[i & 15];
-            w[i & 15] = sha_rotate_right(next, 31);
-        }
-        u32 first = sha_rotate_right(a, 27) + sha1_mix(i, b, c, d) + e + w[i & 15];
-        e = d;
-        d = c;
-        c = sha_rotate_right(b, 2);
-        b = a;
-        a = first;
-    }
-    h->state[0] += a;
-    h->state[1] += b;
-    h->state[2] += c;
-    h->state[3] += d;
-    h->state[4] += e;
-}
-
-/* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
-static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
-    struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
-    u8 tail[2 * SHA_BLOCK_BYTES];
-    const u8 *at = bytes;
-    size_t left = count % SHA_BLOCK_BYTES, whole = count - left;
-    MPS_ASSERT(bytes || count == 0);
-    for (size_t i = 0; i < whole; i += SHA_BLOCK_BYTES) {
-        sha1_block(&h, at + i);
-    }
-    if (left) {
-        memcpy(tail, at + whole, left);
-    }
-    size_t end = sha_pad(tail, left, count);
-    for (size_t i = 0; i < end; i += SHA_BLOCK_BYTES) {
-        sha1_block(&h, tail + i);
-    }
-    for (u32 i = 0; i < SHA1_STATE_WORDS; i++) {
-        store_be32(out + (size_t)4 * i, h.state[i]);
-    }
 }
 
 #define SHA256_BYTES 32
@@ -956,8 +909,7 @@ struct base64_kind {
     bool padded;
 };
 
-static const struct base64_kind base64_standard = {'+', '/', true}; /* section 4 */
-static const struct base64_kind base64_url = {'-', '_', false};     /* section 5 */
+static const struct base64_kind base64_url = {'-', '_', false}; /* section 5 */
 
 static char base64_digit(const struct base64_kind *kind, u32 value) {
     if (value < 26) {
@@ -1035,11 +987,6 @@ static i64 base64_decode(const struct base64_kind *kind, struct span digits, u8 
     return bits ? -1 : (i64)written;
 }
 
-/* With padding. `out` has room for 4 * ((count + 2) / 3) characters; gives how many there are. */
-static size_t base64_write(const u8 *bytes, size_t count, char *out) {
-    return base64_encode(&base64_standard, bytes, count, out);
-}
-
 /* Without padding; otherwise the same. */
 static size_t base64url_write(const u8 *bytes, size_t count, char *out) {
     return base64_encode(&base64_url, bytes, count, out);
@@ -1048,17 +995,6 @@ static size_t base64url_write(const u8 *bytes, size_t count, char *out) {
 /* Gives the bytes written, or -1: a foreign character, padding, bits left over, lack of room. */
 static i64 base64url_read(struct span text, u8 *out, size_t capacity) {
     return base64_decode(&base64_url, text, out, capacity);
-}
-
-/* The same with padding, which must be there. */
-static i64 base64_read(struct span text, u8 *out, size_t capacity) {
-    if (text.bytes % 4) {
-        return -1;
-    }
-    for (u32 i = 0; i < 2 && text.bytes && text.at[text.bytes - 1] == '='; i++) {
-        text.bytes--;
-    }
-    return base64_decode(&base64_standard, text, out, capacity);
 }
 
 /* What a lobby player proves itself with: made at random, handed out in hexadecimal digits. */
@@ -1072,64 +1008,73 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
 /* Name, metric, labels, help. Labels stand here as they are written, quotes and all; no value needs
    escaping (text format 0.0.4). A counter starts at 0 with the server and only grows: what reads it
    computes rates from that. */
-#define COUNTERS(X)                                                                           \
-    X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")            \
-    X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",               \
-      "Connections turned away at the door.")                                                 \
-    X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")               \
-    X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")            \
-    X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                      \
-      "Connections closed by the server before their time.")                                  \
-    X(CLOSED_TIMEOUT, "connections_closed_total", "reason=\"timeout\"", "")                   \
-    X(CLOSED_IDLE, "connections_closed_total", "reason=\"idle\"", "")                         \
-    X(CLOSED_NO_ROOM, "connections_closed_total", "reason=\"no_memory\"", "")                 \
-    X(BYTES_IN, "received_bytes_total", "", "Bytes read from connections.")                   \
-    X(BYTES_OUT, "sent_bytes_total", "", "Bytes written to connections.")                     \
-    X(RATE_LIMITED, "rate_limited_total", "", "Requests answered with 429.")                  \
-    X(FULL_LOBBIES, "table_full_total", "table=\"lobbies\"",                                  \
-      "Requests refused because a table was full: allocation failures.")                      \
-    X(FULL_PLAYERS, "table_full_total", "table=\"players\"", "")                              \
-    X(FULL_LARGE_INPUTS, "table_full_total", "table=\"large_inputs\"", "")                    \
-    X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                \
-    X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                      \
-    X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                              \
-    X(FULL_USERS, "table_full_total", "table=\"users\"", "")                                  \
-    X(FULL_ROOMS, "table_full_total", "table=\"rooms\"", "")                                  \
-    X(FULL_SEATS, "table_full_total", "table=\"seats\"", "")                                  \
-    X(FULL_BANS, "table_full_total", "table=\"bans\"", "")                                    \
-    X(FULL_REPLIES, "table_full_total", "table=\"datagram_replies\"", "")                     \
-    X(SOCKETS_OPENED, "sockets_opened_total", "", "WebSockets opened.")                       \
-    X(SOCKETS_CLOSED, "sockets_closed_total", "", "WebSockets over, whoever ended them.")     \
-    X(STATES_HELD, "states_held_back_total", "",                                              \
-      "States not sent to a member that was behind; newer ones took their place.")            \
-    X(ROOMS_OPENED, "rooms_opened_total", "", "Relay rooms made.")                            \
-    X(ROOMS_CLOSED, "rooms_closed_total", "", "Relay rooms gone, whatever the reason.")       \
-    X(PEERS_JOINED, "peers_joined_total", "", "Seats taken in rooms.")                        \
-    X(PEERS_LEFT, "peers_left_total", "", "Seats in rooms ended, whatever the reason.")       \
-    X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                            \
-    X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                             \
-    X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")     \
-    X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                \
-    X(DATAGRAMS_OUT, "datagrams_sent_total", "", "Datagrams made to be sent.")                \
-    X(DATAGRAM_BYTES, "datagram_bytes_total", "way=\"in\"", "Bytes of datagrams.")            \
-    X(DATAGRAM_BYTES_OUT, "datagram_bytes_total", "way=\"out\"", "")                          \
-    X(DROPS_UNKNOWN, "drops_total", "reason=\"unknown\"", "Datagrams dropped.")               \
-    X(DROPS_MALFORMED, "drops_total", "reason=\"malformed\"", "")                             \
-    X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                               \
-    X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "")                             \
-    X(DROPS_RATE, "drops_total", "reason=\"rate_limited\"", "")                               \
-    X(DROPS_TOKEN, "drops_total", "reason=\"invalid_udp_token\"", "")                         \
-    X(DROPS_FOREIGN, "drops_total", "reason=\"foreign_player\"", "")                          \
-    X(DROPS_REFUSED, "drops_total", "reason=\"refused\"", "")                                 \
-    X(DROPS_STALE, "drops_total", "reason=\"stale\"", "")                                     \
-    X(DROPS_KERNEL, "drops_total", "reason=\"kernel\"", "")                                   \
-    X(POSITIONS, "positions_total", "", "Positions taken over.")                              \
-    X(CORRECTIONS, "position_corrections_total", "", "Positions refused.")                    \
-    X(WITHHELD, "datagrams_withheld_total", "",                                               \
-      "Datagrams not sent to an address that is not proved.")                                 \
-    X(STUN_ANSWERS, "stun_answers_total", "", "STUN requests answered.")                      \
-    X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.") \
+/* clang-format off */
+#define COUNTERS(X)                                                                               \
+    X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")                \
+    X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",                   \
+      "Connections turned away at the door.")                                                     \
+    X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")                   \
+    X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")                \
+    X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                          \
+      "Connections closed by the server before their time.")                                      \
+    X(CLOSED_TIMEOUT, "connections_closed_total", "reason=\"timeout\"", "")                       \
+    X(CLOSED_IDLE, "connections_closed_total", "reason=\"idle\"", "")                             \
+    X(CLOSED_NO_ROOM, "connections_closed_total", "reason=\"no_memory\"", "")                     \
+    X(BYTES_IN, "received_bytes_total", "", "Bytes read from connections.")                       \
+    X(BYTES_OUT, "sent_bytes_total", "", "Bytes written to connections.")                         \
+    X(RATE_LIMITED, "rate_limited_total", "", "Requests answered with 429.")                      \
+    X(FULL_LOBBIES, "table_full_total", "table=\"lobbies\"",                                      \
+      "Requests refused because a table was full: allocation failures.")                          \
+    X(FULL_PLAYERS, "table_full_total", "table=\"players\"", "")                                  \
+    X(FULL_LARGE_INPUTS, "table_full_total", "table=\"large_inputs\"", "")                        \
+    X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                    \
+    X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                          \
+    X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                                  \
+    WITH_ROOMS(                                                                                   \
+        X(FULL_USERS, "table_full_total", "table=\"users\"", "")                                  \
+        X(FULL_ROOMS, "table_full_total", "table=\"rooms\"", "")                                  \
+        X(FULL_SEATS, "table_full_total", "table=\"seats\"", "")                                  \
+        X(FULL_BANS, "table_full_total", "table=\"bans\"", ""))                                   \
+    WITH_UDP(                                                                                     \
+        X(FULL_REPLIES, "table_full_total", "table=\"datagram_replies\"", ""))                    \
+    WITH_ROOMS(                                                                                   \
+        X(SOCKETS_OPENED, "sockets_opened_total", "", "WebSockets opened.")                       \
+        X( SOCKETS_CLOSED, "sockets_closed_total", "", "WebSockets over, whoever ended them.")    \
+        X(STATES_HELD, "states_held_back_total", "",                                              \
+          "States not sent to a member that was behind; newer ones took their place.")            \
+        X(ROOMS_OPENED, "rooms_opened_total", "", "Relay rooms made.")                            \
+        X(ROOMS_CLOSED, "rooms_closed_total", "", "Relay rooms gone, whatever the reason.")       \
+        X(PEERS_JOINED, "peers_joined_total", "", "Seats taken in rooms.")                        \
+        X(PEERS_LEFT, "peers_left_total", "", "Seats in rooms ended, whatever the reason."))      \
+    X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                                \
+    X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                                 \
+    X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")         \
+    X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                    \
+    WITH_UDP(                                                                                     \
+        X(DATAGRAMS_OUT, "datagrams_sent_total", "", "Datagrams made to be sent."))               \
+    X(DATAGRAM_BYTES, "datagram_bytes_total", "way=\"in\"", "Bytes of datagrams.")                \
+    WITH_UDP(                                                                                     \
+        X(DATAGRAM_BYTES_OUT, "datagram_bytes_total", "way=\"out\"", ""))                         \
+    X(DROPS_UNKNOWN, "drops_total", "reason=\"unknown\"", "Datagrams dropped.")                   \
+    WITH_UDP(                                                                                     \
+        X(DROPS_MALFORMED, "drops_total", "reason=\"malformed\"", "")                             \
+        X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                               \
+        X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "")                             \
+        X(DROPS_RATE, "drops_total", "reason=\"rate_limited\"", "")                               \
+        X(DROPS_TOKEN, "drops_total", "reason=\"invalid_udp_token\"", "")                         \
+        X(DROPS_FOREIGN, "drops_total", "reason=\"foreign_player\"", "")                          \
+        X(DROPS_REFUSED, "drops_total", "reason=\"refused\"", "")                                 \
+        X(DROPS_STALE, "drops_total", "reason=\"stale\"", ""))                                    \
+    X(DROPS_KERNEL, "drops_total", "reason=\"kernel\"", "")                                       \
+    WITH_UDP(                                                                                     \
+        X(POSITIONS, "positions_total", "", "Positions taken over.")                              \
+        X(CORRECTIONS, "position_corrections_total", "", "Positions refused.")                    \
+        X(WITHHELD, "datagrams_withheld_total", "",                                               \
+          "Datagrams not sent to an address that is not proved.")                                 \
+        X(STUN_ANSWERS, "stun_answers_total", "", "STUN requests answered."))                     \
+    X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.")     \
     X(PORT_ERRORS, "port_errors_total", "", "Errors that the platform reported.")
+/* clang-format on */
 
 enum counter {
 #define COUNTER_ENUM(name, metric, labels, help) COUNTER_##name,
@@ -1145,7 +1090,7 @@ struct counter_row {
 };
 
 static const struct counter_row counters[] = {
-#define COUNTER_ROW(name, metric, labels, help) {metric, labels, help},
+#define COUNTER_ROW(name, metric, labels, help) {metric, labels, DOC(help)},
     COUNTERS(COUNTER_ROW)
 #undef COUNTER_ROW
 };
@@ -1199,7 +1144,9 @@ struct metrics {
     u64 counters[COUNTER_COUNT];
     struct histogram request, call;
     u64 requests[METRIC_ROUTES_MAX][METRIC_STATUSES];
+#ifndef MPS_NO_ROOMS
     u64 messages_in[METRIC_MESSAGES_MAX], messages_out[METRIC_MESSAGES_MAX];
+#endif
 };
 
 static void metrics_count(struct metrics *m, enum counter counter) {
@@ -2035,19 +1982,6 @@ static bool utf8_valid(struct span s) {
     return utf8_skip(at, end) == end;
 }
 
-/* At a place where utf8_skip stopped before the end: can the bytes up to there become a sequence
-   when more follow? They are completed with what is valid behind their first byte, whatever that
-   is, and looked at as a whole. */
-static bool utf8_unfinished(const u8 *at, const u8 *end) {
-    u8 whole[UTF8_BYTES_MAX] = {at[0], 0x80, 0x80, 0x80};
-    size_t bytes = size_min((size_t)(end - at), sizeof whole);
-    if (at[0] == 0xE0 || at[0] == 0xF0) {
-        whole[1] = 0xBF; /* a second byte of 80 would be overlong */
-    }
-    memcpy(whole, at, bytes);
-    return utf8_sequence(whole, whole + sizeof whole) > bytes;
-}
-
 /* The first `points` code points of valid UTF-8. */
 static struct span utf8_cut(struct span s, size_t points) {
     for (size_t i = 0; i < s.bytes; i++) {
@@ -2629,17 +2563,6 @@ static bool json_read_text(struct json_reader *r) {
     return r->at == r->end || json_fail(r, r->at, "Something stands behind the value.");
 }
 
-/* Tells whether the whole text is one value, white space around it allowed. Changes nothing. */
-static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
-    struct json_reader r = {.at = (const u8 *)text};
-    r.end = bytes ? r.at + bytes : r.at;
-    if (!json_read_text(&r)) {
-        *fault = (struct json_fault){(size_t)(r.fault_at - (const u8 *)text), r.fault_text};
-        return false;
-    }
-    return true;
-}
-
 /* Checks that the whole text is one object and notes its members named in keys[]: the last of a
    name wins, the others are JSON_ABSENT, as all are when the text is refused. `inner` may be
    NULL. */
@@ -2751,36 +2674,6 @@ static bool json_walk_member(struct json_walk *w, struct json_value *key,
 /* Whether a value is this string. */
 static bool json_is(const struct json_value *value, const char *name) {
     return value->type == JSON_STRING && json_spells(value->at, value->bytes, name);
-}
-
-static void json_member(const struct json_value *key, struct json_value value,
-                        const char *const *keys, u32 keys_count, struct json_value *values) {
-    for (u32 i = 0; i < keys_count; i++) {
-        if (json_is(key, keys[i])) {
-            values[i] = value;
-            return;
-        }
-    }
-}
-
-/* The members of a checked object that keys[] names, as json_object notes them of a text; from what
-   was noted on the way, if all of them were. */
-static void json_members(struct json_value object, const struct json_inner *inner,
-                         const char *const *keys, u32 keys_count, struct json_value *values) {
-    struct json_value key, value;
-    for (u32 i = 0; i < keys_count; i++) {
-        values[i] = (struct json_value){JSON_ABSENT, NULL, 0};
-    }
-    if (inner->count <= JSON_INNER_MAX) {
-        for (u32 i = 0; i < inner->count; i++) {
-            json_member(&inner->keys[i], inner->values[i], keys, keys_count, values);
-        }
-        return;
-    }
-    struct json_walk walk = json_walk_into(object);
-    while (json_walk_member(&walk, &key, &value)) {
-        json_member(&key, value, keys, keys_count, values);
-    }
 }
 
 /* Decodes a checked string in place: escapes become bytes, and a string without any is not
@@ -3350,22 +3243,6 @@ static bool json_digits_short(double v, bool single, struct json_digits *digits)
     return false;
 }
 
-/* A float beyond that range: its first 9 digits, which no two floats share, rounded at the tenth. A
-   few factors of ten are off by less than that. */
-static void json_digits_single(double v, struct json_digits *digits) {
-    i32 places = 0;
-    for (; v < 1e8; places += 8) {
-        v *= 1e8;
-    }
-    for (; v >= 1e16; places -= 8) {
-        v /= 1e8;
-    }
-    for (; v >= 1e9; places--) {
-        v /= 10;
-    }
-    json_digits_of((u64)(v + 0.5), places, digits);
-}
-
 /* None when `count` is negative. */
 static void json_zeros(struct text *t, i32 count) {
     for (i32 i = 0; i < count; i++) {
@@ -3525,20 +3402,6 @@ MPS_UNUSED static void json_put_f64(struct text *t, double v) {
     json_put_digits(t, &digits);
 }
 
-/* A text that reads back as the same float, of few digits, and quickly whatever it is: who plays
-   chooses the numbers. */
-static void json_put_f32(struct text *t, float v) {
-    struct json_digits digits;
-    double size = v < 0 ? -(double)v : (double)v;
-    if (!json_put_sign(t, v)) {
-        return;
-    }
-    if (!json_digits_short(size, true, &digits)) {
-        json_digits_single(size, &digits);
-    }
-    json_put_digits(t, &digits);
-}
-
 /* == 34 addresses ================================================================================
    Text of dates and of IPv4 and IPv6 addresses, and ranges of addresses. Pure functions: no state,
    no names looked up, no clock. One form in memory, IPv6 with IPv4 mapped into it (RFC 4291,
@@ -3630,29 +3493,10 @@ static bool address_is_loopback(const mps_address *a) {
     return memcmp(a->ip, loopback, sizeof loopback) == 0;
 }
 
-/* Addresses of which nobody on the internet can ask. RFC 1918; RFC 4193, fc00::/7; link-local:
-   RFC 3927, RFC 4291, 2.5.6. */
-static bool address_is_local(const mps_address *a) {
-    const u8 *v4 = a->ip + sizeof address_v4_prefix;
-    if (address_is_loopback(a)) {
-        return true;
-    }
-    if (address_is_v4(a)) {
-        return v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xF0) == 16) ||
-               (v4[0] == 192 && v4[1] == 168) || (v4[0] == 169 && v4[1] == 254);
-    }
-    return (a->ip[0] & 0xFE) == 0xFC || (a->ip[0] == 0xFE && (a->ip[1] & 0xC0) == 0x80);
-}
-
 /* The same host, as far as an address tells: equal link-local addresses on two interfaces are two
    hosts. */
 static bool address_same_ip(const mps_address *a, const mps_address *b) {
     return memcmp(a->ip, b->ip, sizeof a->ip) == 0 && a->scope == b->scope;
-}
-
-/* The same host and port. */
-static bool address_equal(const mps_address *a, const mps_address *b) {
-    return a->port == b->port && address_same_ip(a, b);
 }
 
 /* Zeroes all but the first `bits` bits. */
@@ -4131,6 +3975,7 @@ static void log_emit(struct log *log, mps_log_record *r) {
     }
 }
 
+#ifndef MPS_NO_UDP
 /* == 38 mathematics ===============================================================================
    The two functions of <math.h> that the game needs, from the four operations alone, so that every
    machine gets the same bits. */
@@ -4172,6 +4017,7 @@ static double real_sin(double angle) {
 static double real_cos(double angle) {
     return real_sin(angle + REAL_PI / 2);
 }
+#endif
 
 /* == 40 http ====================================================================================
    HTTP/1.1 and 1.0 requests (RFC 9110, RFC 9112): the request head, chunked bodies,
@@ -5149,6 +4995,7 @@ static void http_put_target(struct text *t, struct span target) {
     text_add(t, text_span(&line));
 }
 
+#ifndef MPS_NO_ROOMS
 /* == 42 websocket ================================================================================
    WebSocket frames of version 13 (RFC 6455): a reader of what a client sends, the heads of what the
    server sends, close codes, and the answer to a client's key. Pure functions: they own no state,
@@ -5194,6 +5041,108 @@ enum {
     WS_FRAME,     /* within a fragment that others follow */
     WS_FRAME_LAST /* within the frame that ends the message */
 };
+
+/* At a place where utf8_skip stopped before the end: can the bytes up to there become a sequence
+   when more follow? They are completed with what is valid behind their first byte, whatever that
+   is, and looked at as a whole. */
+static bool utf8_unfinished(const u8 *at, const u8 *end) {
+    u8 whole[UTF8_BYTES_MAX] = {at[0], 0x80, 0x80, 0x80};
+    size_t bytes = size_min((size_t)(end - at), sizeof whole);
+    if (at[0] == 0xE0 || at[0] == 0xF0) {
+        whole[1] = 0xBF; /* a second byte of 80 would be overlong */
+    }
+    memcpy(whole, at, bytes);
+    return utf8_sequence(whole, whole + sizeof whole) > bytes;
+}
+
+/* -- SHA-1, which the handshake asks for (RFC 6455, 4.2.2); it is broken as a signature -- */
+
+#define SHA1_BYTES 20
+#define SHA1_STATE_WORDS 5
+#define SHA1_ROUNDS 80
+
+struct sha1 {
+    u32 state[SHA1_STATE_WORDS];
+};
+
+/* FIPS 180-4, 4.1.1 and 4.2.1: the function and the constant of one round. */
+static u32 sha1_mix(u32 round, u32 b, u32 c, u32 d) {
+    switch (round / 20) {
+    case 0:
+        return ((b & c) | (~b & d)) + 0x5a827999;
+    case 1:
+        return (b ^ c ^ d) + 0x6ed9eba1;
+    case 2:
+        return ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc;
+    default:
+        return (b ^ c ^ d) + 0xca62c1d6;
+    }
+}
+
+/* One block (FIPS 180-4, 6.1.2). Words 16..79 of the schedule are made as they are needed, each
+   over the one 16 before it: 64 bytes of stack instead of 320. */
+static void sha1_block(struct sha1 *h, const u8 *block) {
+    u32 w[SHA_WORDS];
+    u32 a = h->state[0], b = h->state[1], c = h->state[2], d = h->state[3], e = h->state[4];
+    sha_load_block(block, w);
+    for (u32 i = 0; i < SHA1_ROUNDS; i++) {
+        if (i >= SHA_WORDS) {
+            u32 next = w[(i + 13) & 15] ^ w[(i + 8) & 15] ^ w[(i + 2) & 15] ^ w[i & 15];
+            w[i & 15] = sha_rotate_right(next, 31);
+        }
+        u32 first = sha_rotate_right(a, 27) + sha1_mix(i, b, c, d) + e + w[i & 15];
+        e = d;
+        d = c;
+        c = sha_rotate_right(b, 2);
+        b = a;
+        a = first;
+    }
+    h->state[0] += a;
+    h->state[1] += b;
+    h->state[2] += c;
+    h->state[3] += d;
+    h->state[4] += e;
+}
+
+/* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
+static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
+    struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
+    u8 tail[2 * SHA_BLOCK_BYTES];
+    const u8 *at = bytes;
+    size_t left = count % SHA_BLOCK_BYTES, whole = count - left;
+    MPS_ASSERT(bytes || count == 0);
+    for (size_t i = 0; i < whole; i += SHA_BLOCK_BYTES) {
+        sha1_block(&h, at + i);
+    }
+    if (left) {
+        memcpy(tail, at + whole, left);
+    }
+    size_t end = sha_pad(tail, left, count);
+    for (size_t i = 0; i < end; i += SHA_BLOCK_BYTES) {
+        sha1_block(&h, tail + i);
+    }
+    for (u32 i = 0; i < SHA1_STATE_WORDS; i++) {
+        store_be32(out + (size_t)4 * i, h.state[i]);
+    }
+}
+
+static const struct base64_kind base64_standard = {'+', '/', true}; /* RFC 4648, section 4 */
+
+/* With padding. `out` has room for 4 * ((count + 2) / 3) characters; gives how many there are. */
+static size_t base64_write(const u8 *bytes, size_t count, char *out) {
+    return base64_encode(&base64_standard, bytes, count, out);
+}
+
+/* The same with padding, which must be there. */
+static i64 base64_read(struct span text, u8 *out, size_t capacity) {
+    if (text.bytes % 4) {
+        return -1;
+    }
+    for (u32 i = 0; i < 2 && text.bytes && text.at[text.bytes - 1] == '='; i++) {
+        text.bytes--;
+    }
+    return base64_decode(&base64_standard, text, out, capacity);
+}
 
 /* Between two calls. All zero: nothing begun.
 
@@ -5537,7 +5486,9 @@ static void ws_accept(struct span key, char out[WS_ACCEPT_BYTES]) {
     size_t written = base64_write(digest, sizeof digest, out);
     MPS_ASSERT(written == WS_ACCEPT_BYTES);
 }
+#endif
 
+#ifndef MPS_NO_UDP
 /* == 44 stun ======================================================================================
    STUN, RFC 8489: reads Binding requests and writes their answers, so that peers who want to reach
    each other learn under which address they are seen. Pure. No authentication: who asks is told his
@@ -5706,7 +5657,9 @@ static void stun_put_unknown(struct text *t, const struct stun_message *m) {
     }
     stun_put_end(t);
 }
+#endif
 
+#ifndef MPS_NO_UDP
 /* == 46 datagrams =================================================================================
    What players say by UDP, as JSON and as binary v1: one reader that makes the same packet of both,
    and the writers of both. Pure. Who may say it, and what it changes, is asked elsewhere.
@@ -5803,6 +5756,57 @@ struct packet {
     struct span weapon; /* as JSON */
     struct pose pose;
 };
+
+/* A number as `bytes` bytes, the lowest first; what is above them is cut off. */
+static void text_le(struct text *t, u64 value, u32 bytes) {
+    char at[8];
+    MPS_ASSERT(bytes <= sizeof at);
+    for (u32 i = 0; i < bytes; i++, value >>= 8) {
+        at[i] = (char)(u8)value;
+    }
+    text_add(t, span_of(at, bytes));
+}
+
+/* Any unsigned number of `bytes` bytes, the lowest first, as binary datagrams have them. */
+static u64 load_le(const u8 *at, u32 bytes) {
+    u64 value = 0;
+    while (bytes) {
+        value = value << 8 | at[--bytes];
+    }
+    return value;
+}
+
+/* -- writing numbers -- */
+
+/* A float beyond that range: its first 9 digits, which no two floats share, rounded at the tenth. A
+   few factors of ten are off by less than that. */
+static void json_digits_single(double v, struct json_digits *digits) {
+    i32 places = 0;
+    for (; v < 1e8; places += 8) {
+        v *= 1e8;
+    }
+    for (; v >= 1e16; places -= 8) {
+        v /= 1e8;
+    }
+    for (; v >= 1e9; places--) {
+        v /= 10;
+    }
+    json_digits_of((u64)(v + 0.5), places, digits);
+}
+
+/* A text that reads back as the same float, of few digits, and quickly whatever it is: who plays
+   chooses the numbers. */
+static void json_put_f32(struct text *t, float v) {
+    struct json_digits digits;
+    double size = v < 0 ? -(double)v : (double)v;
+    if (!json_put_sign(t, v)) {
+        return;
+    }
+    if (!json_digits_short(size, true, &digits)) {
+        json_digits_single(size, &digits);
+    }
+    json_put_digits(t, &digits);
+}
 
 /* -- reading JSON -- */
 
@@ -6175,6 +6179,7 @@ static void binary_put_entry(struct text *t, u32 id, const struct stance *at, u6
     text_le(t, at->flags, 2);
     text_le(t, age_ms < 0xFFFF ? age_ms : 0xFFFF, 2);
 }
+#endif
 
 /* == 50 connections ==============================================================================
    TCP connections without their sockets: a state, unfinished input, unsent output. It knows bytes
@@ -7756,6 +7761,7 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
     return !end;
 }
 
+#ifndef MPS_NO_ROOMS
 /* == 60 presence =================================================================================
    Who is here: users, found by id, and the sockets through which they are here. A user's record
    lives as long as a socket, a seat or a room refers to it. What is meant for every socket is
@@ -8078,7 +8084,9 @@ static bool presence_check(const struct presence *p) {
     return users == p->by_id.used && pool_check(&p->users) && p->sweep <= p->listeners.count &&
            p->listeners.count <= p->sockets && p->news.head - p->news.tail <= p->news.capacity;
 }
+#endif
 
+#ifndef MPS_NO_ROOMS
 /* == 62 rooms ====================================================================================
    Relay rooms: who sits where, who is host, who is barred, and the fan-out of a frame to all
    members. A seat outlives its socket for a while, so that a player whose connection dropped comes
@@ -8090,7 +8098,7 @@ static bool presence_check(const struct presence *p) {
    drained it is given the slots that it missed. So states cost a slow reader a bounded amount of
    memory, and nobody else anything. */
 
-#define ROOM_ID_BYTES 36 /* a UUID */
+#define ROOM_ID_BYTES UUID_TEXT
 #define ROOM_MODE_MAX 64 /* bytes of gamemode, map and version */
 #define RESUME_TOKEN_BYTES 16
 #define RESUME_TOKEN_TEXT (2 * RESUME_TOKEN_BYTES)
@@ -8687,6 +8695,7 @@ static bool rooms_check(const struct rooms *r) {
            indexed == r->by_id.used && pool_check(&r->pool) && pool_check(&r->seats) &&
            pool_check(&r->bans);
 }
+#endif
 
 /* == 64 lobbies ==================================================================================
    Lobbies, found by code, and the players in them. Pure bookkeeping: who may do what is asked
@@ -8943,6 +8952,11 @@ static void lobby_end_ticks(struct kit *k, struct lobbies *l, u64 handle, struct
     timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
 }
 
+/* The same host and port. */
+static bool address_equal(const mps_address *a, const mps_address *b) {
+    return a->port == b->port && address_same_ip(a, b);
+}
+
 /* An address belongs to one player: index + 1, or 0. */
 static u32 player_by_address(const struct lobbies *l, const mps_address *from, u32 hash) {
     struct index_probe probe;
@@ -8976,6 +8990,7 @@ static void player_unbind(struct lobbies *l, u32 index) {
 static void player_came(struct kit *k, struct lobbies *l, u32 index) {
     struct player *player = player_at(l, index);
     player->news = NEWS_JOINED;
+    player->joined_at = k->now;
     lobby_stir(k, l, player->lobby, lobby_get(l, player->lobby));
 }
 
@@ -9083,7 +9098,6 @@ static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, s
     copy_z(player->name, sizeof player->name, name);
     random_bytes(&k->random, player->token, sizeof player->token);
     player->joined_from = *from;
-    player->joined_at = k->now;
     if (!lobby->players.count) {
         timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
     }
@@ -9156,6 +9170,7 @@ static bool lobbies_check(const struct lobbies *l) {
            pool_check(&l->pool) && pool_check(&l->players);
 }
 
+#ifndef MPS_NO_UDP
 /* == 65 real time =================================================================================
    Players by UDP: the address that each is bound to and whether it is truly the player's, where
    everybody is, and ticks. A tick tells each player of a lobby the newest state of the others. It
@@ -9909,6 +9924,7 @@ static size_t replies_output(struct replies *r, mps_datagram *out, size_t max) {
     }
     return count;
 }
+#endif
 
 /* == 80 server ===================================================================================
    struct mps_server, complete only from here on, so that nothing above can reach across. The table
@@ -9939,11 +9955,15 @@ struct mps_server {
     struct auth auth;
     struct rates rates;
     struct ranges trusted_proxies, metrics_allow; /* halves of one table */
+    struct lobbies lobbies;
+#ifndef MPS_NO_ROOMS
     struct presence presence;
     struct rooms rooms;
-    struct lobbies lobbies;
+#endif
+#ifndef MPS_NO_UDP
     struct ticks ticks;
     struct replies replies;
+#endif
     mps_config config; /* effective; its strings are the copies below */
     char name[SERVER_NAME_MAX + 1], public_host[PUBLIC_HOST_MAX + 1];
     char cors_origin[CORS_ORIGIN_MAX + 1];
@@ -9986,9 +10006,9 @@ enum config_type {
 /* One key: how to read, check and print it. A key that is not here does not exist. */
 struct config_row {
     const char *key;
-    enum config_type type;
+    u8 type;         /* enum config_type */
     bool live;       /* mps_reconfigure takes it over */
-    size_t at;       /* offset in mps_config */
+    u16 at;          /* offset in mps_config */
     u32 defaults[3]; /* by mps_preset: small, tiny, large */
     u32 min, max;    /* of a string: bytes */
     const char *unit, *doc;
@@ -9996,14 +10016,82 @@ struct config_row {
 
 /* clang-format off */
 #define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc)                          \
-    {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
+    {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, \
+     DOC(unit), DOC(doc)}
 #define CONFIG_LIMIT(key, live, small, tiny, large, min, max, unit, doc)                           \
-    {#key, CONFIG_MOST, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
+    {#key, CONFIG_MOST, live, offsetof(mps_config, key), {small, tiny, large}, min, max, \
+     DOC(unit), DOC(doc)}
 #define CONFIG_OTHER(key, type, live, min, max, doc)                                               \
-    {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", doc}
+    {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", DOC(doc)}
 /* clang-format on */
 #define FIXED false
 #define LIVE true
+
+/* A lobby player is heard by UDP; where that is left out, none is ever heard of again, and the
+   seat lasts longer. */
+#ifdef MPS_NO_UDP
+#define PLAYER_TIMEOUT_MS 3600000
+#else
+#define PLAYER_TIMEOUT_MS 15000
+#endif
+
+/* The keys of relay rooms and their sockets. */
+#define CONFIG_ROOMS(NUMBER, LIMIT, OTHER)                                                        \
+    OTHER(presence_public, CONFIG_BOOL, FIXED, 0, 1,                                              \
+          "user_online and user_offline go to anonymous sockets, too"),                           \
+        NUMBER(users, FIXED, 1000, 16, 10000, 1, 1000000, "",                                     \
+               "users with a socket, a seat or a room of their own"),                             \
+        NUMBER(rooms, FIXED, 256, 4, 4096, 1, 100000, "", "relay rooms at once"),                 \
+        NUMBER(room_players_max, FIXED, 64, 8, 1024, 1, 4096, "", "the most maxPlayers may say"), \
+        NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, "", "members over all rooms"),          \
+        NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, "",                                       \
+               "users and addresses barred, over all rooms"),                                     \
+        NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, "", "of these in one room"),        \
+        NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, "B",                 \
+               "WebSocket message"),                                                              \
+        NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, "B",            \
+               "of one relayed message over all members that it goes to"),                        \
+        NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, "B",                                  \
+               "newest state of a member, two each; longer ones count as events"),                \
+        NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, "B", \
+               "announcements kept for sockets that have not heard them"),                        \
+        NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",                       \
+               "of silence until a socket is pinged"),                                            \
+        NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",                 \
+               "of silence until a socket is closed; more than ping_after_ms"),                   \
+        NUMBER(message_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",                  \
+               "for a WebSocket message, from its first byte"),                                   \
+        NUMBER(seat_timeout_ms, LIVE, 30000, 30000, 30000, 10, 86400000, "ms",                    \
+               "that a seat is kept when its socket drops"),                                      \
+        NUMBER(room_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",                    \
+               "that a new room waits for its maker"),                                            \
+        NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",                                  \
+               "player_state and player_snapshot of one player"),                                 \
+        NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, "/s", "chat of one player"),               \
+        NUMBER(messages_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",                                \
+               "other messages of one player"),                                                   \
+        NUMBER(refusals_max, LIVE, 20, 20, 20, 1, 255, "",                                        \
+               "messages refused by rate in a row, then a socket is closed")
+
+/* The keys of UDP. */
+#define CONFIG_UDP(NUMBER, LIMIT, OTHER)                                                           \
+    NUMBER(datagram_batch, FIXED, 64, 8, 64, 1, 1024, "", "datagrams handed to the port at once"), \
+        NUMBER(datagram_reply_bytes, FIXED, 65536, 1024, 262144, 1024, 16777216, "B",              \
+               "answers to datagrams that wait to be sent"),                                       \
+        NUMBER(tick_hz, LIVE, 20, 20, 20, 1, 1000, "Hz", "updates a second, of each lobby"),       \
+        LIMIT(player_speed_max, LIVE, 100, 100, 100, 0, 1000000000, "units/s",                     \
+              "of a lobby player; 0: any"),                                                        \
+        OTHER(udp_same_ip_join, CONFIG_SWITCH, LIVE, 0, 2,                                         \
+              "a first UDP join without token from the IP of the HTTP join; auto (with dev), on, " \
+              "off"),                                                                              \
+        OTHER(lan_discovery, CONFIG_SWITCH, LIVE, 0, 2,                                            \
+              "answers discover from the local network; auto (on), on, off"),                      \
+        NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",                                \
+               "datagrams of one address before a join"),                                          \
+        NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, "/s",                                     \
+               "STUN requests of one address; as many at once"),                                   \
+        NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",                         \
+               "datagrams of one player")
 
 /* The largest values keep sizes and sums from overflow, see layout_take. Rows are checked and
    printed in this order. */
@@ -10011,8 +10099,6 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
     CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
                  "guest login, TEST lobby, no rate limits on loopback, open metrics"),
-    CONFIG_OTHER(presence_public, CONFIG_BOOL, FIXED, 0, 1,
-                 "user_online and user_offline go to anonymous sockets, too"),
     CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, "",
                   "connections served at once"),
     CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, "",
@@ -10020,19 +10106,7 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, "", "lobbies at once"),
     CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, "", "the most max_players may say"),
     CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, "", "players over all lobbies"),
-    CONFIG_NUMBER(users, FIXED, 1000, 16, 10000, 1, 1000000, "",
-                  "users with a socket, a seat or a room of their own"),
-    CONFIG_NUMBER(rooms, FIXED, 256, 4, 4096, 1, 100000, "", "relay rooms at once"),
-    CONFIG_NUMBER(room_players_max, FIXED, 64, 8, 1024, 1, 4096, "", "the most maxPlayers may say"),
-    CONFIG_NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, "", "members over all rooms"),
-    CONFIG_NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, "",
-                  "users and addresses barred, over all rooms"),
-    CONFIG_NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, "", "of these in one room"),
     CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
-    CONFIG_NUMBER(datagram_batch, FIXED, 64, 8, 64, 1, 1024, "",
-                  "datagrams handed to the port at once"),
-    CONFIG_NUMBER(datagram_reply_bytes, FIXED, 65536, 1024, 262144, 1024, 16777216, "B",
-                  "answers to datagrams that wait to be sent"),
     CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
     CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
                   "unfinished input that each connection owns"),
@@ -10049,14 +10123,6 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(head_bytes_max, FIXED, 8192, 2048, 8192, 512, 65536, "B", "request head"),
     CONFIG_NUMBER(target_bytes_max, FIXED, 2048, 1024, 2048, 64, 32768, "B", "request target"),
     CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, "B", "request body"),
-    CONFIG_NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, "B",
-                  "WebSocket message"),
-    CONFIG_NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, "B",
-                  "of one relayed message over all members that it goes to"),
-    CONFIG_NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, "B",
-                  "newest state of a member, two each; longer ones count as events"),
-    CONFIG_NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, "B",
-                  "announcements kept for sockets that have not heard them"),
     CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, "",
                   "pipelined requests answered before others have their turn"),
     CONFIG_NUMBER(settle_max, FIXED, 256, 48, 256, 16, 100000, "",
@@ -10077,47 +10143,15 @@ static const struct config_row config_keys[] = {
                   "that unfinished input keeps lent memory while others wait for some"),
     CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, "ms",
                   "for the game to answer an authenticate hook"),
-    CONFIG_NUMBER(player_timeout_ms, LIVE, 15000, 15000, 15000, 10, 3600000, "ms",
-                  "a lobby player without a datagram"),
+    CONFIG_NUMBER(player_timeout_ms, LIVE, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS,
+                  10, 3600000, "ms", "a lobby player without a datagram"),
     CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
                   "a lobby without players"),
-    CONFIG_NUMBER(tick_hz, LIVE, 20, 20, 20, 1, 1000, "Hz", "updates a second, of each lobby"),
-    CONFIG_LIMIT(player_speed_max, LIVE, 100, 100, 100, 0, 1000000000, "units/s",
-                 "of a lobby player; 0: any"),
-    CONFIG_OTHER(
-        udp_same_ip_join, CONFIG_SWITCH, LIVE, 0, 2,
-        "a first UDP join without token from the IP of the HTTP join; auto (with dev), on, "
-        "off"),
-    CONFIG_OTHER(lan_discovery, CONFIG_SWITCH, LIVE, 0, 2,
-                 "answers discover from the local network; auto (on), on, off"),
-    CONFIG_NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
-                  "of silence until a socket is pinged"),
-    CONFIG_NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",
-                  "of silence until a socket is closed; more than ping_after_ms"),
-    CONFIG_NUMBER(message_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
-                  "for a WebSocket message, from its first byte"),
-    CONFIG_NUMBER(seat_timeout_ms, LIVE, 30000, 30000, 30000, 10, 86400000, "ms",
-                  "that a seat is kept when its socket drops"),
-    CONFIG_NUMBER(room_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
-                  "that a new room waits for its maker"),
     CONFIG_NUMBER(drain_grace_ms, LIVE, 5000, 5000, 5000, 10, 3600000, "ms",
                   "between the announcement to shut down and the end"),
     CONFIG_NUMBER(connections_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
                   "new connections of one address"),
     CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s", "requests of one address"),
-    CONFIG_NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",
-                  "datagrams of one address before a join"),
-    CONFIG_NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, "/s",
-                  "STUN requests of one address; as many at once"),
-    CONFIG_NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
-                  "datagrams of one player"),
-    CONFIG_NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
-                  "player_state and player_snapshot of one player"),
-    CONFIG_NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, "/s", "chat of one player"),
-    CONFIG_NUMBER(messages_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
-                  "other messages of one player"),
-    CONFIG_NUMBER(refusals_max, LIVE, 20, 20, 20, 1, 255, "",
-                  "messages refused by rate in a row, then a socket is closed"),
     CONFIG_OTHER(guest_login, CONFIG_SWITCH, LIVE, 0, 2,
                  "auto (on with dev, or without jwt_secret), on, off"),
     CONFIG_OTHER(jwt_secret, CONFIG_SECRET, FIXED, 1, 1024, "key of the tokens (HS256)"),
@@ -10138,7 +10172,34 @@ static const struct config_row config_keys[] = {
                  "addresses or CIDRs whose X-Forwarded-For is believed"),
     CONFIG_OTHER(metrics_allow, CONFIG_RANGES, FIXED, 0, MPS_RANGES_MAX,
                  "addresses or CIDRs that may read /metrics and /api/status"),
+#ifndef MPS_NO_ROOMS
+    CONFIG_ROOMS(CONFIG_NUMBER, CONFIG_LIMIT, CONFIG_OTHER),
+#endif
+#ifndef MPS_NO_UDP
+    CONFIG_UDP(CONFIG_NUMBER, CONFIG_LIMIT, CONFIG_OTHER),
+#endif
     CONFIG_OTHER(log_level, CONFIG_LEVEL, LIVE, 0, 5, "debug, info, warn, error, off"),
+};
+
+/* Keys of what is left out, and the switch that did it: a file that has one is told so. Ends with
+   an empty row. */
+struct config_left_out {
+    const char *key, *fault;
+};
+
+#define CONFIG_NO_ROOMS(key, ...) \
+    { #key, "is unknown: this build leaves rooms out (MPS_NO_ROOMS)" }
+#define CONFIG_NO_UDP(key, ...) \
+    { #key, "is unknown: this build leaves UDP out (MPS_NO_UDP)" }
+
+static const struct config_left_out config_left_out[] = {
+#ifdef MPS_NO_ROOMS
+    CONFIG_ROOMS(CONFIG_NO_ROOMS, CONFIG_NO_ROOMS, CONFIG_NO_ROOMS),
+#endif
+#ifdef MPS_NO_UDP
+    CONFIG_UDP(CONFIG_NO_UDP, CONFIG_NO_UDP, CONFIG_NO_UDP),
+#endif
+    {NULL, NULL},
 };
 
 /* By mps_preset and mps_switch: a name's place is its value. */
@@ -10263,12 +10324,9 @@ static mps_error config_fault_names(mps_fault *fault, const struct config_row *r
 static mps_error config_read_name(mps_config *c, const struct config_row *row,
                                   struct json_value *value, mps_fault *fault) {
     const char *const *names;
-    struct span text;
     u32 count = config_names(row, &names), found = count;
-    if (json_string(value, &text)) {
-        for (u32 i = 0; i < count; i++) {
-            found = span_equal(text, span_z(names[i])) ? i : found;
-        }
+    for (u32 i = 0; i < count; i++) {
+        found = json_is(value, names[i]) ? i : found;
     }
     if (row->type == CONFIG_SWITCH && value->type == JSON_TRUE) {
         found = MPS_ON;
@@ -10433,6 +10491,11 @@ static mps_error config_read_member(mps_config *c, bool *seen, struct json_value
     json_string(key, &text);
     copy_z(name, sizeof name, span_of(text.at, size_min(text.bytes, sizeof name - 1)));
     const struct config_row *row = config_find(text);
+    for (u32 i = 0; config_left_out[i].key; i++) {
+        if (span_equal(text, span_z(config_left_out[i].key))) {
+            return config_fault(fault, name, config_left_out[i].fault, 0, NULL, 0);
+        }
+    }
     if (!row) {
         return config_fault(fault, name, "is no configuration key; --help-config lists them", 0,
                             NULL, 0);
@@ -10507,23 +10570,74 @@ static mps_config config_effective(const mps_config *given) {
 /* The longest other answers: a token of the longest claims with its id and name, a histogram. */
 #define ANSWER_BYTES_MIN 2304
 
+#ifndef MPS_NO_ROOMS
 /* The same of a room with its members, and what stands around the values of a relayed message. */
 #define ROOM_TEXT_FIXED 1024
 #define ROOM_TEXT_MEMBER (6 * NAME_POINTS_MAX + 48)
 #define EVENT_TEXT_FIXED 1024
 
+static u32 config_event_bytes(const mps_config *c) {
+    u32 room = ROOM_TEXT_FIXED + c->room_players_max * ROOM_TEXT_MEMBER;
+    return u32_max(room, EVENT_TEXT_FIXED + c->message_bytes_max);
+}
+
+/* The longest message that comes in. */
+static u32 config_message_bytes(const mps_config *c) {
+    return c->message_bytes_max;
+}
+
+static u32 config_rooms(const mps_config *c) {
+    return c->rooms;
+}
+
+static u32 config_seats(const mps_config *c) {
+    return c->seats;
+}
+
+/* Between a ping and the end there has to be time. */
+static mps_error config_check_sockets(const mps_config *c, mps_fault *fault) {
+    return c->silence_timeout_ms > c->ping_after_ms
+               ? MPS_OK
+               : config_fault(fault, "silence_timeout_ms", "must be more than ping_after_ms: from ",
+                              (u64)c->ping_after_ms + 1, " to ", 86400000);
+}
+#else
+static u32 config_event_bytes(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static u32 config_message_bytes(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static u32 config_rooms(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static u32 config_seats(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static mps_error config_check_sockets(const mps_config *c, mps_fault *fault) {
+    (void)c, (void)fault;
+    return MPS_OK;
+}
+#endif
+
 /* What the answer scratch holds: no answer, no unit of a long one and no message is longer. */
 static u32 config_answer_bytes(const mps_config *c) {
     u32 lobby = LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER;
-    u32 room = ROOM_TEXT_FIXED + c->room_players_max * ROOM_TEXT_MEMBER;
-    u32 message = EVENT_TEXT_FIXED + c->message_bytes_max;
-    return u32_max(u32_max(lobby, room), u32_max(message, ANSWER_BYTES_MIN));
+    return u32_max(u32_max(lobby, config_event_bytes(c)), ANSWER_BYTES_MIN);
 }
 
 /* A request or a message that is allowed has to fit in one piece: the largest tier is the last. The
    rest is for a chunk line in the making, or for a frame between the parts of a message. */
 static u32 config_large_bytes(const mps_config *c) {
-    return u32_max(c->head_bytes_max + c->body_bytes_max, c->message_bytes_max) + 512;
+    return u32_max(c->head_bytes_max + c->body_bytes_max, config_message_bytes(c)) + 512;
 }
 
 #define LOAD_BYTES_MIN 16384 /* of chunks, to load the longest lists in */
@@ -10534,14 +10648,15 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
     /* An answer is reserved whole, so one that passes the cap could never be sent. */
     if (c->output_bytes_max < answer) {
-        return config_fault(
-            fault, "output_bytes_max", "must be at least ", answer,
-            " to hold the longest message and a room of room_players_max = ", c->room_players_max);
+        return config_fault(fault, "output_bytes_max", "must be at least ", answer,
+                            " to hold the longest message, the largest room, and a lobby of "
+                            "lobby_players = ",
+                            c->lobby_players);
     }
     /* With less, one answer that is not read would take the place of every other. */
     if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
-                            ", two messages or rooms of room_players_max = ", c->room_players_max);
+                            ", two of the longest answers, with chunk_bytes = ", c->chunk_bytes);
     }
     /* The lists are built where the chunks will be, see server_load. */
     if ((c->trusted_proxies[0] || c->metrics_allow[0]) &&
@@ -10566,15 +10681,11 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
         return config_fault(fault, "chunk_bytes", "must be at most ", config_large_bytes(c),
                             ", a large input of body_bytes_max = ", c->body_bytes_max);
     }
-    if (c->silence_timeout_ms <= c->ping_after_ms) {
-        return config_fault(fault, "silence_timeout_ms", "must be more than ping_after_ms: from ",
-                            (u64)c->ping_after_ms + 1, " to ", 86400000);
-    }
     if (c->input_bytes > c->chunk_bytes) {
         return config_fault(fault, "input_bytes", "must be at most chunk_bytes: from ", 64, " to ",
                             c->chunk_bytes);
     }
-    return MPS_OK;
+    return config_check_sockets(c, fault);
 }
 
 /* The same rules as for a file, for those who fill in mps_config in code. */
@@ -10663,7 +10774,8 @@ static u32 config_conns(const mps_config *c) {
 
 /* One for every record that can have a deadline. */
 static u32 config_timers(const mps_config *c) {
-    return config_conns(c) + c->lobbies + c->players + c->rooms + c->seats + SERVER_TIMERS;
+    return config_conns(c) + c->lobbies + c->players + config_rooms(c) + config_seats(c) +
+           SERVER_TIMERS;
 }
 
 /* Requests are taken only while a whole lobby's worth of outcomes has room. */
@@ -10697,7 +10809,7 @@ static void *server_answer(const struct mps_server *s) {
    body is written into the server's scratch and leaves with its head in one piece. Answers decide
    nothing about the game. */
 
-#define ROUTE_PARAM_MAX ROOM_ID_BYTES /* the longest that names anything in a path */
+#define ROUTE_PARAM_MAX UUID_TEXT /* a room's id, the longest that names anything in a path */
 _Static_assert(LOBBY_CODE_MAX <= ROUTE_PARAM_MAX, "a code is too long for a path");
 
 /* A request that is complete, while it is being answered. Everything in it is borrowed. It lives on
@@ -11188,11 +11300,14 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
    tables above and hold no backslash or line end, which would need escaping. */
 static void metrics_put_head(struct text *t, const char *metric, const char *type,
                              const char *help) {
-    TEXT_LITERAL(t, "# HELP mpserver_");
-    text_z(t, metric);
-    text_char(t, ' ');
-    text_z(t, help);
-    TEXT_LITERAL(t, "\n# TYPE mpserver_");
+    if (help[0]) { /* else the build has no texts */
+        TEXT_LITERAL(t, "# HELP mpserver_");
+        text_z(t, metric);
+        text_char(t, ' ');
+        text_z(t, help);
+        text_char(t, '\n');
+    }
+    TEXT_LITERAL(t, "# TYPE mpserver_");
     text_z(t, metric);
     text_char(t, ' ');
     text_z(t, type);
@@ -11268,6 +11383,7 @@ static mps_error list_answer(struct request *r, enum producer_kind kind, const s
     return MPS_OK;
 }
 
+#ifndef MPS_NO_ROOMS
 /* == 82 websocket handlers =======================================================================
    What messages do. The row of messages[] says what is checked before its handler runs; handlers
    hold only the work, and give an error or have answered. A message is one text frame,
@@ -12159,72 +12275,72 @@ static const struct message_row messages[] = {
      false,
      {"position", "rotation", "velocity"},
      message_player_state,
-     "{position, rotation, velocity}: to the other members; the newest counts"},
+     DOC("{position, rotation, velocity}: to the other members; the newest counts")},
     {"player_snapshot",
      NEEDS_SEAT,
      PACE_STATES,
      false,
      {"payload"},
      message_player_snapshot,
-     "{payload}: the same"},
+     DOC("{payload}: the same")},
     {"rpc_call",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
      {"targetPeer", "method", "args"},
      message_rpc_call,
-     "{targetPeer, method, args}: to the others (0) or one peer"},
-    {"chat", NEEDS_SEAT, PACE_CHATS, false, {"text"}, message_chat, "{text}: to the others"},
-    {"ping", NEEDS_NOTHING, PACE_MESSAGES, false, {NULL}, message_ping, "{}: pong"},
+     DOC("{targetPeer, method, args}: to the others (0) or one peer")},
+    {"chat", NEEDS_SEAT, PACE_CHATS, false, {"text"}, message_chat, DOC("{text}: to the others")},
+    {"ping", NEEDS_NOTHING, PACE_MESSAGES, false, {NULL}, message_ping, DOC("{}: pong")},
     {"handshake",
      NEEDS_NOTHING,
      PACE_MESSAGES,
      false,
      {"version", "name", "token"},
      message_handshake,
-     "{version, name, token?}: who speaks"},
+     DOC("{version, name, token?}: who speaks")},
     {"create_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
      {NULL},
      message_create_room,
-     "{}: enter the room made by POST /api/rooms"},
+     DOC("{}: enter the room made by POST /api/rooms")},
     {"join_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      false,
      {"roomId", "version", "name", "resumeToken"},
      message_join_room,
-     "{roomId, version, name, resumeToken?}: take a seat, or take it back"},
+     DOC("{roomId, version, name, resumeToken?}: take a seat, or take it back")},
     {"quick_join",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
      {"gamemode", "mapName", "maxPlayers", "version", "name"},
      message_quick_join,
-     "{gamemode, mapName?, maxPlayers?, version, name}: any room that fits"},
+     DOC("{gamemode, mapName?, maxPlayers?, version, name}: any room that fits")},
     {"leave_room",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
      {NULL},
      message_leave_room,
-     "{}: give the seat up"},
+     DOC("{}: give the seat up")},
     {"kick",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
      {"peerId"},
      message_kick,
-     "{peerId}: remove a member"},
+     DOC("{peerId}: remove a member")},
     {"ban",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
      {"peerId", "ip"},
      message_ban,
-     "{peerId} or {ip}: remove and keep out"},
+     DOC("{peerId} or {ip}: remove and keep out")},
 };
 
 #define MESSAGE_NONE ((u32)COUNT_OF(messages))
@@ -12271,6 +12387,36 @@ static mps_error message_admit(const struct message *m, const struct message_row
         return MPS_E_ALREADY_IN_ROOM;
     }
     return row->new_work && m->s->drain != DRAIN_NO ? MPS_E_DRAINING : MPS_OK;
+}
+
+static void json_member(const struct json_value *key, struct json_value value,
+                        const char *const *keys, u32 keys_count, struct json_value *values) {
+    for (u32 i = 0; i < keys_count; i++) {
+        if (json_is(key, keys[i])) {
+            values[i] = value;
+            return;
+        }
+    }
+}
+
+/* The members of a checked object that keys[] names, as json_object notes them of a text; from what
+   was noted on the way, if all of them were. */
+static void json_members(struct json_value object, const struct json_inner *inner,
+                         const char *const *keys, u32 keys_count, struct json_value *values) {
+    struct json_value key, value;
+    for (u32 i = 0; i < keys_count; i++) {
+        values[i] = (struct json_value){JSON_ABSENT, NULL, 0};
+    }
+    if (inner->count <= JSON_INNER_MAX) {
+        for (u32 i = 0; i < inner->count; i++) {
+            json_member(&inner->keys[i], inner->values[i], keys, keys_count, values);
+        }
+        return;
+    }
+    struct json_walk walk = json_walk_into(object);
+    while (json_walk_member(&walk, &key, &value)) {
+        json_member(&key, value, keys, keys_count, values);
+    }
 }
 
 /* The members that the row wants, of `data`; that may be left out when it is empty. */
@@ -12386,7 +12532,7 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
     int step = 1;
     conn->ready = false;
     while (step > 0 && conn->state == CONN_SOCKET && at < view->bytes) {
-        struct ws_event event;
+        struct ws_event event = {0};
         size_t bytes = view->bytes - at, used = 0;
         if (s->kit.work >= work || !server_may_go_on(s, conn)) {
             conn->ready = true;
@@ -12482,7 +12628,9 @@ static void socket_timed_out(struct mps_server *s, struct conn *conn) {
         }
     }
 }
+#endif
 
+#ifndef MPS_NO_ROOMS
 /* == 83 rooms over http ==========================================================================
    Rooms and presence beside their messages: what the routes do, the upgrade of a connection, and
    what the server has to do for them as a whole: to lay out, make, settle, advance. */
@@ -12763,13 +12911,16 @@ static mps_error handle_socket(struct request *r) {
 
 /* What came in by type, then what went out. A type that there is not is "other": what a stranger
    invents must not become a series. */
-#define MESSAGE_METRICS (MESSAGE_NONE + 1 + EVENT_COUNT)
+static u32 metrics_message_rows(void) {
+    return MESSAGE_NONE + 1 + EVENT_COUNT;
+}
 
 static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
     bool in = i <= MESSAGE_NONE;
     u32 event = in ? 0 : i - MESSAGE_NONE - 1;
     if (i == 0) {
-        metrics_put_head(t, "websocket_messages_total", "counter", "Messages by type and way.");
+        metrics_put_head(t, "websocket_messages_total", "counter",
+                         DOC("Messages by type and way."));
     }
     TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
     text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type : "other");
@@ -12830,11 +12981,13 @@ static void rooms_settle(struct mps_server *s, const struct outcome *o) {
     }
 }
 
-/* Sockets that are over leave their seats and users, at most as many as outcomes. */
+/* Sockets that are over leave their seats and users, at most as many as outcomes; then everybody
+   hears that the list of rooms has changed. */
 static void sockets_settle(struct mps_server *s) {
     for (u32 i = 0; i < s->config.settle_max && s->conns.ended.count; i++) {
         socket_over(s, conn_at(&s->conns, queue_pop(&s->conns.ended, &s->conns.pool) - 1));
     }
+    rooms_announce(s);
 }
 
 /* -- what time does -- */
@@ -12926,6 +13079,90 @@ static void rooms_apply(struct mps_server *s) {
 static bool sockets_check(const struct mps_server *s) {
     return presence_check(&s->presence) && rooms_check(&s->rooms);
 }
+#else
+/* Without rooms no connection is ever upgraded: there is no socket to do anything to. */
+static void socket_starve(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_heard(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_drained(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_timed_out(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_over(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_granted(struct mps_server *s, struct conn *conn, const mps_identity *who) {
+    (void)s, (void)conn, (void)who;
+}
+
+static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_view *view,
+                          size_t at) {
+    (void)s, (void)conn, (void)view;
+    return at;
+}
+
+static void sockets_settle(struct mps_server *s) {
+    (void)s;
+}
+
+static void sockets_advance(struct mps_server *s) {
+    (void)s;
+}
+
+static bool sockets_wait(const struct mps_server *s) {
+    (void)s;
+    return false;
+}
+
+static bool sockets_check(const struct mps_server *s) {
+    (void)s;
+    return true;
+}
+
+/* Nobody hears it. */
+static u32 announce_text(struct mps_server *s, struct span said) {
+    (void)s, (void)said;
+    return 0;
+}
+
+static u32 metrics_message_rows(void) {
+    return 0;
+}
+
+static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
+    (void)t, (void)m, (void)i;
+}
+
+static void rooms_settle(struct mps_server *s, const struct outcome *o) {
+    (void)s, (void)o;
+}
+
+static void rooms_date(struct mps_server *s, i64 shift_ms) {
+    (void)s, (void)shift_ms;
+}
+
+static void rooms_layout(struct layout *l, const mps_config *c) {
+    (void)l, (void)c;
+}
+
+static void rooms_create(struct mps_server *s) {
+    (void)s;
+}
+
+static void rooms_apply(struct mps_server *s) {
+    (void)s;
+}
+#endif
 
 /* == 84 http handlers ============================================================================
    What the routes do. The row of routes[] says what is checked before its handler runs; handlers
@@ -13027,10 +13264,12 @@ static const struct table_row tables[] = {
     TABLE_POOL("lobbies", lobbies.pool),
     TABLE_POOL("players", lobbies.players),
     TABLE_POOL("buckets", rates.pool),
+#ifndef MPS_NO_ROOMS
     TABLE_POOL("users", presence.users),
     TABLE_POOL("rooms", rooms.pool),
     TABLE_POOL("seats", rooms.seats),
     TABLE_POOL("bans", rooms.bans),
+#endif
 };
 _Static_assert(sizeof(struct mps_server) <= UINT16_MAX, "its members are named by 16 bits");
 
@@ -13047,15 +13286,17 @@ struct gauge_row {
 };
 
 static const struct gauge_row gauges[] = {
-    {"connections", "Connections open now.", SERVER_AT(conns.live)},
-    {"sockets", "WebSockets open now.", SERVER_AT(presence.sockets)},
-    {"rooms", "Relay rooms open now.", SERVER_AT(rooms.pool.used)},
-    {"room_members", "Seats taken in relay rooms now.", SERVER_AT(rooms.seats.used)},
-    {"lobbies", "Lobbies open now.", SERVER_AT(lobbies.pool.used)},
-    {"players", "Players in lobbies now.", SERVER_AT(lobbies.players.used)},
-    {"uptime_seconds", "Seconds since the start.", SERVER_AT(kit.born)},
-    {"memory_bytes", "Size of the one memory block.", SERVER_AT(memory_bytes)},
-    {"draining", "1 while the server shuts down.", SERVER_AT(drain)},
+    {"connections", DOC("Connections open now."), SERVER_AT(conns.live)},
+#ifndef MPS_NO_ROOMS
+    {"sockets", DOC("WebSockets open now."), SERVER_AT(presence.sockets)},
+    {"rooms", DOC("Relay rooms open now."), SERVER_AT(rooms.pool.used)},
+    {"room_members", DOC("Seats taken in relay rooms now."), SERVER_AT(rooms.seats.used)},
+#endif
+    {"lobbies", DOC("Lobbies open now."), SERVER_AT(lobbies.pool.used)},
+    {"players", DOC("Players in lobbies now."), SERVER_AT(lobbies.players.used)},
+    {"uptime_seconds", DOC("Seconds since the start."), SERVER_AT(kit.born)},
+    {"memory_bytes", DOC("Size of the one memory block."), SERVER_AT(memory_bytes)},
+    {"draining", DOC("1 while the server shuts down."), SERVER_AT(drain)},
 };
 
 /* Whole numbers all, as is everything but the durations. */
@@ -13573,57 +13814,59 @@ static mps_error handle_lobby_delete(struct request *r) {
         after, sizeof(after) - 1                        \
     }
 
+#define ROUTE(method, path, auth, body, new_work, handler, doc) \
+    { HTTP_##method, path, ROUTE_##auth, BODY_##body, new_work, handler, DOC(doc) }
+
 /* The row of a path and method is unique, so their order decides nothing. Leaving and closing are
    not new work: they are what lets a drain come to its end. */
 static const struct route routes[] = {
-    {HTTP_GET, PATH("/healthz"), ROUTE_OPEN, BODY_IGNORED, false, handle_health,
-     "alive: status, version, uptime_ms"},
-    {HTTP_GET, PATH("/readyz"), ROUTE_OPEN, BODY_IGNORED, false, handle_ready,
-     "200, or 503 while draining"},
-    {HTTP_GET, PATH("/metrics"), ROUTE_METRICS, BODY_IGNORED, false, handle_metrics,
-     "Prometheus text format 0.0.4"},
-    {HTTP_GET, PATH("/api/status"), ROUTE_METRICS, BODY_IGNORED, false, handle_status,
-     "tables and load at a glance"},
-    {HTTP_POST, PATH("/admin/drain"), ROUTE_ADMIN, BODY_JSON, false, handle_drain,
-     "{grace_ms?}: shut down in peace"},
-    {HTTP_POST, PATH("/admin/announce"), ROUTE_ADMIN, BODY_JSON, false, handle_announce,
-     "{text}: tell every socket"},
-    {HTTP_POST, PATH("/admin/reload"), ROUTE_ADMIN, BODY_JSON, false, handle_reload,
-     "{}: what SIGHUP does"},
-    {HTTP_POST, PATH("/admin/record"), ROUTE_ADMIN, BODY_JSON, false, handle_record,
-     "{}: write the flight recorder"},
-    {HTTP_GET, PATH("/admin/log"), ROUTE_ADMIN, BODY_IGNORED, false, handle_log,
-     "?since=: recent log lines"},
-    {HTTP_POST, PATH("/auth/guest"), ROUTE_OPEN, BODY_JSON, true, handle_guest,
-     "{username?}: a token for a guest"},
-    {HTTP_POST, PATH("/auth/refresh"), ROUTE_USER, BODY_IGNORED, true, handle_refresh,
-     "a new token for the same player"},
-    {HTTP_POST, PATH("/lobbies"), ROUTE_OPEN, BODY_JSON, true, handle_lobby_create,
-     "{code?, scene?, max_players?, is_public?}: open a lobby"},
-    {HTTP_GET, PATH("/lobbies"), ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_list,
-     "?scene= ?open=true ?limit= ?cursor=: public lobbies"},
-    {HTTP_GET, PATH_WITH("/lobbies/", "{code}", ""), ROUTE_OPEN, BODY_IGNORED, false,
-     handle_lobby_get, "one lobby"},
-    {HTTP_POST, PATH_WITH("/lobbies/", "{code}", "/join"), ROUTE_OPEN, BODY_JSON, true,
-     handle_lobby_join, "{player_name}: take a seat"},
-    {HTTP_POST, PATH_WITH("/lobbies/", "{code}", "/leave"), ROUTE_OPEN, BODY_JSON, false,
-     handle_lobby_leave, "{player_id, udp_token}: give it up"},
-    {HTTP_DELETE, PATH_WITH("/lobbies/", "{code}", ""), ROUTE_OPTIONAL, BODY_IGNORED, false,
-     handle_lobby_delete, "{udp_token}? or ?udp_token=, ?force=true: close a lobby"},
-    {HTTP_GET, PATH("/"), ROUTE_SOCKET, BODY_IGNORED, true, handle_socket,
-     "Upgrade: websocket, ?token=: a socket"},
-    {HTTP_GET, PATH("/ws"), ROUTE_SOCKET, BODY_IGNORED, true, handle_socket,
-     "Upgrade: websocket, ?token=: a socket"},
-    {HTTP_GET, PATH("/api/presence"), ROUTE_USER, BODY_IGNORED, false, handle_presence,
-     "?limit= ?cursor=: who is online"},
-    {HTTP_POST, PATH("/api/rooms"), ROUTE_USER, BODY_JSON, true, handle_room_create,
-     "{gamemode, mapName?, maxPlayers?, isPublic?, version?}: make a room"},
-    {HTTP_GET, PATH("/api/rooms"), ROUTE_OPEN, BODY_IGNORED, false, handle_room_list,
-     "?gamemode= ?dungeon_id= ?limit= ?cursor=: public rooms"},
-    {HTTP_GET, PATH_WITH("/api/rooms/", "{id}", ""), ROUTE_OPEN, BODY_IGNORED, false,
-     handle_room_get, "one room"},
-    {HTTP_DELETE, PATH_WITH("/api/rooms/", "{id}", ""), ROUTE_USER, BODY_IGNORED, false,
-     handle_room_delete, "close a room, by its host"},
+    ROUTE(GET, PATH("/healthz"), OPEN, IGNORED, false, handle_health,
+          "alive: status, version, uptime_ms"),
+    ROUTE(GET, PATH("/readyz"), OPEN, IGNORED, false, handle_ready, "200, or 503 while draining"),
+    ROUTE(GET, PATH("/metrics"), METRICS, IGNORED, false, handle_metrics,
+          "Prometheus text format 0.0.4"),
+    ROUTE(GET, PATH("/api/status"), METRICS, IGNORED, false, handle_status,
+          "tables and load at a glance"),
+    ROUTE(POST, PATH("/admin/drain"), ADMIN, JSON, false, handle_drain,
+          "{grace_ms?}: shut down in peace"),
+    ROUTE(POST, PATH("/admin/announce"), ADMIN, JSON, false, handle_announce,
+          "{text}: tell every socket"),
+    ROUTE(POST, PATH("/admin/reload"), ADMIN, JSON, false, handle_reload, "{}: what SIGHUP does"),
+    ROUTE(POST, PATH("/admin/record"), ADMIN, JSON, false, handle_record,
+          "{}: write the flight recorder"),
+    ROUTE(GET, PATH("/admin/log"), ADMIN, IGNORED, false, handle_log, "?since=: recent log lines"),
+    ROUTE(POST, PATH("/auth/guest"), OPEN, JSON, true, handle_guest,
+          "{username?}: a token for a guest"),
+    ROUTE(POST, PATH("/auth/refresh"), USER, IGNORED, true, handle_refresh,
+          "a new token for the same player"),
+    ROUTE(POST, PATH("/lobbies"), OPEN, JSON, true, handle_lobby_create,
+          "{code?, scene?, max_players?, is_public?}: open a lobby"),
+    ROUTE(GET, PATH("/lobbies"), OPEN, IGNORED, false, handle_lobby_list,
+          "?scene= ?open=true ?limit= ?cursor=: public lobbies"),
+    ROUTE(GET, PATH_WITH("/lobbies/", "{code}", ""), OPEN, IGNORED, false, handle_lobby_get,
+          "one lobby"),
+    ROUTE(POST, PATH_WITH("/lobbies/", "{code}", "/join"), OPEN, JSON, true, handle_lobby_join,
+          "{player_name}: take a seat"),
+    ROUTE(POST, PATH_WITH("/lobbies/", "{code}", "/leave"), OPEN, JSON, false, handle_lobby_leave,
+          "{player_id, udp_token}: give it up"),
+#ifndef MPS_NO_ROOMS
+    ROUTE(GET, PATH("/"), SOCKET, IGNORED, true, handle_socket,
+          "Upgrade: websocket, ?token=: a socket"),
+    ROUTE(GET, PATH("/ws"), SOCKET, IGNORED, true, handle_socket,
+          "Upgrade: websocket, ?token=: a socket"),
+    ROUTE(GET, PATH("/api/presence"), USER, IGNORED, false, handle_presence,
+          "?limit= ?cursor=: who is online"),
+    ROUTE(POST, PATH("/api/rooms"), USER, JSON, true, handle_room_create,
+          "{gamemode, mapName?, maxPlayers?, isPublic?, version?}: make a room"),
+    ROUTE(GET, PATH("/api/rooms"), OPEN, IGNORED, false, handle_room_list,
+          "?gamemode= ?dungeon_id= ?limit= ?cursor=: public rooms"),
+    ROUTE(GET, PATH_WITH("/api/rooms/", "{id}", ""), OPEN, IGNORED, false, handle_room_get,
+          "one room"),
+    ROUTE(DELETE, PATH_WITH("/api/rooms/", "{id}", ""), USER, IGNORED, false, handle_room_delete,
+          "close a room, by its host"),
+#endif
+    ROUTE(DELETE, PATH_WITH("/lobbies/", "{code}", ""), OPTIONAL, IGNORED, false,
+          handle_lobby_delete, "{udp_token}? or ?udp_token=, ?force=true: close a lobby"),
 };
 
 /* What matches no row is counted behind the last. */
@@ -13647,9 +13890,9 @@ static void metrics_put_line(struct text *t, const char *metric, const char *lab
     text_char(t, '\n');
 }
 
-/* Rows without help continue the metric above them. */
+/* Rows of one metric stand together, under one head. */
 static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) {
-    if (counters[i].help[0]) {
+    if (!i || strcmp(counters[i].metric, counters[i - 1].metric) != 0) {
         metrics_put_head(t, counters[i].metric, "counter", counters[i].help);
     }
     metrics_put_line(t, counters[i].metric, counters[i].labels, m->counters[i]);
@@ -13657,8 +13900,8 @@ static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) 
 
 /* The columns of a table, one metric each. */
 static const char *const table_metrics[] = {"table_used", "table_high", "table_limit"};
-static const char *const table_helps[] = {"Records in use.", "The most records ever in use.",
-                                          "Records there are."};
+static const char *const table_helps[] = {
+    DOC("Records in use."), DOC("The most records ever in use."), DOC("Records there are.")};
 
 /* Column by column, because all lines of a metric must stand together. */
 static void metrics_put_table(struct text *t, const struct mps_server *s, u32 column, u32 i) {
@@ -13746,15 +13989,15 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
         return true;
     }
     i -= TABLE_COLUMNS * TABLE_ROWS;
-    if (i < MESSAGE_METRICS) {
+    if (i < metrics_message_rows()) {
         metrics_put_messages(t, m, i);
         return true;
     }
-    i -= MESSAGE_METRICS;
+    i -= metrics_message_rows();
     if (i < (ROUTE_NONE + 1) * METRIC_STATUSES) {
         /* Here and not at the first line: which line that is depends on what was asked. */
         if (i == 0) {
-            metrics_put_head(t, "requests_total", "counter", "Requests answered.");
+            metrics_put_head(t, "requests_total", "counter", DOC("Requests answered."));
         }
         metrics_put_requests(t, m, i / METRIC_STATUSES, i % METRIC_STATUSES);
         return true;
@@ -13762,10 +14005,10 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     i -= (ROUTE_NONE + 1) * METRIC_STATUSES;
     if (i == 0) {
         metrics_put_histogram(t, "request_seconds",
-                              "From a request's first byte until its answer was sent.",
+                              DOC("From a request's first byte until its answer was sent."),
                               &m->request);
     } else if (i == 1) {
-        metrics_put_histogram(t, "core_call_seconds", "Single calls into the core, sampled.",
+        metrics_put_histogram(t, "core_call_seconds", DOC("Single calls into the core, sampled."),
                               &m->call);
     }
     return i < 2;
@@ -13773,9 +14016,11 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
 
 /* Where a list's row stands. */
 static const struct list_row *const lists[PRODUCERS] = {
-    [PRODUCE_LOBBIES] = &lobby_list,
+#ifndef MPS_NO_ROOMS
     [PRODUCE_ROOMS] = &room_list_row,
     [PRODUCE_USERS] = &user_list_row,
+#endif
+    [PRODUCE_LOBBIES] = &lobby_list,
 };
 
 /* A unit adds to the text and moves the producer on; false when nothing is left to add. The filter
@@ -14587,6 +14832,7 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
     pool_give(&s->conns.pool, handle);
 }
 
+#ifndef MPS_NO_UDP
 /* == 86 datagram handlers =========================================================================
    What a datagram does: who may send it, what it changes, what is answered at once. The row of
    packets[] says who may; handlers hold only the work. Garbage is told apart by its first byte and
@@ -14819,6 +15065,20 @@ static void packet_ping(struct arrival *a) {
 
 /* -- of anybody -- */
 
+/* Addresses of which nobody on the internet can ask. RFC 1918; RFC 4193, fc00::/7; link-local:
+   RFC 3927, RFC 4291, 2.5.6. */
+static bool address_is_local(const mps_address *a) {
+    const u8 *v4 = a->ip + sizeof address_v4_prefix;
+    if (address_is_loopback(a)) {
+        return true;
+    }
+    if (address_is_v4(a)) {
+        return v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xF0) == 16) ||
+               (v4[0] == 192 && v4[1] == 168) || (v4[0] == 169 && v4[1] == 254);
+    }
+    return (a->ip[0] & 0xFE) == 0xFC || (a->ip[0] == 0xFE && (a->ip[1] & 0xC0) == 0x80);
+}
+
 /* Answered when the question was as long: who asks by broadcast in somebody else's name gains
    nothing. */
 static void packet_discover(struct arrival *a) {
@@ -14893,14 +15153,15 @@ struct packet_row {
 };
 
 static const struct packet_row packets[] = {
-    [PACKET_JOIN] = {true, packet_join,
-                     "{lobby_code, player_id, udp_token?, batch?}: bind this address; welcome"},
-    [PACKET_STATE] = {false, packet_state, "{player_id, position, rotation}: where one is"},
-    [PACKET_LEAVE] = {false, packet_leave, "{lobby_code, player_id}: give the seat up"},
-    [PACKET_PING] = {false, packet_ping, "{t, cookie?}: pong; the cookie proves the address"},
+    [PACKET_JOIN] =
+        {true, packet_join,
+         DOC("{lobby_code, player_id, udp_token?, batch?}: bind this address; welcome")},
+    [PACKET_STATE] = {false, packet_state, DOC("{player_id, position, rotation}: where one is")},
+    [PACKET_LEAVE] = {false, packet_leave, DOC("{lobby_code, player_id}: give the seat up")},
+    [PACKET_PING] = {false, packet_ping, DOC("{t, cookie?}: pong; the cookie proves the address")},
     [PACKET_WEAPON] = {false, packet_weapon,
-                       "{lobby_code, player_id, weapon_id}: weapon_switched to the others"},
-    [PACKET_DISCOVER] = {true, packet_discover, "{nonce, pad}: here, on the local network"},
+                       DOC("{lobby_code, player_id, weapon_id}: weapon_switched to the others")},
+    [PACKET_DISCOVER] = {true, packet_discover, DOC("{nonce, pad}: here, on the local network")},
 };
 _Static_assert(COUNT_OF(packets) == PACKET_TYPES, "a row for each type");
 
@@ -15041,6 +15302,33 @@ static void udp_apply(struct mps_server *s) {
     /* Its answers may be longer than what asks for them, so there is no burst. */
     s->rates.paces[RATE_STUN].burst_us /= 2;
 }
+#else
+/* Counted, and dropped as what nobody here understands. */
+static void datagram_arrives(struct mps_server *s, const mps_address *from, const mps_address *to,
+                             void *bytes, size_t count) {
+    (void)from, (void)to, (void)bytes;
+    metrics_count(&s->kit.metrics, COUNTER_DATAGRAMS);
+    s->kit.metrics.counters[COUNTER_DATAGRAM_BYTES] += count;
+    metrics_count(&s->kit.metrics, COUNTER_DROPS_UNKNOWN);
+}
+
+static size_t datagrams_output(struct mps_server *s, mps_datagram *out, size_t max) {
+    (void)s, (void)out, (void)max;
+    return 0;
+}
+
+static void udp_layout(struct layout *l, const mps_config *c) {
+    (void)l, (void)c;
+}
+
+static void udp_create(struct mps_server *s) {
+    (void)s;
+}
+
+static void udp_apply(struct mps_server *s) {
+    (void)s;
+}
+#endif
 
 /* == 87 settle ===================================================================================
    Tells the game and the log what happened, before the call that made it happen returns. Hooks run
@@ -15136,7 +15424,6 @@ static void settle(struct mps_server *s) {
         }
     }
     sockets_settle(s);
-    rooms_announce(s);
 }
 
 /* == 88 advance ==================================================================================
@@ -15170,11 +15457,11 @@ static void timer_player(struct mps_server *s, u32 index) {
     player_leave(&s->kit, &s->lobbies, index, LEAVE_SILENT);
 }
 
-/* The time to say again that rooms have changed; or the end of the grace period. Then the walk over
-   the connections begins anew, since the first one spared those that were busy. */
+/* The time to say again that rooms have changed, which is said at the end of every call; or the end
+   of the grace period. Then the walk over the connections begins anew, since the first one spared
+   those that were busy. */
 static void timer_server(struct mps_server *s, u32 index) {
     if (index == SERVER_TIMER_ROOMS) {
-        rooms_announce(s);
         return;
     }
     MPS_ASSERT(index == SERVER_TIMER_DRAIN && s->drain == DRAIN_GRACE);
@@ -15185,8 +15472,11 @@ static void timer_server(struct mps_server *s, u32 index) {
 
 /* Timers are data, a kind and an index; which code a kind runs stands here alone. */
 static void (*const timers[TIMER_KINDS])(struct mps_server *s, u32 index) = {
-    [TIMER_CONN] = timer_conn, [TIMER_LOBBY] = timer_lobby, [TIMER_PLAYER] = timer_player,
-    [TIMER_ROOM] = timer_room, [TIMER_SEAT] = timer_seat,   [TIMER_SERVER] = timer_server,
+#ifndef MPS_NO_ROOMS
+    [TIMER_ROOM] = timer_room,     [TIMER_SEAT] = timer_seat,
+#endif
+    [TIMER_CONN] = timer_conn,     [TIMER_LOBBY] = timer_lobby,
+    [TIMER_PLAYER] = timer_player, [TIMER_SERVER] = timer_server,
 };
 
 /* Room for the outcomes is asked before a timer is taken out: one that was taken and could not be
@@ -15366,8 +15656,8 @@ static void server_create_conns(struct mps_server *s) {
 static void server_create_timers(struct mps_server *s) {
     const mps_config *c = &s->config;
     struct timers *t = &s->kit.timers;
-    const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies, c->players,
-                                     c->rooms,        c->seats,   SERVER_TIMERS};
+    const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies,      c->players,
+                                     config_rooms(c), config_seats(c), SERVER_TIMERS};
     for (u32 kind = 0; kind < TIMER_KINDS; kind++) {
         t->base[kind + 1] = t->base[kind] + counts[kind];
     }
@@ -16105,6 +16395,7 @@ bool mps_check(const mps_server *s) {
     return s && server_check(s);
 }
 
+#ifndef MPS_NO_ROOMS
 /* == 91 rooms: the game's calls ==================================================================
    What the embedding game asks of relay rooms. */
 
@@ -16133,6 +16424,17 @@ mps_error mps_room_get(const mps_server *s, mps_room handle, mps_room_info *info
     *info = (mps_room_info){room->id,          room->gamemode, room->map,       room->seats.count,
                             room->max_players, host,           room->is_public, room->created_ms};
     return MPS_OK;
+}
+
+/* Tells whether the whole text is one value, white space around it allowed. Changes nothing. */
+static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
+    struct json_reader r = {.at = (const u8 *)text};
+    r.end = bytes ? r.at + bytes : r.at;
+    if (!json_read_text(&r)) {
+        *fault = (struct json_fault){(size_t)(r.fault_at - (const u8 *)text), r.fault_text};
+        return false;
+    }
+    return true;
 }
 
 /* A frame of the game's own, in the scratch. */
@@ -16221,10 +16523,45 @@ mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room handle, uint32_t p
     game_call_end(s);
     return MPS_OK;
 }
+#else
+/* There are no rooms, and nobody is online. */
+mps_room mps_room_next(const mps_server *s, mps_room after) {
+    (void)s, (void)after;
+    return (mps_room){0};
+}
+
+mps_room mps_room_find(const mps_server *s, const char *id) {
+    (void)s, (void)id;
+    return (mps_room){0};
+}
+
+mps_error mps_room_get(const mps_server *s, mps_room room, mps_room_info *info) {
+    (void)s, (void)room, (void)info;
+    return MPS_E_HANDLE;
+}
+
+mps_error mps_room_send(mps_server *s, uint64_t now, mps_room room, uint32_t peer_id,
+                        const char *type, const char *data, size_t bytes) {
+    (void)s, (void)now, (void)room, (void)peer_id, (void)type, (void)data, (void)bytes;
+    return MPS_E_HANDLE;
+}
+
+mps_error mps_user_send(mps_server *s, uint64_t now, const mps_identity *to, const char *type,
+                        const char *data, size_t bytes) {
+    (void)s, (void)now, (void)to, (void)type, (void)data, (void)bytes;
+    return MPS_E_INVALID_TARGET;
+}
+
+mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room room, uint32_t peer_id) {
+    (void)s, (void)now, (void)room, (void)peer_id;
+    return MPS_E_HANDLE;
+}
+#endif
 
 /* == 92 texts ====================================================================================
    The tables that the server runs on as lines for --help-*. */
 
+#ifndef MPS_NO_DOCS
 /* Limits show the default of each preset, since the preset is chosen with them in view. */
 static void doc_config(struct text *t, const struct config_row *row) {
     const char *const *names;
@@ -16275,8 +16612,10 @@ static void doc_route(struct text *t, const struct route *route) {
     text_z(t, route->doc);
 }
 
+#ifndef MPS_NO_ROOMS
 /* In the order of enum message_needs. */
-static void doc_message(struct text *t, const struct message_row *row) {
+static void doc_message(struct text *t, u32 i) {
+    const struct message_row *row = &messages[i];
     static const char *const needs[] = {"anybody", "signed in, in no room", "in a room", "host"};
     TEXT_LITERAL(t, "message ");
     text_z(t, row->type);
@@ -16285,7 +16624,15 @@ static void doc_message(struct text *t, const struct message_row *row) {
     TEXT_LITERAL(t, "): ");
     text_z(t, row->doc);
 }
+#else
+#define MESSAGE_NONE 0
 
+static void doc_message(struct text *t, u32 i) {
+    (void)t, (void)i;
+}
+#endif
+
+#ifndef MPS_NO_UDP
 /* Both names of it, where it has two. */
 static void doc_packet(struct text *t, u32 type) {
     TEXT_LITERAL(t, "datagram ");
@@ -16297,6 +16644,13 @@ static void doc_packet(struct text *t, u32 type) {
     text_z(t, packets[type].anybody ? " (anybody): " : " (joined): ");
     text_z(t, packets[type].doc);
 }
+#else
+#define PACKET_TYPES 0
+
+static void doc_packet(struct text *t, u32 type) {
+    (void)t, (void)type;
+}
+#endif
 
 static void doc_error(struct text *t, const struct error_row *row) {
     text_u64(t, row->http);
@@ -16321,8 +16675,8 @@ static void doc_counter(struct text *t, const struct counter_row *row) {
 
 /* The same rows that the server runs on, so the help cannot say something else. */
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
-    const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes),   COUNT_OF(errors),
-                           COUNT_OF(counters),    COUNT_OF(messages), PACKET_TYPES};
+    const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes), COUNT_OF(errors),
+                           COUNT_OF(counters),    MESSAGE_NONE,     PACKET_TYPES};
     struct text t = text_on(line, capacity);
     if ((u32)table >= COUNT_OF(rows) || row >= rows[table]) {
         return 0;
@@ -16341,7 +16695,7 @@ size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
         doc_counter(&t, &counters[row]);
         break;
     case MPS_DOC_MESSAGES:
-        doc_message(&t, &messages[row]);
+        doc_message(&t, row);
         break;
     case MPS_DOC_DATAGRAMS:
         doc_packet(&t, row);
@@ -16349,3 +16703,9 @@ size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
     }
     return t.bytes;
 }
+#else
+size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
+    (void)table, (void)row, (void)line, (void)capacity;
+    return 0;
+}
+#endif

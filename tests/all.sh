@@ -32,6 +32,7 @@ if [ -z "${T:-}" ]; then
     part 'lint finds what is planted' node tests/node.mjs tests/lint.test.mjs
     part 'symbols, freestanding, C++' tests/symbols.sh
     part 'tarball' tests/dist_test.sh
+    part 'what builds leave out' tests/switches.sh
 fi
 part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \

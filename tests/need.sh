@@ -55,6 +55,7 @@ test)
     need nodejs node_is_current
     need node-ws node_has_ws
     need coturn has turnutils_stunclient
+    need gcc-arm-none-eabi has arm-none-eabi-gcc
     ;;
 size)
     need gcc-arm-none-eabi has arm-none-eabi-gcc
