@@ -1224,8 +1224,7 @@ static void layout_zeroed(struct layout *l, size_t near, const char *table, size
 /* == 22 stb_ds ===================================================================================
    Arrays and maps for loading, and only for that: while mps_create runs they live in a scratch
    arena, the result is frozen into flat tables, and no stb_ds pointer survives the call. stb_ds
-   crashes when memory runs out, so whoever puts an element asks load_room first. Its symbols are
-   renamed: a game with an stb_ds of its own still links. */
+   crashes when memory runs out, so whoever puts an element asks load_room first. */
 
 struct load_arena {
     char *at;
@@ -1264,20 +1263,6 @@ static bool load_room(size_t count, size_t bytes) {
     return load_arena->capacity - load_arena->used >= need;
 }
 
-#define stbds_arrgrowf mps_stbds_arrgrowf
-#define stbds_arrfreef mps_stbds_arrfreef
-#define stbds_hmfree_func mps_stbds_hmfree_func
-#define stbds_hmget_key mps_stbds_hmget_key
-#define stbds_hmget_key_ts mps_stbds_hmget_key_ts
-#define stbds_hmput_default mps_stbds_hmput_default
-#define stbds_hmput_key mps_stbds_hmput_key
-#define stbds_hmdel_key mps_stbds_hmdel_key
-#define stbds_shmode_func mps_stbds_shmode_func
-#define stbds_rand_seed mps_stbds_rand_seed
-#define stbds_hash_string mps_stbds_hash_string
-#define stbds_hash_bytes mps_stbds_hash_bytes
-#define stbds_stralloc mps_stbds_stralloc
-#define stbds_strreset mps_stbds_strreset
 #define STBDS_REALLOC(context, old, bytes) load_realloc((old), (bytes))
 #define STBDS_FREE(context, old) load_free(old)
 #define STB_DS_IMPLEMENTATION
@@ -1292,8 +1277,28 @@ static bool load_room(size_t count, size_t bytes) {
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
 #pragma GCC diagnostic ignored "-Wsign-compare"
+#pragma GCC diagnostic ignored "-Wunused-function"
 #define typeof __typeof__ /* a keyword only from C23 on */
 #endif
+/* What is declared static first stays so (C11, 6.2.2): a game with an stb_ds of its own links, and
+   what nobody here calls takes no room. */
+typedef struct stbds_string_arena stbds_string_arena;
+static void stbds_rand_seed(size_t seed);
+static size_t stbds_hash_bytes(void *p, size_t len, size_t seed);
+static size_t stbds_hash_string(char *str, size_t seed);
+static char *stbds_stralloc(stbds_string_arena *a, char *str);
+static void stbds_strreset(stbds_string_arena *a);
+static void *stbds_arrgrowf(void *a, size_t elemsize, size_t addlen, size_t min_cap);
+static void stbds_arrfreef(void *a);
+static void stbds_hmfree_func(void *p, size_t elemsize);
+static void *stbds_hmget_key(void *a, size_t elemsize, void *key, size_t keysize, int mode);
+static void *stbds_hmget_key_ts(void *a, size_t elemsize, void *key, size_t keysize,
+                                ptrdiff_t *temp, int mode);
+static void *stbds_hmput_default(void *a, size_t elemsize);
+static void *stbds_hmput_key(void *a, size_t elemsize, void *key, size_t keysize, int mode);
+static void *stbds_hmdel_key(void *a, size_t elemsize, void *key, size_t keysize, size_t keyoffset,
+                             int mode);
+static void *stbds_shmode_func(size_t elemsize, int mode);
 #include <stb/stb_ds.h>
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
@@ -3340,14 +3345,18 @@ static void json_put_string(struct text *t, struct span s) {
     text_char(t, '"');
 }
 
-/* "name": with the comma before it. */
-static void json_put_key(struct text *t, const char *name) {
-    json_put_string(t, span_z(name));
-    text_char(t, ':');
+/* A string that ends in a zero. */
+static void json_put_z(struct text *t, const char *zero_terminated) {
+    json_put_string(t, span_z(zero_terminated));
 }
 
-/* The same for a name that is a literal and needs no escape. */
-#define JSON_KEY(t, literal) (json_comma(t), TEXT_LITERAL((t), "\"" literal "\":"))
+/* "name": with the comma before it. The name needs no escape. */
+static void json_put_key(struct text *t, const char *name) {
+    json_comma(t);
+    text_char(t, '"');
+    text_z(t, name);
+    TEXT_LITERAL(t, "\":");
+}
 
 static void json_put_i64(struct text *t, i64 v) {
     json_comma(t);
@@ -3373,6 +3382,27 @@ static void json_put_null(struct text *t) {
 static void json_put_raw(struct text *t, struct span s) {
     json_comma(t);
     text_add(t, s);
+}
+
+/* A member of an object, name and value. */
+static void json_member_string(struct text *t, const char *name, struct span s) {
+    json_put_key(t, name);
+    json_put_string(t, s);
+}
+
+static void json_member_z(struct text *t, const char *name, const char *zero_terminated) {
+    json_put_key(t, name);
+    json_put_z(t, zero_terminated);
+}
+
+static void json_member_u64(struct text *t, const char *name, u64 v) {
+    json_put_key(t, name);
+    json_put_u64(t, v);
+}
+
+static void json_member_bool(struct text *t, const char *name, bool v) {
+    json_put_key(t, name);
+    json_put_bool(t, v);
 }
 
 /* Sign and zero, which is written 0 whatever its sign, as ECMAScript does. JSON has no infinities
@@ -3861,6 +3891,10 @@ static void log_text(mps_log_record *r, const char *name, struct span s) {
         (mps_log_field){.name = name, .text = s.at ? s.at : "", .text_bytes = s.bytes};
 }
 
+static void log_z(mps_log_record *record, const char *name, const char *zero_terminated) {
+    log_text(record, name, span_z(zero_terminated));
+}
+
 static void log_number(mps_log_record *r, const char *name, i64 number) {
     MPS_ASSERT(r->fields_count < MPS_LOG_FIELDS_MAX);
     r->fields[r->fields_count++] = (mps_log_field){.name = name, .number = number};
@@ -3924,7 +3958,7 @@ static void log_put_value(struct text *t, const mps_log_field *field) {
    wherever it is found. */
 static void log_put_json(struct text *t, const mps_log_record *r) {
     json_put_open(t, '{');
-    JSON_KEY(t, "time");
+    json_put_key(t, "time");
     if (r->unix_ms) {
         char date[DATE_TEXT_BYTES];
         struct text d = text_on(date, sizeof date);
@@ -3933,17 +3967,14 @@ static void log_put_json(struct text *t, const mps_log_record *r) {
     } else {
         json_put_null(t);
     }
-    JSON_KEY(t, "uptime_us");
-    json_put_u64(t, r->uptime_us);
-    JSON_KEY(t, "level");
-    json_put_string(t, span_z(log_level_names[r->level]));
-    JSON_KEY(t, "item");
-    json_put_string(t, span_z(r->item));
-    JSON_KEY(t, "text");
-    json_put_string(t, span_z(r->text));
+    json_member_u64(t, "uptime_us", r->uptime_us);
+    json_member_z(t, "level", log_level_names[r->level]);
+    json_member_z(t, "item", r->item);
+    json_member_z(t, "text", r->text);
     for (u32 i = 0; i < r->fields_count; i++) {
         const mps_log_field *field = &r->fields[i];
-        json_put_key(t, field->name);
+        json_put_z(t, field->name); /* it may be of somebody else's making */
+        text_char(t, ':');
         if (field->text) {
             json_put_string(t, span_of(field->text, field->text_bytes));
         } else {
@@ -7494,31 +7525,26 @@ struct auth_grant {
    people. */
 static void auth_put_claims(struct text *t, const struct auth_grant *g) {
     json_put_open(t, '{');
-    JSON_KEY(t, "iss");
-    json_put_string(t, span_z(g->issuer));
+    json_member_z(t, "iss", g->issuer);
     if (g->audience && g->audience[0]) {
-        JSON_KEY(t, "aud");
-        json_put_string(t, span_z(g->audience));
+        json_member_z(t, "aud", g->audience);
     }
     json_put_key(t, g->who->id_is_number ? "userId" : "sub");
     if (g->who->id_is_number) {
         json_put_raw(t, span_z(g->who->id));
     } else {
-        json_put_string(t, span_z(g->who->id));
+        json_put_z(t, g->who->id);
     }
-    JSON_KEY(t, "username");
-    json_put_string(t, span_z(g->who->name));
-    JSON_KEY(t, "role");
-    json_put_string(t, span_z(role_names[g->who->role]));
-    JSON_KEY(t, "iat");
+    json_member_z(t, "username", g->who->name);
+    json_member_z(t, "role", role_names[g->who->role]);
+    json_put_key(t, "iat");
     json_put_i64(t, g->now_s);
-    JSON_KEY(t, "auth_time");
+    json_put_key(t, "auth_time");
     json_put_i64(t, g->auth_time_s);
-    JSON_KEY(t, "exp");
+    json_put_key(t, "exp");
     json_put_i64(t, g->exp_s);
     if (g->boot) {
-        JSON_KEY(t, "boot");
-        json_put_string(t, span_z(g->boot));
+        json_member_z(t, "boot", g->boot);
     }
     json_put_close(t, '}');
 }
@@ -10735,13 +10761,13 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
             return;
         }
         json_put_key(t, row->key);
-        json_put_string(t, span_z(*list));
+        json_put_z(t, *list);
         return;
     case CONFIG_RANGES:
         json_put_key(t, row->key);
         json_put_open(t, '[');
         for (u32 i = 0; i < MPS_RANGES_MAX && list[i]; i++) {
-            json_put_string(t, span_z(list[i]));
+            json_put_z(t, list[i]);
         }
         json_put_close(t, ']');
         return;
@@ -10754,13 +10780,12 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
     case CONFIG_LEVEL:
         config_names(row, &names);
         json_put_key(t, row->key);
-        json_put_string(t, span_z(names[config_choice(c, row)]));
+        json_put_z(t, names[config_choice(c, row)]);
         return;
     case CONFIG_U32:
     case CONFIG_MOST:
     case CONFIG_U16:
-        json_put_key(t, row->key);
-        json_put_u64(t, config_choice(c, row));
+        json_member_u64(t, row->key, config_choice(c, row));
         return;
     }
 }
@@ -10961,7 +10986,7 @@ static void server_log_peer(struct mps_server *s, enum log_item item, const mps_
     address_put(&t, peer);
     log_text(&record, "peer", text_span(&t));
     if (reason) {
-        log_text(&record, "reason", span_z(reason));
+        log_z(&record, "reason", reason);
     }
     log_emit(&s->log, &record);
 }
@@ -10989,45 +11014,37 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     address_put_ip(&c, &r->client);
     if (r->head) {
         http_put_target(&t, r->head->target);
-        log_text(&record, "method", span_z(http_method_names[r->head->method]));
+        log_z(&record, "method", http_method_names[r->head->method]);
         log_text(&record, "target", text_span(&t));
     }
     log_number(&record, "status", status);
     log_number(&record, "bytes", (i64)bytes);
     log_number(&record, "us", (i64)(k->now - began));
     log_text(&record, "client", text_span(&c));
-    log_text(&record, "request_id", span_z(r->id));
+    log_z(&record, "request_id", r->id);
     log_emit(&r->s->log, &record);
 }
 
 /* status, error and message are always there; the others only when they say something. */
 static void answer_put_error(const struct request *r, struct text *t, const struct error_row *row) {
     json_put_open(t, '{');
-    JSON_KEY(t, "status");
-    json_put_string(t, SPAN("error"));
-    JSON_KEY(t, "error");
-    json_put_string(t, span_z(row->code));
-    JSON_KEY(t, "message");
-    json_put_string(t, span_z(row->text));
+    json_member_z(t, "status", "error");
+    json_member_z(t, "error", row->code);
+    json_member_z(t, "message", row->text);
     if (r->error_field) {
-        JSON_KEY(t, "field");
-        json_put_string(t, span_z(r->error_field));
+        json_member_z(t, "field", r->error_field);
     }
     if (r->error_detail) {
-        JSON_KEY(t, "detail");
-        json_put_string(t, span_z(r->error_detail));
+        json_member_z(t, "detail", r->error_detail);
     }
     if (r->error_room) {
-        JSON_KEY(t, "existing_room_id");
-        json_put_string(t, span_z(r->error_room));
+        json_member_z(t, "existing_room_id", r->error_room);
     }
     if (r->has_position) {
-        JSON_KEY(t, "position");
-        json_put_u64(t, r->error_position);
+        json_member_u64(t, "position", r->error_position);
     }
     if (r->error_limit) {
-        JSON_KEY(t, "limit");
-        json_put_u64(t, r->error_limit);
+        json_member_u64(t, "limit", r->error_limit);
     }
     json_put_close(t, '}');
 }
@@ -11141,7 +11158,7 @@ static void put_user_id(struct text *t, const char *id, bool is_number) {
     if (is_number) {
         json_put_raw(t, span_z(id));
     } else {
-        json_put_string(t, span_z(id));
+        json_put_z(t, id);
     }
 }
 
@@ -11495,10 +11512,9 @@ static mps_error room_relay_state(struct message *m, enum slot_kind kind, struct
 
 /* "user_id" and "username", as every list and event has them. */
 static void put_user(struct text *t, const struct user *user) {
-    JSON_KEY(t, "user_id");
+    json_put_key(t, "user_id");
     put_user_id(t, user->id, user->id_is_number);
-    JSON_KEY(t, "username");
-    json_put_string(t, span_z(user->name));
+    json_member_z(t, "username", user->name);
 }
 
 /* Who speaks. Member by member, since the values need not be cleared. */
@@ -11518,17 +11534,13 @@ static void message_begin(struct message *m, struct mps_server *s, struct conn *
 static void message_refuse(struct message *m, mps_error error) {
     const struct error_row *row = error_row(error);
     struct text t = event_begin(m->s, EVENT_ERROR);
-    JSON_KEY(&t, "reason");
-    json_put_string(&t, span_z(row->code));
-    JSON_KEY(&t, "message");
-    json_put_string(&t, span_z(row->text));
+    json_member_z(&t, "reason", row->code);
+    json_member_z(&t, "message", row->text);
     if (m->error_field) {
-        JSON_KEY(&t, "field");
-        json_put_string(&t, span_z(m->error_field));
+        json_member_z(&t, "field", m->error_field);
     }
     if (m->has_position) {
-        JSON_KEY(&t, "position");
-        json_put_u64(&t, m->error_position);
+        json_member_u64(&t, "position", m->error_position);
     }
     socket_send(m->s, m->conn, EVENT_ERROR, &t);
 }
@@ -11566,8 +11578,7 @@ static void announce_user(struct mps_server *s, enum event event, const struct u
 /* To everybody; gives how many sockets will hear it. */
 static u32 announce_text(struct mps_server *s, struct span said) {
     struct text t = event_begin(s, EVENT_NOTIFICATION);
-    JSON_KEY(&t, "text");
-    json_put_string(&t, said);
+    json_member_string(&t, "text", said);
     presence_announce(&s->presence, HEAR_ALL, EVENT_NOTIFICATION, event_end(s, &t));
     return s->presence.listeners.count;
 }
@@ -11650,8 +11661,7 @@ static void socket_over(struct mps_server *s, struct conn *conn) {
 /* Said when the seat is gone: who left hears nothing of it. */
 static void tell_peer_left(struct mps_server *s, const struct room *room, u32 peer) {
     struct text t = event_begin(s, EVENT_PEER_LEFT);
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, peer);
+    json_member_u64(&t, "peerId", peer);
     room_tell(s, room, NULL, EVENT_PEER_LEFT, &t);
 }
 
@@ -11659,10 +11669,8 @@ static void tell_peer_left(struct mps_server *s, const struct room *room, u32 pe
 static void tell_host_changed(struct mps_server *s, const struct room *room) {
     const struct seat *host = seat_at(&s->rooms, room->host - 1);
     struct text t = event_begin(s, EVENT_HOST_CHANGED);
-    JSON_KEY(&t, "newHostPeerId");
-    json_put_u64(&t, host->peer);
-    JSON_KEY(&t, "newHostName");
-    json_put_string(&t, span_z(host->name));
+    json_member_u64(&t, "newHostPeerId", host->peer);
+    json_member_z(&t, "newHostName", host->name);
     room_tell(s, room, NULL, EVENT_HOST_CHANGED, &t);
 }
 
@@ -11684,8 +11692,7 @@ static void room_part(struct mps_server *s, struct seat *seat) {
 /* Why somebody is out of a room without having left it. */
 static struct text kicked_begin(struct mps_server *s, const char *reason) {
     struct text t = event_begin(s, EVENT_KICKED);
-    JSON_KEY(&t, "reason");
-    json_put_string(&t, span_z(reason));
+    json_member_z(&t, "reason", reason);
     return t;
 }
 
@@ -11711,10 +11718,8 @@ static void send_room_joined(struct message *m, const struct seat *seat) {
     struct text hex = text_on(token, sizeof token);
     struct text t = event_begin(m->s, EVENT_ROOM_JOINED);
     text_hex(&hex, seat->token, sizeof seat->token);
-    JSON_KEY(&t, "roomId");
-    json_put_string(&t, span_z(room->id));
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, seat->peer);
+    json_member_z(&t, "roomId", room->id);
+    json_member_u64(&t, "peerId", seat->peer);
     TEXT_LITERAL(&t, ",\"members\":[");
     for (u32 at = room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
         const struct seat *member = seat_at(r, at - 1);
@@ -11722,19 +11727,15 @@ static void send_room_joined(struct message *m, const struct seat *seat) {
         TEXT_LITERAL(&t, "\"peerId\":");
         text_u64(&t, member->peer);
         TEXT_LITERAL(&t, ",\"name\":");
-        json_put_string(&t, span_z(member->name));
-        JSON_KEY(&t, "isHost");
-        json_put_bool(&t, room->host == at);
+        json_put_z(&t, member->name);
+        json_member_bool(&t, "isHost", room->host == at);
         json_put_close(&t, '}');
         m->s->kit.work++;
     }
     json_put_close(&t, ']');
-    JSON_KEY(&t, "gamemode");
-    json_put_string(&t, span_z(room->gamemode));
-    JSON_KEY(&t, "mapName");
-    json_put_string(&t, span_z(room->map));
-    JSON_KEY(&t, "resumeToken");
-    json_put_string(&t, text_span(&hex));
+    json_member_z(&t, "gamemode", room->gamemode);
+    json_member_z(&t, "mapName", room->map);
+    json_member_string(&t, "resumeToken", text_span(&hex));
     socket_send(m->s, m->conn, EVENT_ROOM_JOINED, &t);
 }
 
@@ -11748,10 +11749,8 @@ static void room_enter(struct message *m, struct room *room, struct span name) {
         room_seat(&s->kit, &s->rooms, &s->presence, &s->conns, room, m->conn, span_z(kept));
     send_room_joined(m, seat);
     struct text t = event_begin(s, EVENT_PEER_JOINED);
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, seat->peer);
-    JSON_KEY(&t, "name");
-    json_put_string(&t, span_z(kept));
+    json_member_u64(&t, "peerId", seat->peer);
+    json_member_z(&t, "name", kept);
     room_tell(s, room, seat, EVENT_PEER_JOINED, &t);
 }
 
@@ -11863,7 +11862,7 @@ static void put_value(struct text *t, struct span key, const struct json_value *
 /* Beside the ping of RFC 6455, for clients that cannot send one, as browsers. */
 static mps_error message_ping(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PONG);
-    JSON_KEY(&t, "ts");
+    json_put_key(&t, "ts");
     json_put_i64(&t, kit_unix_ms(&m->s->kit));
     socket_send(m->s, m->conn, EVENT_PONG, &t);
     return MPS_OK;
@@ -11875,15 +11874,13 @@ static void socket_accept(struct mps_server *s, struct conn *conn, struct span n
     const struct user *user =
         conn->socket.user ? user_at(&s->presence, conn->socket.user - 1) : NULL;
     struct text t = event_begin(s, EVENT_HANDSHAKE_ACCEPTED);
-    JSON_KEY(&t, "peer_id");
-    json_put_u64(&t, 0);
+    json_member_u64(&t, "peer_id", 0);
     if (user) {
         put_user(&t, user);
     } else {
-        JSON_KEY(&t, "user_id");
+        json_put_key(&t, "user_id");
         json_put_null(&t);
-        JSON_KEY(&t, "username");
-        json_put_string(&t, name);
+        json_member_string(&t, "username", name);
     }
     socket_listen(&s->conns, &s->presence, conn);
     socket_send(s, conn, EVENT_HANDSHAKE_ACCEPTED, &t);
@@ -11948,14 +11945,10 @@ static mps_error message_create_room(struct message *m) {
     const struct seat *seat = room_seat(&s->kit, &s->rooms, &s->presence, &s->conns, room, m->conn,
                                         span_z(m->user->name));
     struct text t = event_begin(s, EVENT_ROOM_CREATED);
-    JSON_KEY(&t, "roomId");
-    json_put_string(&t, span_z(room->id));
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, seat->peer);
-    JSON_KEY(&t, "gamemode");
-    json_put_string(&t, span_z(room->gamemode));
-    JSON_KEY(&t, "mapName");
-    json_put_string(&t, span_z(room->map));
+    json_member_z(&t, "roomId", room->id);
+    json_member_u64(&t, "peerId", seat->peer);
+    json_member_z(&t, "gamemode", room->gamemode);
+    json_member_z(&t, "mapName", room->map);
     socket_send(s, m->conn, EVENT_ROOM_CREATED, &t);
     return MPS_OK;
 }
@@ -12192,9 +12185,8 @@ static mps_error message_chat(struct message *m) {
         return message_fault(m, MPS_E_INVALID_FIELD, "text");
     }
     put_peer(&t, SPAN("\"from\":"), m->seat);
-    JSON_KEY(&t, "fromName");
-    json_put_string(&t, span_z(m->seat->name));
-    JSON_KEY(&t, "text");
+    json_member_z(&t, "fromName", m->seat->name);
+    json_put_key(&t, "text");
     if (chat_is_short(&m->v[0])) {
         text_add(&t, raw);
     } else {
@@ -12643,36 +12635,24 @@ static void room_put(struct text *t, const struct mps_server *s, const struct ro
     const struct rooms *r = &s->rooms;
     u32 host = room->host ? seat_at(r, room->host - 1)->user + 1 : room->maker;
     json_put_open(t, '{');
-    JSON_KEY(t, "id");
-    json_put_string(t, span_z(room->id));
-    JSON_KEY(t, "host_username");
-    json_put_string(t, span_z(host ? user_at(&s->presence, host - 1)->name : ""));
-    JSON_KEY(t, "gamemode");
-    json_put_string(t, span_z(room->gamemode));
-    JSON_KEY(t, "map_name");
-    json_put_string(t, span_z(room->map));
-    JSON_KEY(t, "current_players");
-    json_put_u64(t, room->seats.count);
-    JSON_KEY(t, "max_players");
-    json_put_u64(t, room->max_players);
-    JSON_KEY(t, "created_at");
-    json_put_string(t, span_of(room->created, sizeof room->created));
-    JSON_KEY(t, "is_full");
-    json_put_bool(t, room->seats.count >= room->max_players);
-    JSON_KEY(t, "is_public");
-    json_put_bool(t, room->is_public);
+    json_member_z(t, "id", room->id);
+    json_member_z(t, "host_username", host ? user_at(&s->presence, host - 1)->name : "");
+    json_member_z(t, "gamemode", room->gamemode);
+    json_member_z(t, "map_name", room->map);
+    json_member_u64(t, "current_players", room->seats.count);
+    json_member_u64(t, "max_players", room->max_players);
+    json_member_string(t, "created_at", span_of(room->created, sizeof room->created));
+    json_member_bool(t, "is_full", room->seats.count >= room->max_players);
+    json_member_bool(t, "is_public", room->is_public);
     json_put_close(t, '}');
 }
 
 static void put_capacity(struct text *t, const struct rooms *r) {
-    JSON_KEY(t, "server_capacity");
+    json_put_key(t, "server_capacity");
     json_put_open(t, '{');
-    JSON_KEY(t, "current_rooms");
-    json_put_u64(t, r->pool.used);
-    JSON_KEY(t, "max_rooms");
-    json_put_u64(t, r->pool.capacity);
-    JSON_KEY(t, "can_create_room");
-    json_put_bool(t, r->pool.used < r->pool.capacity);
+    json_member_u64(t, "current_rooms", r->pool.used);
+    json_member_u64(t, "max_rooms", r->pool.capacity);
+    json_member_bool(t, "can_create_room", r->pool.used < r->pool.capacity);
     json_put_close(t, '}');
 }
 
@@ -12690,8 +12670,7 @@ static void room_put_listed(struct text *t, const struct mps_server *s, const st
 
 static void room_put_end(struct text *t, const struct mps_server *s, u32 count) {
     text_char(t, ']');
-    JSON_KEY(t, "count");
-    json_put_u64(t, count);
+    json_member_u64(t, "count", count);
     put_capacity(t, &s->rooms);
     text_char(t, '}');
 }
@@ -12716,8 +12695,7 @@ static void user_put_listed(struct text *t, const struct mps_server *s, const st
 static void user_put_end(struct text *t, const struct mps_server *s, u32 count) {
     (void)s;
     text_char(t, ']');
-    JSON_KEY(t, "count");
-    json_put_u64(t, count);
+    json_member_u64(t, "count", count);
     text_char(t, '}');
 }
 
@@ -12939,8 +12917,8 @@ static void settle_room(struct mps_server *s, const struct outcome *o) {
     mps_log_record record;
     MPS_ASSERT(room);
     if (server_log_begin(s, opened ? LOG_ITEM_ROOM_OPENED : LOG_ITEM_ROOM_CLOSED, &record)) {
-        log_text(&record, "room_id", span_z(room->id));
-        log_text(&record, "gamemode", span_z(room->gamemode));
+        log_z(&record, "room_id", room->id);
+        log_z(&record, "gamemode", room->gamemode);
         log_number(&record, "max_players", room->max_players);
         log_emit(&s->log, &record);
     }
@@ -12962,7 +12940,7 @@ static void settle_peer(struct mps_server *s, const struct outcome *o) {
     mps_log_record record;
     MPS_ASSERT(room);
     if (server_log_begin(s, joined ? LOG_ITEM_PEER_JOINED : LOG_ITEM_PEER_LEFT, &record)) {
-        log_text(&record, "room_id", span_z(room->id));
+        log_z(&record, "room_id", room->id);
         log_number(&record, "peer_id", o->cause);
         log_emit(&s->log, &record);
     }
@@ -13180,7 +13158,7 @@ static void lobby_put_players(struct text *t, const struct lobbies *l, const str
         TEXT_LITERAL(t, "\"id\":");
         text_u64(t, player->id);
         TEXT_LITERAL(t, ",\"name\":");
-        json_put_string(t, span_z(player->name));
+        json_put_z(t, player->name);
         text_char(t, '}');
     }
     text_char(t, ']');
@@ -13209,7 +13187,7 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
     TEXT_LITERAL(t, "\",\"udp_port\":");
     text_u64(t, s->config.udp_port);
     TEXT_LITERAL(t, ",\"scene\":");
-    json_put_string(t, span_z(lobby->scene));
+    json_put_z(t, lobby->scene);
     TEXT_LITERAL(t, ",\"created_at\":\"");
     text_add(t, span_of(lobby->created, sizeof lobby->created));
     TEXT_LITERAL(t, "\"}");
@@ -13319,12 +13297,9 @@ static u64 gauge_value(const struct mps_server *s, size_t at) {
 static mps_error handle_health(struct request *r) {
     struct text t = answer_text(r);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "status");
-    json_put_string(&t, SPAN("ok"));
-    JSON_KEY(&t, "version");
-    json_put_string(&t, SPAN(MPS_VERSION));
-    JSON_KEY(&t, "uptime_ms");
-    json_put_u64(&t, kit_uptime_ms(&r->s->kit));
+    json_member_z(&t, "status", "ok");
+    json_member_z(&t, "version", MPS_VERSION);
+    json_member_u64(&t, "uptime_ms", kit_uptime_ms(&r->s->kit));
     json_put_close(&t, '}');
     return answer_json(r, 200, &t);
 }
@@ -13346,26 +13321,19 @@ static mps_error handle_status(struct request *r) {
     const struct mps_server *s = r->s;
     struct text t = answer_text(r);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "status");
-    json_put_string(&t, SPAN("ok"));
-    JSON_KEY(&t, "name");
-    json_put_string(&t, span_z(s->name));
-    JSON_KEY(&t, "version");
-    json_put_string(&t, SPAN(MPS_VERSION));
-    JSON_KEY(&t, "uptime_ms");
-    json_put_u64(&t, kit_uptime_ms(&s->kit));
-    JSON_KEY(&t, "draining");
-    json_put_bool(&t, s->drain != DRAIN_NO);
-    JSON_KEY(&t, "memory_bytes");
-    json_put_u64(&t, s->memory_bytes);
-    JSON_KEY(&t, "tables");
+    json_member_z(&t, "status", "ok");
+    json_member_z(&t, "name", s->name);
+    json_member_z(&t, "version", MPS_VERSION);
+    json_member_u64(&t, "uptime_ms", kit_uptime_ms(&s->kit));
+    json_member_bool(&t, "draining", s->drain != DRAIN_NO);
+    json_member_u64(&t, "memory_bytes", s->memory_bytes);
+    json_put_key(&t, "tables");
     json_put_open(&t, '{');
     for (u32 i = 0; i < TABLE_ROWS; i++) {
         json_put_key(&t, tables[i].name);
         json_put_open(&t, '{');
         for (u32 column = 0; column < TABLE_COLUMNS; column++) {
-            json_put_key(&t, table_columns[column]);
-            json_put_u64(&t, server_u32(s, tables[i].at[column]));
+            json_member_u64(&t, table_columns[column], server_u32(s, tables[i].at[column]));
         }
         json_put_close(&t, '}');
     }
@@ -13436,7 +13404,7 @@ static mps_error handle_announce(struct request *r) {
     }
     if (server_log_begin(r->s, LOG_ITEM_ANNOUNCED, &record)) {
         log_text(&record, "said", said);
-        log_text(&record, "by", span_z(r->claims.who.id));
+        log_z(&record, "by", r->claims.who.id);
         log_emit(&r->s->log, &record);
     }
     u32 sockets = announce_text(r->s, said);
@@ -13458,7 +13426,7 @@ static mps_error admin_ask(struct request *r, void (*hook)(void *), mps_error un
         return error ? error : unavailable;
     }
     if (server_log_begin(r->s, item, &record)) {
-        log_text(&record, "by", span_z(r->claims.who.id));
+        log_z(&record, "by", r->claims.who.id);
         log_emit(&r->s->log, &record);
     }
     hook(r->s->config.hooks.user);
@@ -13513,14 +13481,11 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     (void)minted;
     date_put_iso(&d, (unix_s + ttl) * 1000);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "token");
-    json_put_string(&t, text_span(&token));
-    JSON_KEY(&t, "user_id");
+    json_member_string(&t, "token", text_span(&token));
+    json_put_key(&t, "user_id");
     put_user_id(&t, who->id, who->id_is_number);
-    JSON_KEY(&t, "username");
-    json_put_string(&t, span_z(who->name));
-    JSON_KEY(&t, "expires_at");
-    json_put_string(&t, text_span(&d));
+    json_member_z(&t, "username", who->name);
+    json_member_string(&t, "expires_at", text_span(&d));
     json_put_close(&t, '}');
     return answer_json(r, status, &t);
 }
@@ -13670,12 +13635,10 @@ static mps_error answer_joined(struct request *r, u64 handle, const struct playe
     struct text hex = text_on(token, sizeof token);
     text_hex(&hex, player->token, sizeof player->token);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "lobby");
+    json_put_key(&t, "lobby");
     lobby_put(&t, r->s, lobby_get(&r->s->lobbies, handle), &r->conn->local);
-    JSON_KEY(&t, "player_id");
-    json_put_u64(&t, player->id);
-    JSON_KEY(&t, "udp_token");
-    json_put_string(&t, text_span(&hex));
+    json_member_u64(&t, "player_id", player->id);
+    json_member_string(&t, "udp_token", text_span(&hex));
     json_put_close(&t, '}');
     return answer_json(r, 200, &t);
 }
@@ -15091,24 +15054,16 @@ static void packet_discover(struct arrival *a) {
         return;
     }
     json_put_open(&t, '{');
-    JSON_KEY(&t, "type");
-    json_put_string(&t, SPAN("here"));
-    JSON_KEY(&t, "nonce");
+    json_member_z(&t, "type", "here");
+    json_put_key(&t, "nonce");
     json_put_raw(&t, a->p.echo);
-    JSON_KEY(&t, "name");
-    json_put_string(&t, span_z(s->name));
-    JSON_KEY(&t, "version");
-    json_put_string(&t, SPAN(MPS_VERSION));
-    JSON_KEY(&t, "http_port");
-    json_put_u64(&t, c->http_port);
-    JSON_KEY(&t, "udp_port");
-    json_put_u64(&t, c->udp_port);
-    JSON_KEY(&t, "lobbies");
-    json_put_u64(&t, s->lobbies.pool.used);
-    JSON_KEY(&t, "players");
-    json_put_u64(&t, s->lobbies.players.used);
-    JSON_KEY(&t, "max_players");
-    json_put_u64(&t, c->players);
+    json_member_z(&t, "name", s->name);
+    json_member_z(&t, "version", MPS_VERSION);
+    json_member_u64(&t, "http_port", c->http_port);
+    json_member_u64(&t, "udp_port", c->udp_port);
+    json_member_u64(&t, "lobbies", s->lobbies.pool.used);
+    json_member_u64(&t, "players", s->lobbies.players.used);
+    json_member_u64(&t, "max_players", c->players);
     json_put_close(&t, '}');
     if (t.bytes > a->count) {
         arrival_drop(a, COUNTER_DROPS_REFUSED);
@@ -15345,9 +15300,9 @@ static void settle_lobby(struct mps_server *s, const struct outcome *o) {
     mps_log_record record;
     MPS_ASSERT(lobby);
     if (server_log_begin(s, opened ? LOG_ITEM_LOBBY_OPENED : LOG_ITEM_LOBBY_CLOSED, &record)) {
-        log_text(&record, "code", span_z(lobby->code));
+        log_z(&record, "code", lobby->code);
         if (opened) {
-            log_text(&record, "scene", span_z(lobby->scene));
+            log_z(&record, "scene", lobby->scene);
             log_number(&record, "max_players", lobby->max_players);
         }
         log_emit(&s->log, &record);
@@ -15375,11 +15330,11 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
     const struct lobby *lobby = pool_get(&s->lobbies.pool, player->lobby);
     MPS_ASSERT(lobby);
     if (server_log_begin(s, joined ? LOG_ITEM_PLAYER_JOINED : LOG_ITEM_PLAYER_LEFT, &record)) {
-        log_text(&record, "code", span_z(lobby->code));
+        log_z(&record, "code", lobby->code);
         log_number(&record, "player_id", player->id);
-        log_text(&record, "name", span_z(player->name));
+        log_z(&record, "name", player->name);
         if (!joined) {
-            log_text(&record, "cause", span_z(leave_causes[o->cause]));
+            log_z(&record, "cause", leave_causes[o->cause]);
         }
         log_emit(&s->log, &record);
     }
@@ -16039,7 +15994,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         }
         if (server_log_begin(s, row->live ? LOG_ITEM_CONFIG_CHANGED : LOG_ITEM_CONFIG_WAITS,
                              &record)) {
-            log_text(&record, "key", span_z(row->key));
+            log_z(&record, "key", row->key);
             if (row->type < CONFIG_STRING) {
                 log_number(&record, "value", config_choice(&wanted, row));
             }
@@ -16131,7 +16086,7 @@ void mps_note_port_error(mps_server *s, const char *what, int code) {
     mps_log_record record;
     metrics_count(&s->kit.metrics, COUNTER_PORT_ERRORS);
     if (server_log_begin(s, LOG_ITEM_PORT_ERROR, &record)) {
-        log_text(&record, "what", span_z(what));
+        log_z(&record, "what", what);
         log_number(&record, "code", code);
         log_emit(&s->log, &record);
     }
