@@ -94,6 +94,14 @@ static void assert_failed(void) {
 #endif
 #endif
 
+/* For what is called from so many places that copies of it would make up a good part of a build for
+   size. Where speed counts, the compiler decides. */
+#if defined(__GNUC__) && defined(__OPTIMIZE_SIZE__)
+#define MPS_OUTLINE __attribute__((noinline))
+#else
+#define MPS_OUTLINE
+#endif
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* For what is finished and tested, and whose first user is a later section. */
@@ -128,7 +136,7 @@ static size_t size_min(size_t a, size_t b) {
 }
 
 /* a + b, or the end of time. */
-static u64 time_after(u64 a, u64 b) {
+MPS_OUTLINE static u64 time_after(u64 a, u64 b) {
     return a > NEVER - b ? NEVER : a + b;
 }
 
@@ -234,6 +242,15 @@ static bool span_equal_fold(struct span a, struct span b) {
         }
     }
     return true;
+}
+
+/* Where something is, as its distance from the place that remembers it. */
+static void near_set(ptrdiff_t *near, const void *at) {
+    *near = (const char *)at - (const char *)near;
+}
+
+static void *near_get(const ptrdiff_t *near) {
+    return (char *)(uintptr_t)near + *near;
 }
 
 /* A bounded writer. What does not fit is left out and `cut` says so; nothing overruns. Writers
@@ -1143,24 +1160,28 @@ static const u16 metric_statuses[] = {101, 200, 201, 202, 204, 304, 400, 401, 40
 struct metrics {
     u64 counters[COUNTER_COUNT];
     struct histogram request, call;
-    u64 requests[METRIC_ROUTES_MAX][METRIC_STATUSES];
 #ifndef MPS_NO_ROOMS
     u64 messages_in[METRIC_MESSAGES_MAX], messages_out[METRIC_MESSAGES_MAX];
 #endif
+    ptrdiff_t requests; /* distance to METRIC_STATUSES counters for each route, section 20 */
 };
 
-static void metrics_count(struct metrics *m, enum counter counter) {
+MPS_OUTLINE static void metrics_count(struct metrics *m, enum counter counter) {
     m->counters[counter]++;
 }
 
 /* `route` is an index into routes[], or the one behind the last. */
+static u64 *metrics_requests(const struct metrics *m, u32 route) {
+    MPS_ASSERT(route < METRIC_ROUTES_MAX);
+    return (u64 *)near_get(&m->requests) + route * METRIC_STATUSES;
+}
+
 static void metrics_request(struct metrics *m, u32 route, u32 status) {
     u32 i = 0;
-    MPS_ASSERT(route < METRIC_ROUTES_MAX);
     while (i + 1 < METRIC_STATUSES && metric_statuses[i] != status) {
         i++;
     }
-    m->requests[route][i]++;
+    metrics_requests(m, route)[i]++;
 }
 
 /* == 20 arena ====================================================================================
@@ -1190,15 +1211,6 @@ static size_t layout_take(struct layout *l, const char *table, size_t items, siz
     }
     l->bytes = at + bytes;
     return at;
-}
-
-/* Where something is, as its distance from the place that remembers it. */
-static void near_set(ptrdiff_t *near, const void *at) {
-    *near = (const char *)at - (const char *)near;
-}
-
-static void *near_get(const ptrdiff_t *near) {
-    return (char *)(uintptr_t)near + *near;
 }
 
 /* Places a table that is remembered at `near`, counted from the start of the block. Its bytes are
@@ -1878,10 +1890,10 @@ struct kit {
     u64 wall_now; /* `now` when wall_ms was told */
     bool started, wall_known; /* a first call was made; the port told the date */
     u32 work;                 /* done in this call, in frames queued and records looked at */
-    struct metrics metrics;
-    struct random_state random;
     struct outcomes outcomes;
     struct timers timers;
+    struct random_state random;
+    struct metrics metrics;
 };
 
 static u64 kit_uptime_ms(const struct kit *k) {
@@ -6380,12 +6392,12 @@ struct conns {
     struct queue keeping; /* unfinished input in lent memory: who took it first stands first */
     u64 keeping_next;     /* they are not looked at before: those that stay would be, without end */
     struct queue ended;   /* sockets that are over, and whose user and seat have not heard of it */
-    struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
-    u32 held_max;                            /* no list above this one has members */
+    u32 held_max;         /* no list above this one has members */
     u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
     u64 input_hold_us;                   /* then it gives way to those who wait for memory */
     u64 ping_us, silence_us, message_us; /* of sockets */
-    bool closing; /* the server shuts down: what is unsent has linger_us left */
+    bool closing;      /* the server shuts down: what is unsent has linger_us left */
+    struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
 };
 
 static struct conn *conn_at(const struct conns *c, u32 index) {
@@ -9977,7 +9989,6 @@ struct mps_server {
     u64 magic; /* set when all is made: a block whose making failed is no server */
     struct kit kit;
     struct log log;
-    struct conns conns;
     struct auth auth;
     struct rates rates;
     struct ranges trusted_proxies, metrics_allow; /* halves of one table */
@@ -10007,6 +10018,7 @@ struct mps_server {
     u32 answer_bytes, work_bytes; /* of the two below */
     ptrdiff_t answer, work;       /* scratch: a body in the making; decoded input */
     ptrdiff_t ranges;             /* of both lists of addresses */
+    struct conns conns;           /* the longest stands last: what is near is cheap to name */
 };
 
 /* Where a member of the server is, counted from the start of the block. */
@@ -13916,7 +13928,7 @@ static void metrics_put_histogram(struct text *t, const char *metric, const char
 /* Left out while it is 0: most routes never give most statuses. What matched no route has one label
    for all: a path chosen by a stranger must not become a series. */
 static void metrics_put_requests(struct text *t, const struct metrics *m, u32 route, u32 status) {
-    if (!m->requests[route][status]) {
+    if (!metrics_requests(m, route)[status]) {
         return;
     }
     TEXT_LITERAL(t, "mpserver_requests_total{route=\"");
@@ -13926,7 +13938,7 @@ static void metrics_put_requests(struct text *t, const struct metrics *m, u32 ro
     TEXT_LITERAL(t, "\",status=\"");
     text_u64(t, metric_statuses[status]);
     TEXT_LITERAL(t, "\"} ");
-    text_u64(t, m->requests[route][status]);
+    text_u64(t, metrics_requests(m, route)[status]);
     text_char(t, '\n');
 }
 
@@ -15561,6 +15573,8 @@ static void server_layout(struct layout *l, const mps_config *c) {
     layout_index(l, SERVER_AT(rates.index), "bucket index", c->buckets);
     layout_heap(l, SERVER_AT(rates.fullest), "bucket heap", c->buckets);
     layout_heap(l, SERVER_AT(kit.timers.heap), "timers", config_timers(c));
+    layout_zeroed(l, SERVER_AT(kit.metrics.requests), "request counters", ROUTE_NONE + 1,
+                  METRIC_STATUSES * sizeof(u64));
     layout_zeroed(l, SERVER_AT(kit.outcomes.ring), "outcomes", config_outcomes(c),
                   sizeof(struct outcome));
     layout_zeroed(l, SERVER_AT(log.entries), "log", c->log_entries, sizeof(struct log_entry));
