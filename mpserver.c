@@ -400,9 +400,9 @@ static struct span span_trim(struct span s) {
 /* `code` is what clients compare and therefore never changes; `text` is for people. `ws` is a close
    code of RFC 6455, 7.4; 0 leaves a socket open. */
 struct error_row {
-    mps_error error;
-    u16 http, ws;
     const char *code, *text;
+    int error : 16;             /* mps_error */
+    unsigned http : 10, ws : 6; /* ws: above 1000 */
 };
 
 #ifdef MPS_NO_ERROR_TEXTS
@@ -411,9 +411,9 @@ struct error_row {
 #define ERROR_TEXT(code, text) text
 #endif
 
-static const struct error_row errors[] = {{MPS_OK, 200, 0, "ok", ERROR_TEXT("ok", "Done.")},
+static const struct error_row errors[] = {{"ok", ERROR_TEXT("ok", "Done."), MPS_OK, 200, 0},
 #define ERROR_ROW(name, value, code, http, ws, text) \
-    {MPS_E_##name, http, ws, code, ERROR_TEXT(code, text)},
+    {code, ERROR_TEXT(code, text), value, http, (ws) % 1000},
                                           MPS_ERRORS(ERROR_ROW)
 #undef ERROR_ROW
 };
@@ -6396,7 +6396,7 @@ struct conns {
     u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
     u64 input_hold_us;                   /* then it gives way to those who wait for memory */
     u64 ping_us, silence_us, message_us; /* of sockets */
-    bool closing;      /* the server shuts down: what is unsent has linger_us left */
+    bool closing; /* the server shuts down: what is unsent has linger_us left */
     struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
 };
 
@@ -7836,11 +7836,22 @@ enum event {
         EVENT_COUNT
 };
 
-static const char *const event_types[] = {
-#define EVENT_TYPE(name, type) type,
-    EVENTS(EVENT_TYPE)
-#undef EVENT_TYPE
+/* What each begins with, in one piece. */
+#define EVENT_BEFORE "{\"type\":\""
+#define EVENT_BEHIND "\",\"data\":{"
+
+static const struct span event_heads[] = {
+#define EVENT_HEAD(name, type) \
+    {EVENT_BEFORE type EVENT_BEHIND, sizeof(EVENT_BEFORE type EVENT_BEHIND) - 1},
+    EVENTS(EVENT_HEAD)
+#undef EVENT_HEAD
 };
+
+static struct span event_type(enum event event) {
+    struct span head = event_heads[event];
+    size_t around = sizeof(EVENT_BEFORE EVENT_BEHIND) - 1;
+    return span_of(head.at + sizeof(EVENT_BEFORE) - 1, head.bytes - around);
+}
 _Static_assert(EVENT_COUNT <= METRIC_MESSAGES_MAX, "raise METRIC_MESSAGES_MAX");
 
 /* For whom an announcement is. */
@@ -10894,9 +10905,10 @@ enum route_auth {
 enum route_body { BODY_IGNORED, BODY_JSON };
 
 struct route {
+    const char *path; /* as documented and counted */
+    u8 before_bytes;  /* in front of {code}, which is one segment; without one: all of it */
+    u8 after;         /* where the path goes on behind it; 0: there is none */
     enum http_method method;
-    const char *path;          /* as documented and counted */
-    struct span before, after; /* around {code}, which is one segment; without one: just before */
     enum route_auth auth;
     enum route_body body;
     bool new_work; /* refused while draining */
@@ -11451,14 +11463,6 @@ struct message_row {
 
 /* -- frames -- */
 
-/* What each begins with, in one piece. */
-static const struct span event_heads[] = {
-#define EVENT_HEAD(name, type) \
-    {"{\"type\":\"" type "\",\"data\":{", sizeof("{\"type\":\"" type "\",\"data\":{") - 1},
-    EVENTS(EVENT_HEAD)
-#undef EVENT_HEAD
-};
-
 /* {"type":"...","data":{ and then the members. */
 static struct text event_begin(struct mps_server *s, enum event event) {
     struct text t = text_on(server_answer(s), s->answer_bytes);
@@ -11570,11 +11574,16 @@ static void socket_refuse(struct mps_server *s, struct conn *conn, mps_error err
     message_refuse(&m, error);
 }
 
+/* 0: the socket stays open. */
+static u32 error_close_code(const struct error_row *row) {
+    return row->ws ? 1000u + row->ws : 0;
+}
+
 /* Closes a socket with the error's close code. */
 static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error) {
     const struct error_row *row = error_row(error);
     if (conn_is_socket(conn)) {
-        conn_close_socket(&s->kit, &s->conns, conn, row->ws, span_z(row->code));
+        conn_close_socket(&s->kit, &s->conns, conn, error_close_code(row), span_z(row->code));
     }
 }
 
@@ -12913,7 +12922,9 @@ static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i)
                          DOC("Messages by type and way."));
     }
     TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
-    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type : "other");
+    text_add(t, !in                ? event_type((enum event)event)
+                : i < MESSAGE_NONE ? span_z(messages[i].type)
+                                   : SPAN("other"));
     text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
     text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
     text_char(t, '\n');
@@ -13778,19 +13789,14 @@ static mps_error handle_lobby_delete(struct request *r) {
 
 /* -- routes -- */
 
-/* Each fills three members of a row: the path as documented, and what stands before and after the
-   code. `after.at` NULL tells that there is none; PATH_WITH gives "" at least. */
-#define PATH(before)                        \
-    before, {before, sizeof(before) - 1}, { \
-        NULL, 0                             \
-    }
-#define PATH_WITH(before, param, after)                 \
-    before param after, {before, sizeof(before) - 1}, { \
-        after, sizeof(after) - 1                        \
-    }
+/* Each fills three members of a row: the path as documented, how long it is in front of the code,
+   and where it goes on behind it; 0: it has none. */
+#define PATH(path) path, sizeof(path) - 1, 0
+#define PATH_WITH(before, param, after) \
+    before param after, sizeof(before) - 1, sizeof(before param) - 1
 
 #define ROUTE(method, path, auth, body, new_work, handler, doc) \
-    { HTTP_##method, path, ROUTE_##auth, BODY_##body, new_work, handler, DOC(doc) }
+    { path, HTTP_##method, ROUTE_##auth, BODY_##body, new_work, handler, DOC(doc) }
 
 /* The row of a path and method is unique, so their order decides nothing. Leaving and closing are
    not new work: they are what lets a drain come to its end. */
@@ -14230,16 +14236,16 @@ static void request_refuse(struct request *r, mps_error error) {
 /* Does the path match? {code} takes one segment; one that no code can be is kept empty. An empty
    code finds no lobby, like one that nobody has. */
 static bool route_match(const struct route *route, struct span path, struct request *r) {
-    size_t fixed = route->before.bytes + route->after.bytes;
-    if (path.bytes < fixed || memcmp(path.at, route->before.at, route->before.bytes) != 0) {
+    struct span after = span_z(route->after ? route->path + route->after : NULL);
+    size_t fixed = route->before_bytes + after.bytes;
+    if (path.bytes < fixed || memcmp(path.at, route->path, route->before_bytes) != 0) {
         return false;
     }
-    struct span code = span_of(path.at + route->before.bytes, path.bytes - fixed);
-    if (!route->after.at) {
+    struct span code = span_of(path.at + route->before_bytes, path.bytes - fixed);
+    if (!after.at) {
         return !code.bytes;
     }
-    if (!span_equal(span_of(code.at + code.bytes, route->after.bytes), route->after) ||
-        span_has(code, '/')) {
+    if (!span_equal(span_of(code.at + code.bytes, after.bytes), after) || span_has(code, '/')) {
         return false;
     }
     code.bytes = code.bytes <= sizeof r->param_text ? code.bytes : 0;
