@@ -10052,26 +10052,30 @@ enum config_type {
     CONFIG_RANGES  /* up to MPS_RANGES_MAX strings */
 };
 
+enum config_unit { UNIT_NONE, UNIT_B, UNIT_MS, UNIT_S, UNIT_PER_S, UNIT_HZ, UNIT_SPEED };
+
 /* One key: how to read, check and print it. A key that is not here does not exist. */
 struct config_row {
     const char *key;
-    u8 type;         /* enum config_type */
-    bool live;       /* mps_reconfigure takes it over */
-    u16 at;          /* offset in mps_config */
-    u32 defaults[3]; /* by mps_preset: small, tiny, large */
-    u32 min, max;    /* of a string: bytes */
-    const char *unit, *doc;
+    unsigned at : 16;  /* offset in mps_config */
+    unsigned type : 4; /* enum config_type */
+    unsigned live : 1; /* mps_reconfigure takes it over */
+    unsigned unit : 3; /* enum config_unit */
+    u32 defaults[3];   /* by mps_preset: small, tiny, large */
+    u32 min, max;      /* of a string: bytes */
+    const char *doc;
 };
 
 /* clang-format off */
+#define CONFIG_PRESETS(key, type, live, small, tiny, large, min, max, unit, doc)                   \
+    {#key, offsetof(mps_config, key), type, live, UNIT_##unit, {small, tiny, large}, min, max,     \
+     DOC(doc)}
 #define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc)                          \
-    {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, \
-     DOC(unit), DOC(doc)}
+    CONFIG_PRESETS(key, CONFIG_U32, live, small, tiny, large, min, max, unit, doc)
 #define CONFIG_LIMIT(key, live, small, tiny, large, min, max, unit, doc)                           \
-    {#key, CONFIG_MOST, live, offsetof(mps_config, key), {small, tiny, large}, min, max, \
-     DOC(unit), DOC(doc)}
+    CONFIG_PRESETS(key, CONFIG_MOST, live, small, tiny, large, min, max, unit, doc)
 #define CONFIG_OTHER(key, type, live, min, max, doc)                                               \
-    {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", DOC(doc)}
+    CONFIG_PRESETS(key, type, live, 0, 0, 0, min, max, NONE, doc)
 /* clang-format on */
 #define FIXED false
 #define LIVE true
@@ -10085,61 +10089,63 @@ struct config_row {
 #endif
 
 /* The keys of relay rooms and their sockets. */
-#define CONFIG_ROOMS(NUMBER, LIMIT, OTHER)                                                        \
-    OTHER(presence_public, CONFIG_BOOL, FIXED, 0, 1,                                              \
-          "user_online and user_offline go to anonymous sockets, too"),                           \
-        NUMBER(users, FIXED, 1000, 16, 10000, 1, 1000000, "",                                     \
-               "users with a socket, a seat or a room of their own"),                             \
-        NUMBER(rooms, FIXED, 256, 4, 4096, 1, 100000, "", "relay rooms at once"),                 \
-        NUMBER(room_players_max, FIXED, 64, 8, 1024, 1, 4096, "", "the most maxPlayers may say"), \
-        NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, "", "members over all rooms"),          \
-        NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, "",                                       \
-               "users and addresses barred, over all rooms"),                                     \
-        NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, "", "of these in one room"),        \
-        NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, "B",                 \
-               "WebSocket message"),                                                              \
-        NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, "B",            \
-               "of one relayed message over all members that it goes to"),                        \
-        NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, "B",                                  \
-               "newest state of a member, two each; longer ones count as events"),                \
-        NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, "B", \
-               "announcements kept for sockets that have not heard them"),                        \
-        NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",                       \
-               "of silence until a socket is pinged"),                                            \
-        NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",                 \
-               "of silence until a socket is closed; more than ping_after_ms"),                   \
-        NUMBER(message_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",                  \
-               "for a WebSocket message, from its first byte"),                                   \
-        NUMBER(seat_timeout_ms, LIVE, 30000, 30000, 30000, 10, 86400000, "ms",                    \
-               "that a seat is kept when its socket drops"),                                      \
-        NUMBER(room_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",                    \
-               "that a new room waits for its maker"),                                            \
-        NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",                                  \
-               "player_state and player_snapshot of one player"),                                 \
-        NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, "/s", "chat of one player"),               \
-        NUMBER(messages_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",                                \
-               "other messages of one player"),                                                   \
-        NUMBER(refusals_max, LIVE, 20, 20, 20, 1, 255, "",                                        \
+#define CONFIG_ROOMS(NUMBER, LIMIT, OTHER)                                                      \
+    OTHER(presence_public, CONFIG_BOOL, FIXED, 0, 1,                                            \
+          "user_online and user_offline go to anonymous sockets, too"),                         \
+        NUMBER(users, FIXED, 1000, 16, 10000, 1, 1000000, NONE,                                 \
+               "users with a socket, a seat or a room of their own"),                           \
+        NUMBER(rooms, FIXED, 256, 4, 4096, 1, 100000, NONE, "relay rooms at once"),             \
+        NUMBER(room_players_max, FIXED, 64, 8, 1024, 1, 4096, NONE,                             \
+               "the most maxPlayers may say"),                                                  \
+        NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, NONE, "members over all rooms"),      \
+        NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, NONE,                                   \
+               "users and addresses barred, over all rooms"),                                   \
+        NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, NONE, "of these in one room"),    \
+        NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, B,                 \
+               "WebSocket message"),                                                            \
+        NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, B,            \
+               "of one relayed message over all members that it goes to"),                      \
+        NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, B,                                  \
+               "newest state of a member, two each; longer ones count as events"),              \
+        NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, B, \
+               "announcements kept for sockets that have not heard them"),                      \
+        NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,                       \
+               "of silence until a socket is pinged"),                                          \
+        NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, MS,                 \
+               "of silence until a socket is closed; more than ping_after_ms"),                 \
+        NUMBER(message_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,                  \
+               "for a WebSocket message, from its first byte"),                                 \
+        NUMBER(seat_timeout_ms, LIVE, 30000, 30000, 30000, 10, 86400000, MS,                    \
+               "that a seat is kept when its socket drops"),                                    \
+        NUMBER(room_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, MS,                    \
+               "that a new room waits for its maker"),                                          \
+        NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, PER_S,                               \
+               "player_state and player_snapshot of one player"),                               \
+        NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, PER_S, "chat of one player"),            \
+        NUMBER(messages_per_s, LIVE, 20, 20, 20, 1, 1000000, PER_S,                             \
+               "other messages of one player"),                                                 \
+        NUMBER(refusals_max, LIVE, 20, 20, 20, 1, 255, NONE,                                    \
                "messages refused by rate in a row, then a socket is closed")
 
 /* The keys of UDP. */
 #define CONFIG_UDP(NUMBER, LIMIT, OTHER)                                                           \
-    NUMBER(datagram_batch, FIXED, 64, 8, 64, 1, 1024, "", "datagrams handed to the port at once"), \
-        NUMBER(datagram_reply_bytes, FIXED, 65536, 1024, 262144, 1024, 16777216, "B",              \
+    NUMBER(datagram_batch, FIXED, 64, 8, 64, 1, 1024, NONE,                                        \
+           "datagrams handed to the port at once"),                                                \
+        NUMBER(datagram_reply_bytes, FIXED, 65536, 1024, 262144, 1024, 16777216, B,                \
                "answers to datagrams that wait to be sent"),                                       \
-        NUMBER(tick_hz, LIVE, 20, 20, 20, 1, 1000, "Hz", "updates a second, of each lobby"),       \
-        LIMIT(player_speed_max, LIVE, 100, 100, 100, 0, 1000000000, "units/s",                     \
+        NUMBER(tick_hz, LIVE, 20, 20, 20, 1, 1000, HZ, "updates a second, of each lobby"),         \
+        LIMIT(player_speed_max, LIVE, 100, 100, 100, 0, 1000000000, SPEED,                         \
               "of a lobby player; 0: any"),                                                        \
         OTHER(udp_same_ip_join, CONFIG_SWITCH, LIVE, 0, 2,                                         \
               "a first UDP join without token from the IP of the HTTP join; auto (with dev), on, " \
               "off"),                                                                              \
         OTHER(lan_discovery, CONFIG_SWITCH, LIVE, 0, 2,                                            \
               "answers discover from the local network; auto (on), on, off"),                      \
-        NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",                                \
+        NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, PER_S,                               \
                "datagrams of one address before a join"),                                          \
-        NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, "/s",                                     \
+        NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, PER_S,                                    \
                "STUN requests of one address; as many at once"),                                   \
-        NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",                         \
+        NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, PER_S,                        \
                "datagrams of one player")
 
 /* The largest values keep sizes and sums from overflow, see layout_take. Rows are checked and
@@ -10148,67 +10154,68 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
     CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
                  "guest login, TEST lobby, no rate limits on loopback, open metrics"),
-    CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, "",
+    CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, NONE,
                   "connections served at once"),
-    CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, "",
+    CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, NONE,
                   "further connections that are told 503 or 429"),
-    CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, "", "lobbies at once"),
-    CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, "", "the most max_players may say"),
-    CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, "", "players over all lobbies"),
-    CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
-    CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
-    CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
+    CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, NONE, "lobbies at once"),
+    CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, NONE, "the most max_players may say"),
+    CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, NONE, "players over all lobbies"),
+    CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, NONE, "rate-limit buckets"),
+    CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, NONE,
+                  "lines kept for GET /admin/log"),
+    CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, B,
                   "unfinished input that each connection owns"),
-    CONFIG_NUMBER(output_bytes, FIXED, 448, 384, 448, 384, 65536, "B",
+    CONFIG_NUMBER(output_bytes, FIXED, 448, 384, 448, 384, 65536, B,
                   "output that each connection owns"),
-    CONFIG_NUMBER(chunks, FIXED, 1024, 18, 8192, 4, 1000000, "",
+    CONFIG_NUMBER(chunks, FIXED, 1024, 18, 8192, 4, 1000000, NONE,
                   "chunks lent to connections that need more"),
-    CONFIG_NUMBER(chunk_bytes, FIXED, 4096, 1024, 4096, 512, 65536, "B", "size of a lent chunk"),
-    CONFIG_NUMBER(output_bytes_max, FIXED, 131072, 8192, 327680, 4096, 16777216, "B",
+    CONFIG_NUMBER(chunk_bytes, FIXED, 4096, 1024, 4096, 512, 65536, B, "size of a lent chunk"),
+    CONFIG_NUMBER(output_bytes_max, FIXED, 131072, 8192, 327680, 4096, 16777216, B,
                   "unsent output of one connection; above a quarter of it no input is read"),
-    CONFIG_NUMBER(large_inputs, FIXED, 8, 2, 64, 1, 10000, "", "buffers for large requests"),
-    CONFIG_NUMBER(large_inputs_per_address, FIXED, 2, 2, 2, 1, 10000, "",
+    CONFIG_NUMBER(large_inputs, FIXED, 8, 2, 64, 1, 10000, NONE, "buffers for large requests"),
+    CONFIG_NUMBER(large_inputs_per_address, FIXED, 2, 2, 2, 1, 10000, NONE,
                   "large buffers that one address may hold"),
-    CONFIG_NUMBER(head_bytes_max, FIXED, 8192, 2048, 8192, 512, 65536, "B", "request head"),
-    CONFIG_NUMBER(target_bytes_max, FIXED, 2048, 1024, 2048, 64, 32768, "B", "request target"),
-    CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, "B", "request body"),
-    CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, "",
+    CONFIG_NUMBER(head_bytes_max, FIXED, 8192, 2048, 8192, 512, 65536, B, "request head"),
+    CONFIG_NUMBER(target_bytes_max, FIXED, 2048, 1024, 2048, 64, 32768, B, "request target"),
+    CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, B, "request body"),
+    CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, NONE,
                   "pipelined requests answered before others have their turn"),
-    CONFIG_NUMBER(settle_max, FIXED, 256, 48, 256, 16, 100000, "",
+    CONFIG_NUMBER(settle_max, FIXED, 256, 48, 256, 16, 100000, NONE,
                   "outcomes, timers and waiting connections handled per call"),
-    CONFIG_NUMBER(head_timeout_ms, LIVE, 10000, 10000, 10000, 10, 3600000, "ms",
+    CONFIG_NUMBER(head_timeout_ms, LIVE, 10000, 10000, 10000, 10, 3600000, MS,
                   "for a request head, from its first byte"),
-    CONFIG_NUMBER(body_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+    CONFIG_NUMBER(body_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,
                   "for a request body"),
-    CONFIG_NUMBER(idle_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",
+    CONFIG_NUMBER(idle_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, MS,
                   "for the next request of a kept connection"),
-    CONFIG_NUMBER(send_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+    CONFIG_NUMBER(send_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,
                   "without the peer reading anything"),
-    CONFIG_NUMBER(linger_ms, LIVE, 2000, 2000, 2000, 10, 60000, "ms",
+    CONFIG_NUMBER(linger_ms, LIVE, 2000, 2000, 2000, 10, 60000, MS,
                   "for the peer's FIN after the last answer"),
-    CONFIG_NUMBER(buffer_wait_ms, LIVE, 5000, 5000, 5000, 10, 60000, "ms",
+    CONFIG_NUMBER(buffer_wait_ms, LIVE, 5000, 5000, 5000, 10, 60000, MS,
                   "for a large buffer to come free"),
-    CONFIG_NUMBER(input_hold_ms, LIVE, 4000, 4000, 4000, 10, 60000, "ms",
+    CONFIG_NUMBER(input_hold_ms, LIVE, 4000, 4000, 4000, 10, 60000, MS,
                   "that unfinished input keeps lent memory while others wait for some"),
-    CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, "ms",
+    CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, MS,
                   "for the game to answer an authenticate hook"),
     CONFIG_NUMBER(player_timeout_ms, LIVE, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS,
-                  10, 3600000, "ms", "a lobby player without a datagram"),
-    CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
+                  10, 3600000, MS, "a lobby player without a datagram"),
+    CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, MS,
                   "a lobby without players"),
-    CONFIG_NUMBER(drain_grace_ms, LIVE, 5000, 5000, 5000, 10, 3600000, "ms",
+    CONFIG_NUMBER(drain_grace_ms, LIVE, 5000, 5000, 5000, 10, 3600000, MS,
                   "between the announcement to shut down and the end"),
-    CONFIG_NUMBER(connections_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
+    CONFIG_NUMBER(connections_per_s, LIVE, 20, 20, 20, 1, 1000000, PER_S,
                   "new connections of one address"),
-    CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s", "requests of one address"),
+    CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, PER_S, "requests of one address"),
     CONFIG_OTHER(guest_login, CONFIG_SWITCH, LIVE, 0, 2,
                  "auto (on with dev, or without jwt_secret), on, off"),
     CONFIG_OTHER(jwt_secret, CONFIG_SECRET, FIXED, 1, 1024, "key of the tokens (HS256)"),
     CONFIG_OTHER(jwt_issuer, CONFIG_STRING, FIXED, 1, 64, "iss of tokens; default mpserver"),
     CONFIG_OTHER(jwt_audience, CONFIG_STRING, FIXED, 1, 128,
                  "aud that tokens must name; none: any"),
-    CONFIG_NUMBER(token_ttl_s, LIVE, 3600, 3600, 3600, 10, 31536000, "s", "life of a minted token"),
-    CONFIG_NUMBER(refresh_ttl_s, LIVE, 86400, 86400, 86400, 10, 31536000, "s",
+    CONFIG_NUMBER(token_ttl_s, LIVE, 3600, 3600, 3600, 10, 31536000, S, "life of a minted token"),
+    CONFIG_NUMBER(refresh_ttl_s, LIVE, 86400, 86400, 86400, 10, 31536000, S,
                   "how long after the first sign-in a token can be refreshed"),
     CONFIG_OTHER(name, CONFIG_STRING, FIXED, 1, SERVER_NAME_MAX, "name of this server"),
     CONFIG_OTHER(public_host, CONFIG_STRING, FIXED, 1, PUBLIC_HOST_MAX,
@@ -16539,6 +16546,7 @@ mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room room, uint32_t pee
 #ifndef MPS_NO_DOCS
 /* Limits show the default of each preset, since the preset is chosen with them in view. */
 static void doc_config(struct text *t, const struct config_row *row) {
+    static const char *const units[] = {"", "B, ", "ms, ", "s, ", "/s, ", "Hz, ", "units/s, "};
     const char *const *names;
     text_z(t, row->key);
     text_char(t, ' ');
@@ -16550,8 +16558,7 @@ static void doc_config(struct text *t, const struct config_row *row) {
         TEXT_LITERAL(t, ", large ");
         text_u64(t, row->defaults[MPS_PRESET_LARGE]);
         TEXT_LITERAL(t, ") ");
-        text_z(t, row->unit);
-        text_z(t, row->unit[0] ? ", " : "");
+        text_z(t, units[row->unit]);
         text_u64(t, row->min);
         TEXT_LITERAL(t, "..");
         text_u64(t, row->max);
