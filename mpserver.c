@@ -4,6 +4,7 @@
    forward declaration, and struct mps_server is completed only in section 80: nothing below can
    reach across. Find a section by its banner, e.g. "== 40 http".
 
+     08 switches      what a build leaves out
      10 base          assertions, integers, spans, bounded text
      12 errors, log   the error table's columns, log items
      14 random        SipHash-2-4, the server's generator
@@ -33,16 +34,45 @@
      80 server        struct mps_server, configuration table, layout, checks
      81 answers       the request being answered, heads, errors, reading bodies and queries
      82 websocket h.  what the messages do, messages[], frames in and out
-     84 http handlers what the routes do, routes[], producers of long answers
+     83 rooms o. http what the routes of rooms do, the upgrade, what rooms need of the server
+     84 http handlers what the other routes do, routes[], producers of long answers
      85 requests      from bytes to handlers: limits, tokens, bodies, time-outs
      86 datagram h.   what the datagrams do, packets[], answers at once
      87 settle        outcomes become hooks and log lines
      88 advance       timers[], slices of left-over work
-     90 api           thin mps_* wrappers */
+     89 making        the layout of the block, what its tables begin with
+     90 api           thin mps_* wrappers
+     91 rooms' api    the same for relay rooms
+     92 texts         the tables as lines for --help-* */
 
 #include "mpserver.h"
 
 #include <string.h>
+
+/* == 08 switches =================================================================================
+   What a build leaves out; mpserver.h tells what that means for those outside. A subsystem is left
+   out by whole sections. What others call of it is a handful of functions; where it is left out,
+   ones that do nothing stand in for them, right behind its section. Rows of lists that are macros
+   stand in the macros below. Whatever a switch touches is found by its name. */
+
+#ifdef MPS_NO_ROOMS
+#define WITH_ROOMS(...)
+#else
+#define WITH_ROOMS(...) __VA_ARGS__
+#endif
+
+#ifdef MPS_NO_UDP
+#define WITH_UDP(...)
+#else
+#define WITH_UDP(...) __VA_ARGS__
+#endif
+
+/* A text that only explains. */
+#ifdef MPS_NO_DOCS
+#define DOC(text) ""
+#else
+#define DOC(text) text
+#endif
 
 /* == 10 base ====================================================================================
    What every section uses: integers by their width, assertions, spans (borrowed bytes) and text (a
@@ -62,6 +92,14 @@ static void assert_failed(void) {
 }
 #define MPS_ASSERT(x) ((x) ? (void)0 : assert_failed())
 #endif
+#endif
+
+/* For what is called from so many places that copies of it would make up a good part of a build for
+   size. Where speed counts, the compiler decides. */
+#if defined(__GNUC__) && defined(__OPTIMIZE_SIZE__)
+#define MPS_OUTLINE __attribute__((noinline))
+#else
+#define MPS_OUTLINE
 #endif
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -98,7 +136,7 @@ static size_t size_min(size_t a, size_t b) {
 }
 
 /* a + b, or the end of time. */
-static u64 time_after(u64 a, u64 b) {
+MPS_OUTLINE static u64 time_after(u64 a, u64 b) {
     return a > NEVER - b ? NEVER : a + b;
 }
 
@@ -117,15 +155,6 @@ static void store_be32(u8 *at, u32 value) {
     at[1] = (u8)(value >> 16);
     at[2] = (u8)(value >> 8);
     at[3] = (u8)value;
-}
-
-/* Any unsigned number of `bytes` bytes, the lowest first, as binary datagrams have them. */
-static u64 load_le(const u8 *at, u32 bytes) {
-    u64 value = 0;
-    while (bytes) {
-        value = value << 8 | at[--bytes];
-    }
-    return value;
 }
 
 static u64 load_le64(const u8 *at) {
@@ -215,6 +244,15 @@ static bool span_equal_fold(struct span a, struct span b) {
     return true;
 }
 
+/* Where something is, as its distance from the place that remembers it. */
+static void near_set(ptrdiff_t *near, const void *at) {
+    *near = (const char *)at - (const char *)near;
+}
+
+static void *near_get(const ptrdiff_t *near) {
+    return (char *)(uintptr_t)near + *near;
+}
+
 /* A bounded writer. What does not fit is left out and `cut` says so; nothing overruns. Writers
    therefore check nothing as they go; whoever sent them looks at `cut` once, at the end. `at` is
    borrowed, `bytes` never passes `capacity`, and no zero is put behind the text. */
@@ -280,16 +318,6 @@ static void text_u64(struct text *t, u64 value) {
         rest /= 10;
     } while (rest);
     text_add(t, span_of(digits + at, sizeof digits - at));
-}
-
-/* A number as `bytes` bytes, the lowest first; what is above them is cut off. */
-static void text_le(struct text *t, u64 value, u32 bytes) {
-    char at[8];
-    MPS_ASSERT(bytes <= sizeof at);
-    for (u32 i = 0; i < bytes; i++, value >>= 8) {
-        at[i] = (char)(u8)value;
-    }
-    text_add(t, span_of(at, bytes));
 }
 
 /* Negated as an unsigned number: the least i64 has no positive counterpart. */
@@ -372,13 +400,20 @@ static struct span span_trim(struct span s) {
 /* `code` is what clients compare and therefore never changes; `text` is for people. `ws` is a close
    code of RFC 6455, 7.4; 0 leaves a socket open. */
 struct error_row {
-    mps_error error;
-    u16 http, ws;
     const char *code, *text;
+    int error : 16;             /* mps_error */
+    unsigned http : 10, ws : 6; /* ws: above 1000 */
 };
 
-static const struct error_row errors[] = {{MPS_OK, 200, 0, "ok", "Done."},
-#define ERROR_ROW(name, value, code, http, ws, text) {MPS_E_##name, http, ws, code, text},
+#ifdef MPS_NO_ERROR_TEXTS
+#define ERROR_TEXT(code, text) code
+#else
+#define ERROR_TEXT(code, text) text
+#endif
+
+static const struct error_row errors[] = {{"ok", ERROR_TEXT("ok", "Done."), MPS_OK, 200, 0},
+#define ERROR_ROW(name, value, code, http, ws, text) \
+    {code, ERROR_TEXT(code, text), value, http, (ws) % 1000},
                                           MPS_ERRORS(ERROR_ROW)
 #undef ERROR_ROW
 };
@@ -398,34 +433,38 @@ static const struct error_row *error_row(mps_error error) {
 /* What the server reports, one row each: level, stable name, what happened and, where a limit was
    met, which key raises it. At most LOG_ITEM_PER_S of an item are let through in a second, so that
    strangers cannot flood the log; the next line of the item tells how many were held back. */
-#define LOG_ITEMS(X)                                                                           \
-    X(REQUEST, DEBUG, "request", "request answered")                                           \
-    X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                   \
-    X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                      \
-    X(LOBBY_CLOSED, INFO, "lobby_closed", "lobby closed")                                      \
-    X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                           \
-    X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                 \
-    X(CONNECTION_REFUSED, WARN, "connection_refused",                                          \
-      "connection refused; raise `connections` or `connections_per_s` if this is normal load") \
-    X(SLOW_READER, WARN, "slow_reader",                                                        \
-      "connection closed, its peer does not read; raise `chunks` if memory ran short")         \
-    X(ROOM_OPENED, INFO, "room_opened", "room opened")                                         \
-    X(ROOM_CLOSED, INFO, "room_closed", "room closed")                                         \
-    X(PEER_JOINED, DEBUG, "peer_joined", "peer joined a room")                                 \
-    X(PEER_LEFT, DEBUG, "peer_left", "peer left a room")                                       \
-    X(ANNOUNCED, INFO, "announced", "announcement made")                                       \
-    X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                       \
-    X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                    \
-    X(CONFIG_CHANGED, INFO, "config_changed", "configuration value changed")                   \
-    X(CONFIG_WAITS, WARN, "config_waits", "configuration value waits for a restart")           \
-    X(CLOCK_SET, INFO, "clock_set", "the date is known")                                       \
-    X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                            \
-    X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                         \
-    X(UDP_TOKEN_WRONG, WARN, "invalid_udp_token", "a join by UDP with a wrong token")          \
-    X(DATAGRAMS_LOST, WARN, "datagrams_lost",                                                  \
-      "datagrams came faster than they were read; the kernel dropped some")                    \
-    X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                  \
+/* clang-format off */
+#define LOG_ITEMS(X)                                                                              \
+    X(REQUEST, DEBUG, "request", "request answered")                                              \
+    X(REQUEST_FAILED, WARN, "request_failed", "request could not be served")                      \
+    X(LOBBY_OPENED, INFO, "lobby_opened", "lobby opened")                                         \
+    X(LOBBY_CLOSED, INFO, "lobby_closed", "lobby closed")                                         \
+    X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                              \
+    X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                    \
+    X(CONNECTION_REFUSED, WARN, "connection_refused",                                             \
+      "connection refused; raise `connections` or `connections_per_s` if this is normal load")    \
+    X(SLOW_READER, WARN, "slow_reader",                                                           \
+      "connection closed, its peer does not read; raise `chunks` if memory ran short")            \
+    WITH_ROOMS(                                                                                   \
+        X(ROOM_OPENED, INFO, "room_opened", "room opened")                                        \
+        X(ROOM_CLOSED, INFO, "room_closed", "room closed")                                        \
+        X(PEER_JOINED, DEBUG, "peer_joined", "peer joined a room")                                \
+        X(PEER_LEFT, DEBUG, "peer_left", "peer left a room"))                                     \
+    X(ANNOUNCED, INFO, "announced", "announcement made")                                          \
+    X(RELOAD_ASKED, INFO, "reload_asked", "an admin asked for a reload")                          \
+    X(RECORD_ASKED, INFO, "record_asked", "an admin asked for a recording")                       \
+    X(CONFIG_CHANGED, INFO, "config_changed", "configuration value changed")                      \
+    X(CONFIG_WAITS, WARN, "config_waits", "configuration value waits for a restart")              \
+    X(CLOCK_SET, INFO, "clock_set", "the date is known")                                          \
+    X(CLOCK_STEPPED, WARN, "clock_stepped", "the date made a step")                               \
+    X(PORT_ERROR, WARN, "port_error", "the platform reports an error")                            \
+    WITH_UDP(                                                                                     \
+        X(UDP_TOKEN_WRONG, WARN, "invalid_udp_token", "a join by UDP with a wrong token"))        \
+    X(DATAGRAMS_LOST, WARN, "datagrams_lost",                                                     \
+      "datagrams came faster than they were read; the kernel dropped some")                       \
+    X(DRAIN_BEGUN, INFO, "drain_begun", "shutting down: new work is refused")                     \
     X(DRAINED, INFO, "drained", "shut down")
+/* clang-format on */
 
 enum log_item {
 #define LOG_ITEM_ENUM(name, level, key, text) LOG_ITEM_##name,
@@ -635,13 +674,14 @@ static u32 random_below(struct random_state *r, u32 bound) {
 }
 
 #define UUID_BYTES 16
+#define UUID_TEXT 36
 
 /* A version 4 UUID (RFC 9562, 5.4) as text of 36 characters and a zero:
 
        xxxxxxxx-xxxx-Mxxx-Nxxx-xxxxxxxxxxxx   M: version, 4   N: variant, 8 9 a or b */
-static void random_uuid(struct random_state *r, char out[37]) {
+static void random_uuid(struct random_state *r, char out[UUID_TEXT + 1]) {
     u8 uuid[UUID_BYTES];
-    struct text t = text_on(out, 36);
+    struct text t = text_on(out, UUID_TEXT);
     random_bytes(r, uuid, sizeof uuid);
     uuid[6] = (u8)((uuid[6] & 0x0f) | 0x40);
     uuid[8] = (u8)((uuid[8] & 0x3f) | 0x80);
@@ -651,20 +691,19 @@ static void random_uuid(struct random_state *r, char out[37]) {
         }
         text_hex(&t, uuid + i, 1);
     }
-    MPS_ASSERT(t.bytes == 36 && !t.cut);
-    out[36] = 0;
+    MPS_ASSERT(t.bytes == UUID_TEXT && !t.cut);
+    out[UUID_TEXT] = 0;
     crypto_wipe(uuid, sizeof uuid);
 }
 
 /* == 16 crypto ===================================================================================
-   SHA-1 for the WebSocket handshake and nothing else (RFC 6455 asks for it; it is broken as a
-   signature), SHA-256 and HMAC-SHA256 (FIPS 180-4, RFC 2104) for tokens and signed requests,
-   base64, and comparison that takes the same time wherever two secrets differ. Portable C
-   without hardware instructions, small rather than unrolled, since it runs on microcontrollers
-   too. Nothing branches on a secret or uses one as an index; base64 does, but what it spells is
-   on the wire. Hashing cannot fail and allocates nothing; a state belongs to its caller, may be
-   copied while it runs, and is wiped by finish. Readers of base64 take wire data and are strict:
-   one text for each value. */
+   SHA-256 and HMAC-SHA256 (FIPS 180-4, RFC 2104) for tokens and signed requests, what SHA-1 of
+   section 42 shares with them, base64, and comparison that takes the same time wherever two
+   secrets differ. Portable C without hardware instructions, small rather than unrolled, since it
+   runs on microcontrollers too. Nothing branches on a secret or uses one as an index; base64 does,
+   but what it spells is on the wire. Hashing cannot fail and allocates nothing; a state belongs to
+   its caller, may be copied while it runs, and is wiped by finish. Readers of base64 take wire data
+   and are strict: one text for each value. */
 
 #define SHA_BLOCK_BYTES 64
 #define SHA_WORDS 16 /* of the message schedule, which rolls in place */
@@ -694,75 +733,6 @@ static size_t sha_pad(u8 tail[2 * SHA_BLOCK_BYTES], size_t left, u64 message_byt
     store_be32(tail + end - 8, (u32)(bits >> 32));
     store_be32(tail + end - 4, (u32)bits);
     return end;
-}
-
-#define SHA1_BYTES 20
-#define SHA1_STATE_WORDS 5
-#define SHA1_ROUNDS 80
-
-struct sha1 {
-    u32 state[SHA1_STATE_WORDS];
-};
-
-/* FIPS 180-4, 4.1.1 and 4.2.1: the function and the constant of one round. */
-static u32 sha1_mix(u32 round, u32 b, u32 c, u32 d) {
-    switch (round / 20) {
-    case 0:
-        return ((b & c) | (~b & d)) + 0x5a827999;
-    case 1:
-        return (b ^ c ^ d) + 0x6ed9eba1;
-    case 2:
-        return ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc;
-    default:
-        return (b ^ c ^ d) + 0xca62c1d6;
-    }
-}
-
-/* One block (FIPS 180-4, 6.1.2). Words 16..79 of the schedule are made as they are needed, each
-   over the one 16 before it: 64 bytes of stack instead of 320. */
-static void sha1_block(struct sha1 *h, const u8 *block) {
-    u32 w[SHA_WORDS];
-    u32 a = h->state[0], b = h->state[1], c = h->state[2], d = h->state[3], e = h->state[4];
-    sha_load_block(block, w);
-    for (u32 i = 0; i < SHA1_ROUNDS; i++) {
-        if (i >= SHA_WORDS) {
-            u32 next = w[(i + 13) & 15] ^ w[(i + 8) & 15] ^ w[(i + 2) & 15] ^ w[i & 15];
-            w[i & 15] = sha_rotate_right(next, 31);
-        }
-        u32 first = sha_rotate_right(a, 27) + sha1_mix(i, b, c, d) + e + w[i & 15];
-        e = d;
-        d = c;
-        c = sha_rotate_right(b, 2);
-        b = a;
-        a = first;
-    }
-    h->state[0] += a;
-    h->state[1] += b;
-    h->state[2] += c;
-    h->state[3] += d;
-    h->state[4] += e;
-}
-
-/* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
-static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
-    struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
-    u8 tail[2 * SHA_BLOCK_BYTES];
-    const u8 *at = bytes;
-    size_t left = count % SHA_BLOCK_BYTES, whole = count - left;
-    MPS_ASSERT(bytes || count == 0);
-    for (size_t i = 0; i < whole; i += SHA_BLOCK_BYTES) {
-        sha1_block(&h, at + i);
-    }
-    if (left) {
-        memcpy(tail, at + whole, left);
-    }
-    size_t end = sha_pad(tail, left, count);
-    for (size_t i = 0; i < end; i += SHA_BLOCK_BYTES) {
-        sha1_block(&h, tail + i);
-    }
-    for (u32 i = 0; i < SHA1_STATE_WORDS; i++) {
-        store_be32(out + (size_t)4 * i, h.state[i]);
-    }
 }
 
 #define SHA256_BYTES 32
@@ -956,8 +926,7 @@ struct base64_kind {
     bool padded;
 };
 
-static const struct base64_kind base64_standard = {'+', '/', true}; /* section 4 */
-static const struct base64_kind base64_url = {'-', '_', false};     /* section 5 */
+static const struct base64_kind base64_url = {'-', '_', false}; /* section 5 */
 
 static char base64_digit(const struct base64_kind *kind, u32 value) {
     if (value < 26) {
@@ -1035,11 +1004,6 @@ static i64 base64_decode(const struct base64_kind *kind, struct span digits, u8 
     return bits ? -1 : (i64)written;
 }
 
-/* With padding. `out` has room for 4 * ((count + 2) / 3) characters; gives how many there are. */
-static size_t base64_write(const u8 *bytes, size_t count, char *out) {
-    return base64_encode(&base64_standard, bytes, count, out);
-}
-
 /* Without padding; otherwise the same. */
 static size_t base64url_write(const u8 *bytes, size_t count, char *out) {
     return base64_encode(&base64_url, bytes, count, out);
@@ -1050,16 +1014,9 @@ static i64 base64url_read(struct span text, u8 *out, size_t capacity) {
     return base64_decode(&base64_url, text, out, capacity);
 }
 
-/* The same with padding, which must be there. */
-static i64 base64_read(struct span text, u8 *out, size_t capacity) {
-    if (text.bytes % 4) {
-        return -1;
-    }
-    for (u32 i = 0; i < 2 && text.bytes && text.at[text.bytes - 1] == '='; i++) {
-        text.bytes--;
-    }
-    return base64_decode(&base64_standard, text, out, capacity);
-}
+/* What a lobby player proves itself with: made at random, handed out in hexadecimal digits. */
+#define UDP_TOKEN_BYTES 16
+#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES)
 
 /* == 18 metrics ==================================================================================
    Counters by name, and histograms of durations. Any section may count; only section 84 prints.
@@ -1068,64 +1025,73 @@ static i64 base64_read(struct span text, u8 *out, size_t capacity) {
 /* Name, metric, labels, help. Labels stand here as they are written, quotes and all; no value needs
    escaping (text format 0.0.4). A counter starts at 0 with the server and only grows: what reads it
    computes rates from that. */
-#define COUNTERS(X)                                                                           \
-    X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")            \
-    X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",               \
-      "Connections turned away at the door.")                                                 \
-    X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")               \
-    X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")            \
-    X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                      \
-      "Connections closed by the server before their time.")                                  \
-    X(CLOSED_TIMEOUT, "connections_closed_total", "reason=\"timeout\"", "")                   \
-    X(CLOSED_IDLE, "connections_closed_total", "reason=\"idle\"", "")                         \
-    X(CLOSED_NO_ROOM, "connections_closed_total", "reason=\"no_memory\"", "")                 \
-    X(BYTES_IN, "received_bytes_total", "", "Bytes read from connections.")                   \
-    X(BYTES_OUT, "sent_bytes_total", "", "Bytes written to connections.")                     \
-    X(RATE_LIMITED, "rate_limited_total", "", "Requests answered with 429.")                  \
-    X(FULL_LOBBIES, "table_full_total", "table=\"lobbies\"",                                  \
-      "Requests refused because a table was full: allocation failures.")                      \
-    X(FULL_PLAYERS, "table_full_total", "table=\"players\"", "")                              \
-    X(FULL_LARGE_INPUTS, "table_full_total", "table=\"large_inputs\"", "")                    \
-    X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                \
-    X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                      \
-    X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                              \
-    X(FULL_USERS, "table_full_total", "table=\"users\"", "")                                  \
-    X(FULL_ROOMS, "table_full_total", "table=\"rooms\"", "")                                  \
-    X(FULL_SEATS, "table_full_total", "table=\"seats\"", "")                                  \
-    X(FULL_BANS, "table_full_total", "table=\"bans\"", "")                                    \
-    X(FULL_REPLIES, "table_full_total", "table=\"datagram_replies\"", "")                     \
-    X(SOCKETS_OPENED, "sockets_opened_total", "", "WebSockets opened.")                       \
-    X(SOCKETS_CLOSED, "sockets_closed_total", "", "WebSockets over, whoever ended them.")     \
-    X(STATES_HELD, "states_held_back_total", "",                                              \
-      "States not sent to a member that was behind; newer ones took their place.")            \
-    X(ROOMS_OPENED, "rooms_opened_total", "", "Relay rooms made.")                            \
-    X(ROOMS_CLOSED, "rooms_closed_total", "", "Relay rooms gone, whatever the reason.")       \
-    X(PEERS_JOINED, "peers_joined_total", "", "Seats taken in rooms.")                        \
-    X(PEERS_LEFT, "peers_left_total", "", "Seats in rooms ended, whatever the reason.")       \
-    X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                            \
-    X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                             \
-    X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")     \
-    X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                \
-    X(DATAGRAMS_OUT, "datagrams_sent_total", "", "Datagrams made to be sent.")                \
-    X(DATAGRAM_BYTES, "datagram_bytes_total", "way=\"in\"", "Bytes of datagrams.")            \
-    X(DATAGRAM_BYTES_OUT, "datagram_bytes_total", "way=\"out\"", "")                          \
-    X(DROPS_UNKNOWN, "drops_total", "reason=\"unknown\"", "Datagrams dropped.")               \
-    X(DROPS_MALFORMED, "drops_total", "reason=\"malformed\"", "")                             \
-    X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                               \
-    X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "")                             \
-    X(DROPS_RATE, "drops_total", "reason=\"rate_limited\"", "")                               \
-    X(DROPS_TOKEN, "drops_total", "reason=\"invalid_udp_token\"", "")                         \
-    X(DROPS_FOREIGN, "drops_total", "reason=\"foreign_player\"", "")                          \
-    X(DROPS_REFUSED, "drops_total", "reason=\"refused\"", "")                                 \
-    X(DROPS_STALE, "drops_total", "reason=\"stale\"", "")                                     \
-    X(DROPS_KERNEL, "drops_total", "reason=\"kernel\"", "")                                   \
-    X(POSITIONS, "positions_total", "", "Positions taken over.")                              \
-    X(CORRECTIONS, "position_corrections_total", "", "Positions refused.")                    \
-    X(WITHHELD, "datagrams_withheld_total", "",                                               \
-      "Datagrams not sent to an address that is not proved.")                                 \
-    X(STUN_ANSWERS, "stun_answers_total", "", "STUN requests answered.")                      \
-    X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.") \
+/* clang-format off */
+#define COUNTERS(X)                                                                               \
+    X(CONNECTIONS_OPENED, "connections_opened_total", "", "Connections accepted.")                \
+    X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",                   \
+      "Connections turned away at the door.")                                                     \
+    X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")                   \
+    X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")                \
+    X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                          \
+      "Connections closed by the server before their time.")                                      \
+    X(CLOSED_TIMEOUT, "connections_closed_total", "reason=\"timeout\"", "")                       \
+    X(CLOSED_IDLE, "connections_closed_total", "reason=\"idle\"", "")                             \
+    X(CLOSED_NO_ROOM, "connections_closed_total", "reason=\"no_memory\"", "")                     \
+    X(BYTES_IN, "received_bytes_total", "", "Bytes read from connections.")                       \
+    X(BYTES_OUT, "sent_bytes_total", "", "Bytes written to connections.")                         \
+    X(RATE_LIMITED, "rate_limited_total", "", "Requests answered with 429.")                      \
+    X(FULL_LOBBIES, "table_full_total", "table=\"lobbies\"",                                      \
+      "Requests refused because a table was full: allocation failures.")                          \
+    X(FULL_PLAYERS, "table_full_total", "table=\"players\"", "")                                  \
+    X(FULL_LARGE_INPUTS, "table_full_total", "table=\"large_inputs\"", "")                        \
+    X(FULL_CHUNKS, "table_full_total", "table=\"chunks\"", "")                                    \
+    X(FULL_CONNECTIONS, "table_full_total", "table=\"connections\"", "")                          \
+    X(FULL_BUCKETS, "table_full_total", "table=\"buckets\"", "")                                  \
+    WITH_ROOMS(                                                                                   \
+        X(FULL_USERS, "table_full_total", "table=\"users\"", "")                                  \
+        X(FULL_ROOMS, "table_full_total", "table=\"rooms\"", "")                                  \
+        X(FULL_SEATS, "table_full_total", "table=\"seats\"", "")                                  \
+        X(FULL_BANS, "table_full_total", "table=\"bans\"", ""))                                   \
+    WITH_UDP(                                                                                     \
+        X(FULL_REPLIES, "table_full_total", "table=\"datagram_replies\"", ""))                    \
+    WITH_ROOMS(                                                                                   \
+        X(SOCKETS_OPENED, "sockets_opened_total", "", "WebSockets opened.")                       \
+        X( SOCKETS_CLOSED, "sockets_closed_total", "", "WebSockets over, whoever ended them.")    \
+        X(STATES_HELD, "states_held_back_total", "",                                              \
+          "States not sent to a member that was behind; newer ones took their place.")            \
+        X(ROOMS_OPENED, "rooms_opened_total", "", "Relay rooms made.")                            \
+        X(ROOMS_CLOSED, "rooms_closed_total", "", "Relay rooms gone, whatever the reason.")       \
+        X(PEERS_JOINED, "peers_joined_total", "", "Seats taken in rooms.")                        \
+        X(PEERS_LEFT, "peers_left_total", "", "Seats in rooms ended, whatever the reason."))      \
+    X(LOBBIES_OPENED, "lobbies_opened_total", "", "Lobbies made.")                                \
+    X(PLAYERS_JOINED, "players_joined_total", "", "Lobby joins.")                                 \
+    X(PLAYERS_LEFT, "players_left_total", "", "Lobby players gone, whatever the reason.")         \
+    X(DATAGRAMS, "datagrams_total", "", "Datagrams received.")                                    \
+    WITH_UDP(                                                                                     \
+        X(DATAGRAMS_OUT, "datagrams_sent_total", "", "Datagrams made to be sent."))               \
+    X(DATAGRAM_BYTES, "datagram_bytes_total", "way=\"in\"", "Bytes of datagrams.")                \
+    WITH_UDP(                                                                                     \
+        X(DATAGRAM_BYTES_OUT, "datagram_bytes_total", "way=\"out\"", ""))                         \
+    X(DROPS_UNKNOWN, "drops_total", "reason=\"unknown\"", "Datagrams dropped.")                   \
+    WITH_UDP(                                                                                     \
+        X(DROPS_MALFORMED, "drops_total", "reason=\"malformed\"", "")                             \
+        X(DROPS_OVERSIZE, "drops_total", "reason=\"oversize\"", "")                               \
+        X(DROPS_STRANGER, "drops_total", "reason=\"not_joined\"", "")                             \
+        X(DROPS_RATE, "drops_total", "reason=\"rate_limited\"", "")                               \
+        X(DROPS_TOKEN, "drops_total", "reason=\"invalid_udp_token\"", "")                         \
+        X(DROPS_FOREIGN, "drops_total", "reason=\"foreign_player\"", "")                          \
+        X(DROPS_REFUSED, "drops_total", "reason=\"refused\"", "")                                 \
+        X(DROPS_STALE, "drops_total", "reason=\"stale\"", ""))                                    \
+    X(DROPS_KERNEL, "drops_total", "reason=\"kernel\"", "")                                       \
+    WITH_UDP(                                                                                     \
+        X(POSITIONS, "positions_total", "", "Positions taken over.")                              \
+        X(CORRECTIONS, "position_corrections_total", "", "Positions refused.")                    \
+        X(WITHHELD, "datagrams_withheld_total", "",                                               \
+          "Datagrams not sent to an address that is not proved.")                                 \
+        X(STUN_ANSWERS, "stun_answers_total", "", "STUN requests answered."))                     \
+    X(LOG_SUPPRESSED, "log_suppressed_total", "", "Log lines held back by their rate limit.")     \
     X(PORT_ERRORS, "port_errors_total", "", "Errors that the platform reported.")
+/* clang-format on */
 
 enum counter {
 #define COUNTER_ENUM(name, metric, labels, help) COUNTER_##name,
@@ -1141,7 +1107,7 @@ struct counter_row {
 };
 
 static const struct counter_row counters[] = {
-#define COUNTER_ROW(name, metric, labels, help) {metric, labels, help},
+#define COUNTER_ROW(name, metric, labels, help) {metric, labels, DOC(help)},
     COUNTERS(COUNTER_ROW)
 #undef COUNTER_ROW
 };
@@ -1194,36 +1160,42 @@ static const u16 metric_statuses[] = {101, 200, 201, 202, 204, 304, 400, 401, 40
 struct metrics {
     u64 counters[COUNTER_COUNT];
     struct histogram request, call;
-    u64 requests[METRIC_ROUTES_MAX][METRIC_STATUSES];
+#ifndef MPS_NO_ROOMS
     u64 messages_in[METRIC_MESSAGES_MAX], messages_out[METRIC_MESSAGES_MAX];
+#endif
+    ptrdiff_t requests; /* distance to METRIC_STATUSES counters for each route, section 20 */
 };
 
-static void metrics_count(struct metrics *m, enum counter counter) {
+MPS_OUTLINE static void metrics_count(struct metrics *m, enum counter counter) {
     m->counters[counter]++;
 }
 
 /* `route` is an index into routes[], or the one behind the last. */
+static u64 *metrics_requests(const struct metrics *m, u32 route) {
+    MPS_ASSERT(route < METRIC_ROUTES_MAX);
+    return (u64 *)near_get(&m->requests) + route * METRIC_STATUSES;
+}
+
 static void metrics_request(struct metrics *m, u32 route, u32 status) {
     u32 i = 0;
-    MPS_ASSERT(route < METRIC_ROUTES_MAX);
     while (i + 1 < METRIC_STATUSES && metric_statuses[i] != status) {
         i++;
     }
-    m->requests[route][i]++;
+    metrics_requests(m, route)[i]++;
 }
 
 /* == 20 arena ====================================================================================
-   The layout of the block. One function of section 80 calls layout_take for every table, once to
-   size the block and once to carve it, so the two cannot disagree. What a table needs to find its
-   items is their distance from the table itself: the block may move. */
+   The layout of the block. The same functions place every table, once to size the block and once
+   more to carve it, so the two cannot disagree. What a table needs to find its items is a distance,
+   counted from where it is kept: the block may move. */
 
 #define LAYOUT_ALIGN 16
-#define LAYOUT_ROWS_MAX 64
 
 struct layout {
-    size_t bytes;
-    u32 rows;
-    mps_memory_row row[LAYOUT_ROWS_MAX];
+    char *block;        /* NULL: sizes only */
+    size_t bytes;       /* placed so far */
+    u32 rows, wanted;   /* the same; the row that is asked for */
+    mps_memory_row row; /* that one, once it is placed */
 };
 
 /* Gives the offset of `items` items in the block. Sizes are checked against overflow by the ranges
@@ -1231,28 +1203,40 @@ struct layout {
 static size_t layout_take(struct layout *l, const char *table, size_t items, size_t item_bytes) {
     size_t at = l->bytes;
     size_t room = SIZE_MAX - LAYOUT_ALIGN - at;
-    MPS_ASSERT(l->rows < LAYOUT_ROWS_MAX && item_bytes > 0);
+    MPS_ASSERT(item_bytes > 0);
     size_t bytes = items > room / item_bytes ? room : items * item_bytes;
     bytes = (bytes + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
-    l->row[l->rows++] = (mps_memory_row){table, items, item_bytes, bytes};
+    if (l->rows++ == l->wanted) {
+        l->row = (mps_memory_row){table, items, item_bytes, bytes};
+    }
     l->bytes = at + bytes;
     return at;
 }
 
-/* The distance from `owner` to `at`, and back. */
-static ptrdiff_t near_set(const void *owner, const void *at) {
-    return (const char *)at - (const char *)owner;
+/* Places a table that is remembered at `near`, counted from the start of the block. Its bytes are
+   what they were. */
+static void layout_near(struct layout *l, size_t near, const char *table, size_t items,
+                        size_t item_bytes) {
+    size_t at = layout_take(l, table, items, item_bytes);
+    if (l->block) {
+        near_set((ptrdiff_t *)(void *)(l->block + near), l->block + at);
+    }
 }
 
-static void *near_get(const void *owner, ptrdiff_t distance) {
-    return (char *)(uintptr_t)owner + distance;
+/* The same for what is read before it is written: the block comes with any bytes in it. */
+static void layout_zeroed(struct layout *l, size_t near, const char *table, size_t items,
+                          size_t item_bytes) {
+    size_t before = l->bytes;
+    layout_near(l, near, table, items, item_bytes);
+    if (l->block) {
+        memset(l->block + before, 0, l->bytes - before);
+    }
 }
 
 /* == 22 stb_ds ===================================================================================
    Arrays and maps for loading, and only for that: while mps_create runs they live in a scratch
    arena, the result is frozen into flat tables, and no stb_ds pointer survives the call. stb_ds
-   crashes when memory runs out, so whoever puts an element asks load_room first. Its symbols are
-   renamed: a game with an stb_ds of its own still links. */
+   crashes when memory runs out, so whoever puts an element asks load_room first. */
 
 struct load_arena {
     char *at;
@@ -1291,20 +1275,6 @@ static bool load_room(size_t count, size_t bytes) {
     return load_arena->capacity - load_arena->used >= need;
 }
 
-#define stbds_arrgrowf mps_stbds_arrgrowf
-#define stbds_arrfreef mps_stbds_arrfreef
-#define stbds_hmfree_func mps_stbds_hmfree_func
-#define stbds_hmget_key mps_stbds_hmget_key
-#define stbds_hmget_key_ts mps_stbds_hmget_key_ts
-#define stbds_hmput_default mps_stbds_hmput_default
-#define stbds_hmput_key mps_stbds_hmput_key
-#define stbds_hmdel_key mps_stbds_hmdel_key
-#define stbds_shmode_func mps_stbds_shmode_func
-#define stbds_rand_seed mps_stbds_rand_seed
-#define stbds_hash_string mps_stbds_hash_string
-#define stbds_hash_bytes mps_stbds_hash_bytes
-#define stbds_stralloc mps_stbds_stralloc
-#define stbds_strreset mps_stbds_strreset
 #define STBDS_REALLOC(context, old, bytes) load_realloc((old), (bytes))
 #define STBDS_FREE(context, old) load_free(old)
 #define STB_DS_IMPLEMENTATION
@@ -1319,8 +1289,28 @@ static bool load_room(size_t count, size_t bytes) {
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
 #pragma GCC diagnostic ignored "-Wsign-compare"
+#pragma GCC diagnostic ignored "-Wunused-function"
 #define typeof __typeof__ /* a keyword only from C23 on */
 #endif
+/* What is declared static first stays so (C11, 6.2.2): a game with an stb_ds of its own links, and
+   what nobody here calls takes no room. */
+typedef struct stbds_string_arena stbds_string_arena;
+static void stbds_rand_seed(size_t seed);
+static size_t stbds_hash_bytes(void *p, size_t len, size_t seed);
+static size_t stbds_hash_string(char *str, size_t seed);
+static char *stbds_stralloc(stbds_string_arena *a, char *str);
+static void stbds_strreset(stbds_string_arena *a);
+static void *stbds_arrgrowf(void *a, size_t elemsize, size_t addlen, size_t min_cap);
+static void stbds_arrfreef(void *a);
+static void stbds_hmfree_func(void *p, size_t elemsize);
+static void *stbds_hmget_key(void *a, size_t elemsize, void *key, size_t keysize, int mode);
+static void *stbds_hmget_key_ts(void *a, size_t elemsize, void *key, size_t keysize,
+                                ptrdiff_t *temp, int mode);
+static void *stbds_hmput_default(void *a, size_t elemsize);
+static void *stbds_hmput_key(void *a, size_t elemsize, void *key, size_t keysize, int mode);
+static void *stbds_hmdel_key(void *a, size_t elemsize, void *key, size_t keysize, size_t keyoffset,
+                             int mode);
+static void *stbds_shmode_func(size_t elemsize, int mode);
 #include <stb/stb_ds.h>
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
@@ -1346,21 +1336,21 @@ struct pool {
 /* Slots stand apart from the items, so that a walk over generations does not load whole records. */
 static struct pool_slot *pool_slot(const struct pool *p, u32 index) {
     MPS_ASSERT(index < p->capacity);
-    return (struct pool_slot *)near_get(p, p->slots) + index;
+    return (struct pool_slot *)near_get(&p->slots) + index;
 }
 
 /* The record in a slot, alive or not. */
 static void *pool_at(const struct pool *p, u32 index) {
     MPS_ASSERT(index < p->capacity);
-    return (char *)near_get(p, p->items) + (size_t)index * p->item_bytes;
+    return (char *)near_get(&p->items) + (size_t)index * p->item_bytes;
 }
 
 /* The block comes with any bytes in it, so both tables are written in full. The list starts in the
    order of the slots: the same calls give the same handles. */
 static void pool_create(struct pool *p, u32 capacity, u32 item_bytes, void *slots, void *items) {
     *p = (struct pool){.capacity = capacity, .item_bytes = item_bytes};
-    p->slots = near_set(p, slots);
-    p->items = near_set(p, items);
+    near_set(&p->slots, slots);
+    near_set(&p->items, items);
     memset(items, 0, (size_t)capacity * item_bytes);
     for (u32 i = 0; i < capacity; i++) {
         *pool_slot(p, i) = (struct pool_slot){0, i + 1 < capacity ? i + 2 : 0};
@@ -1369,13 +1359,24 @@ static void pool_create(struct pool *p, u32 capacity, u32 item_bytes, void *slot
     p->free_tail = capacity;
 }
 
+/* Places a pool that stands at `pool` of the block: its records, and the slots behind them. */
+static void layout_pool(struct layout *l, size_t pool, const char *table, u32 count,
+                        u32 item_bytes) {
+    size_t at = layout_take(l, table, count, item_bytes + sizeof(struct pool_slot));
+    if (l->block) {
+        char *items = l->block + at;
+        pool_create((struct pool *)(void *)(l->block + pool), count, item_bytes,
+                    items + (size_t)count * item_bytes, items);
+    }
+}
+
 static bool pool_alive(const struct pool *p, u32 index) {
     return pool_slot(p, index)->generation & 1;
 }
 
 /* Records do not carry their index; it follows from where they stand. */
 static u32 pool_index(const struct pool *p, const void *record) {
-    size_t distance = (size_t)((const char *)record - (const char *)near_get(p, p->items));
+    size_t distance = (size_t)((const char *)record - (const char *)near_get(&p->items));
     return (u32)(distance / p->item_bytes);
 }
 
@@ -1482,14 +1483,24 @@ static u32 index_slots(u32 items) {
 }
 
 static struct index_slot *index_slot(const struct index *x, u32 at) {
-    return (struct index_slot *)near_get(x, x->slots) + (at & x->mask);
+    return (struct index_slot *)near_get(&x->slots) + (at & x->mask);
 }
 
 /* `slots` is what index_slots gave; `at` has room for as many. */
 static void index_create(struct index *x, u32 slots, void *at, struct siphash_key key) {
     *x = (struct index){.mask = slots - 1, .key = key};
-    x->slots = near_set(x, at);
+    near_set(&x->slots, at);
     memset(at, 0, slots * sizeof(struct index_slot));
+}
+
+/* Places the index of `items` records that stands at `index` of the block. It has no key yet. */
+static void layout_index(struct layout *l, size_t index, const char *table, u32 items) {
+    u32 slots = index_slots(items);
+    size_t at = layout_take(l, table, slots, sizeof(struct index_slot));
+    if (l->block) {
+        index_create((struct index *)(void *)(l->block + index), slots, l->block + at,
+                     (struct siphash_key){0, 0});
+    }
 }
 
 /* Callers keep the hash with their record: index_remove needs it when the name may be gone. */
@@ -1650,7 +1661,7 @@ struct outcomes {
 };
 
 static struct outcome *outcome_at(const struct outcomes *o, u32 at) {
-    return (struct outcome *)near_get(o, o->ring) + at % o->capacity;
+    return (struct outcome *)near_get(&o->ring) + at % o->capacity;
 }
 
 /* Whoever makes outcomes in numbers asks for room first. */
@@ -1696,19 +1707,29 @@ struct heap {
 
 static void heap_create(struct heap *h, u32 capacity, void *entries, void *order) {
     *h = (struct heap){.capacity = capacity};
-    h->entries = near_set(h, entries);
-    h->order = near_set(h, order);
+    near_set(&h->entries, entries);
+    near_set(&h->order, order);
     memset(entries, 0, capacity * sizeof(struct heap_entry));
     memset(order, 0, capacity * sizeof(u32));
 }
 
+/* Places the heap that stands at `heap` of the block: its entries, and their order behind them. */
+static void layout_heap(struct layout *l, size_t heap, const char *table, u32 count) {
+    size_t at = layout_take(l, table, count, sizeof(struct heap_entry) + sizeof(u32));
+    if (l->block) {
+        char *entries = l->block + at;
+        heap_create((struct heap *)(void *)(l->block + heap), count, entries,
+                    entries + count * sizeof(struct heap_entry));
+    }
+}
+
 static struct heap_entry *heap_entry(const struct heap *h, u32 id) {
     MPS_ASSERT(id < h->capacity);
-    return (struct heap_entry *)near_get(h, h->entries) + id;
+    return (struct heap_entry *)near_get(&h->entries) + id;
 }
 
 static u32 *heap_order(const struct heap *h) {
-    return near_get(h, h->order);
+    return near_get(&h->order);
 }
 
 static u64 heap_key_at(const struct heap *h, u32 at) {
@@ -1869,10 +1890,10 @@ struct kit {
     u64 wall_now; /* `now` when wall_ms was told */
     bool started, wall_known; /* a first call was made; the port told the date */
     u32 work;                 /* done in this call, in frames queued and records looked at */
-    struct metrics metrics;
-    struct random_state random;
     struct outcomes outcomes;
     struct timers timers;
+    struct random_state random;
+    struct metrics metrics;
 };
 
 static u64 kit_uptime_ms(const struct kit *k) {
@@ -1976,19 +1997,6 @@ static bool utf8_valid(struct span s) {
     const u8 *at = (const u8 *)s.at;
     const u8 *end = s.bytes ? at + s.bytes : at;
     return utf8_skip(at, end) == end;
-}
-
-/* At a place where utf8_skip stopped before the end: can the bytes up to there become a sequence
-   when more follow? They are completed with what is valid behind their first byte, whatever that
-   is, and looked at as a whole. */
-static bool utf8_unfinished(const u8 *at, const u8 *end) {
-    u8 whole[UTF8_BYTES_MAX] = {at[0], 0x80, 0x80, 0x80};
-    size_t bytes = size_min((size_t)(end - at), sizeof whole);
-    if (at[0] == 0xE0 || at[0] == 0xF0) {
-        whole[1] = 0xBF; /* a second byte of 80 would be overlong */
-    }
-    memcpy(whole, at, bytes);
-    return utf8_sequence(whole, whole + sizeof whole) > bytes;
 }
 
 /* The first `points` code points of valid UTF-8. */
@@ -2572,17 +2580,6 @@ static bool json_read_text(struct json_reader *r) {
     return r->at == r->end || json_fail(r, r->at, "Something stands behind the value.");
 }
 
-/* Tells whether the whole text is one value, white space around it allowed. Changes nothing. */
-static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
-    struct json_reader r = {.at = (const u8 *)text};
-    r.end = bytes ? r.at + bytes : r.at;
-    if (!json_read_text(&r)) {
-        *fault = (struct json_fault){(size_t)(r.fault_at - (const u8 *)text), r.fault_text};
-        return false;
-    }
-    return true;
-}
-
 /* Checks that the whole text is one object and notes its members named in keys[]: the last of a
    name wins, the others are JSON_ABSENT, as all are when the text is refused. `inner` may be
    NULL. */
@@ -2694,36 +2691,6 @@ static bool json_walk_member(struct json_walk *w, struct json_value *key,
 /* Whether a value is this string. */
 static bool json_is(const struct json_value *value, const char *name) {
     return value->type == JSON_STRING && json_spells(value->at, value->bytes, name);
-}
-
-static void json_member(const struct json_value *key, struct json_value value,
-                        const char *const *keys, u32 keys_count, struct json_value *values) {
-    for (u32 i = 0; i < keys_count; i++) {
-        if (json_is(key, keys[i])) {
-            values[i] = value;
-            return;
-        }
-    }
-}
-
-/* The members of a checked object that keys[] names, as json_object notes them of a text; from what
-   was noted on the way, if all of them were. */
-static void json_members(struct json_value object, const struct json_inner *inner,
-                         const char *const *keys, u32 keys_count, struct json_value *values) {
-    struct json_value key, value;
-    for (u32 i = 0; i < keys_count; i++) {
-        values[i] = (struct json_value){JSON_ABSENT, NULL, 0};
-    }
-    if (inner->count <= JSON_INNER_MAX) {
-        for (u32 i = 0; i < inner->count; i++) {
-            json_member(&inner->keys[i], inner->values[i], keys, keys_count, values);
-        }
-        return;
-    }
-    struct json_walk walk = json_walk_into(object);
-    while (json_walk_member(&walk, &key, &value)) {
-        json_member(&key, value, keys, keys_count, values);
-    }
 }
 
 /* Decodes a checked string in place: escapes become bytes, and a string without any is not
@@ -3293,22 +3260,6 @@ static bool json_digits_short(double v, bool single, struct json_digits *digits)
     return false;
 }
 
-/* A float beyond that range: its first 9 digits, which no two floats share, rounded at the tenth. A
-   few factors of ten are off by less than that. */
-static void json_digits_single(double v, struct json_digits *digits) {
-    i32 places = 0;
-    for (; v < 1e8; places += 8) {
-        v *= 1e8;
-    }
-    for (; v >= 1e16; places -= 8) {
-        v /= 1e8;
-    }
-    for (; v >= 1e9; places--) {
-        v /= 10;
-    }
-    json_digits_of((u64)(v + 0.5), places, digits);
-}
-
 /* None when `count` is negative. */
 static void json_zeros(struct text *t, i32 count) {
     for (i32 i = 0; i < count; i++) {
@@ -3406,14 +3357,18 @@ static void json_put_string(struct text *t, struct span s) {
     text_char(t, '"');
 }
 
-/* "name": with the comma before it. */
-static void json_put_key(struct text *t, const char *name) {
-    json_put_string(t, span_z(name));
-    text_char(t, ':');
+/* A string that ends in a zero. */
+static void json_put_z(struct text *t, const char *zero_terminated) {
+    json_put_string(t, span_z(zero_terminated));
 }
 
-/* The same for a name that is a literal and needs no escape. */
-#define JSON_KEY(t, literal) (json_comma(t), TEXT_LITERAL((t), "\"" literal "\":"))
+/* "name": with the comma before it. The name needs no escape. */
+static void json_put_key(struct text *t, const char *name) {
+    json_comma(t);
+    text_char(t, '"');
+    text_z(t, name);
+    TEXT_LITERAL(t, "\":");
+}
 
 static void json_put_i64(struct text *t, i64 v) {
     json_comma(t);
@@ -3441,6 +3396,27 @@ static void json_put_raw(struct text *t, struct span s) {
     text_add(t, s);
 }
 
+/* A member of an object, name and value. */
+static void json_member_string(struct text *t, const char *name, struct span s) {
+    json_put_key(t, name);
+    json_put_string(t, s);
+}
+
+static void json_member_z(struct text *t, const char *name, const char *zero_terminated) {
+    json_put_key(t, name);
+    json_put_z(t, zero_terminated);
+}
+
+static void json_member_u64(struct text *t, const char *name, u64 v) {
+    json_put_key(t, name);
+    json_put_u64(t, v);
+}
+
+static void json_member_bool(struct text *t, const char *name, bool v) {
+    json_put_key(t, name);
+    json_put_bool(t, v);
+}
+
 /* Sign and zero, which is written 0 whatever its sign, as ECMAScript does. JSON has no infinities
    and no NaN: `v` is finite. False: there is nothing more to write. */
 static bool json_put_sign(struct text *t, double v) {
@@ -3464,20 +3440,6 @@ MPS_UNUSED static void json_put_f64(struct text *t, double v) {
     memcpy(&bits, &v, sizeof bits);
     if (!json_digits_short(v < 0 ? -v : v, false, &digits)) {
         json_digits_exact(bits & ~F64_SIGN, &digits);
-    }
-    json_put_digits(t, &digits);
-}
-
-/* A text that reads back as the same float, of few digits, and quickly whatever it is: who plays
-   chooses the numbers. */
-static void json_put_f32(struct text *t, float v) {
-    struct json_digits digits;
-    double size = v < 0 ? -(double)v : (double)v;
-    if (!json_put_sign(t, v)) {
-        return;
-    }
-    if (!json_digits_short(size, true, &digits)) {
-        json_digits_single(size, &digits);
     }
     json_put_digits(t, &digits);
 }
@@ -3573,29 +3535,10 @@ static bool address_is_loopback(const mps_address *a) {
     return memcmp(a->ip, loopback, sizeof loopback) == 0;
 }
 
-/* Addresses of which nobody on the internet can ask. RFC 1918; RFC 4193, fc00::/7; link-local:
-   RFC 3927, RFC 4291, 2.5.6. */
-static bool address_is_local(const mps_address *a) {
-    const u8 *v4 = a->ip + sizeof address_v4_prefix;
-    if (address_is_loopback(a)) {
-        return true;
-    }
-    if (address_is_v4(a)) {
-        return v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xF0) == 16) ||
-               (v4[0] == 192 && v4[1] == 168) || (v4[0] == 169 && v4[1] == 254);
-    }
-    return (a->ip[0] & 0xFE) == 0xFC || (a->ip[0] == 0xFE && (a->ip[1] & 0xC0) == 0x80);
-}
-
 /* The same host, as far as an address tells: equal link-local addresses on two interfaces are two
    hosts. */
 static bool address_same_ip(const mps_address *a, const mps_address *b) {
     return memcmp(a->ip, b->ip, sizeof a->ip) == 0 && a->scope == b->scope;
-}
-
-/* The same host and port. */
-static bool address_equal(const mps_address *a, const mps_address *b) {
-    return a->port == b->port && address_same_ip(a, b);
 }
 
 /* Zeroes all but the first `bits` bits. */
@@ -3960,6 +3903,10 @@ static void log_text(mps_log_record *r, const char *name, struct span s) {
         (mps_log_field){.name = name, .text = s.at ? s.at : "", .text_bytes = s.bytes};
 }
 
+static void log_z(mps_log_record *record, const char *name, const char *zero_terminated) {
+    log_text(record, name, span_z(zero_terminated));
+}
+
 static void log_number(mps_log_record *r, const char *name, i64 number) {
     MPS_ASSERT(r->fields_count < MPS_LOG_FIELDS_MAX);
     r->fields[r->fields_count++] = (mps_log_field){.name = name, .number = number};
@@ -4023,7 +3970,7 @@ static void log_put_value(struct text *t, const mps_log_field *field) {
    wherever it is found. */
 static void log_put_json(struct text *t, const mps_log_record *r) {
     json_put_open(t, '{');
-    JSON_KEY(t, "time");
+    json_put_key(t, "time");
     if (r->unix_ms) {
         char date[DATE_TEXT_BYTES];
         struct text d = text_on(date, sizeof date);
@@ -4032,17 +3979,14 @@ static void log_put_json(struct text *t, const mps_log_record *r) {
     } else {
         json_put_null(t);
     }
-    JSON_KEY(t, "uptime_us");
-    json_put_u64(t, r->uptime_us);
-    JSON_KEY(t, "level");
-    json_put_string(t, span_z(log_level_names[r->level]));
-    JSON_KEY(t, "item");
-    json_put_string(t, span_z(r->item));
-    JSON_KEY(t, "text");
-    json_put_string(t, span_z(r->text));
+    json_member_u64(t, "uptime_us", r->uptime_us);
+    json_member_z(t, "level", log_level_names[r->level]);
+    json_member_z(t, "item", r->item);
+    json_member_z(t, "text", r->text);
     for (u32 i = 0; i < r->fields_count; i++) {
         const mps_log_field *field = &r->fields[i];
-        json_put_key(t, field->name);
+        json_put_z(t, field->name); /* it may be of somebody else's making */
+        text_char(t, ':');
         if (field->text) {
             json_put_string(t, span_of(field->text, field->text_bytes));
         } else {
@@ -4053,7 +3997,7 @@ static void log_put_json(struct text *t, const mps_log_record *r) {
 }
 
 static struct log_entry *log_entry(const struct log *log, u64 serial) {
-    return (struct log_entry *)near_get(log, log->entries) + serial % log->entries_max;
+    return (struct log_entry *)near_get(&log->entries) + serial % log->entries_max;
 }
 
 /* A line that would be cut is kept without its fields: cut JSON is no JSON. */
@@ -4074,6 +4018,7 @@ static void log_emit(struct log *log, mps_log_record *r) {
     }
 }
 
+#ifndef MPS_NO_UDP
 /* == 38 mathematics ===============================================================================
    The two functions of <math.h> that the game needs, from the four operations alone, so that every
    machine gets the same bits. */
@@ -4115,6 +4060,7 @@ static double real_sin(double angle) {
 static double real_cos(double angle) {
     return real_sin(angle + REAL_PI / 2);
 }
+#endif
 
 /* == 40 http ====================================================================================
    HTTP/1.1 and 1.0 requests (RFC 9110, RFC 9112): the request head, chunked bodies,
@@ -5092,6 +5038,7 @@ static void http_put_target(struct text *t, struct span target) {
     text_add(t, text_span(&line));
 }
 
+#ifndef MPS_NO_ROOMS
 /* == 42 websocket ================================================================================
    WebSocket frames of version 13 (RFC 6455): a reader of what a client sends, the heads of what the
    server sends, close codes, and the answer to a client's key. Pure functions: they own no state,
@@ -5137,6 +5084,108 @@ enum {
     WS_FRAME,     /* within a fragment that others follow */
     WS_FRAME_LAST /* within the frame that ends the message */
 };
+
+/* At a place where utf8_skip stopped before the end: can the bytes up to there become a sequence
+   when more follow? They are completed with what is valid behind their first byte, whatever that
+   is, and looked at as a whole. */
+static bool utf8_unfinished(const u8 *at, const u8 *end) {
+    u8 whole[UTF8_BYTES_MAX] = {at[0], 0x80, 0x80, 0x80};
+    size_t bytes = size_min((size_t)(end - at), sizeof whole);
+    if (at[0] == 0xE0 || at[0] == 0xF0) {
+        whole[1] = 0xBF; /* a second byte of 80 would be overlong */
+    }
+    memcpy(whole, at, bytes);
+    return utf8_sequence(whole, whole + sizeof whole) > bytes;
+}
+
+/* -- SHA-1, which the handshake asks for (RFC 6455, 4.2.2); it is broken as a signature -- */
+
+#define SHA1_BYTES 20
+#define SHA1_STATE_WORDS 5
+#define SHA1_ROUNDS 80
+
+struct sha1 {
+    u32 state[SHA1_STATE_WORDS];
+};
+
+/* FIPS 180-4, 4.1.1 and 4.2.1: the function and the constant of one round. */
+static u32 sha1_mix(u32 round, u32 b, u32 c, u32 d) {
+    switch (round / 20) {
+    case 0:
+        return ((b & c) | (~b & d)) + 0x5a827999;
+    case 1:
+        return (b ^ c ^ d) + 0x6ed9eba1;
+    case 2:
+        return ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc;
+    default:
+        return (b ^ c ^ d) + 0xca62c1d6;
+    }
+}
+
+/* One block (FIPS 180-4, 6.1.2). Words 16..79 of the schedule are made as they are needed, each
+   over the one 16 before it: 64 bytes of stack instead of 320. */
+static void sha1_block(struct sha1 *h, const u8 *block) {
+    u32 w[SHA_WORDS];
+    u32 a = h->state[0], b = h->state[1], c = h->state[2], d = h->state[3], e = h->state[4];
+    sha_load_block(block, w);
+    for (u32 i = 0; i < SHA1_ROUNDS; i++) {
+        if (i >= SHA_WORDS) {
+            u32 next = w[(i + 13) & 15] ^ w[(i + 8) & 15] ^ w[(i + 2) & 15] ^ w[i & 15];
+            w[i & 15] = sha_rotate_right(next, 31);
+        }
+        u32 first = sha_rotate_right(a, 27) + sha1_mix(i, b, c, d) + e + w[i & 15];
+        e = d;
+        d = c;
+        c = sha_rotate_right(b, 2);
+        b = a;
+        a = first;
+    }
+    h->state[0] += a;
+    h->state[1] += b;
+    h->state[2] += c;
+    h->state[3] += d;
+    h->state[4] += e;
+}
+
+/* One shot is enough: what the handshake hashes is a key and a constant, 60 bytes. */
+static void sha1(const void *bytes, size_t count, u8 out[SHA1_BYTES]) {
+    struct sha1 h = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
+    u8 tail[2 * SHA_BLOCK_BYTES];
+    const u8 *at = bytes;
+    size_t left = count % SHA_BLOCK_BYTES, whole = count - left;
+    MPS_ASSERT(bytes || count == 0);
+    for (size_t i = 0; i < whole; i += SHA_BLOCK_BYTES) {
+        sha1_block(&h, at + i);
+    }
+    if (left) {
+        memcpy(tail, at + whole, left);
+    }
+    size_t end = sha_pad(tail, left, count);
+    for (size_t i = 0; i < end; i += SHA_BLOCK_BYTES) {
+        sha1_block(&h, tail + i);
+    }
+    for (u32 i = 0; i < SHA1_STATE_WORDS; i++) {
+        store_be32(out + (size_t)4 * i, h.state[i]);
+    }
+}
+
+static const struct base64_kind base64_standard = {'+', '/', true}; /* RFC 4648, section 4 */
+
+/* With padding. `out` has room for 4 * ((count + 2) / 3) characters; gives how many there are. */
+static size_t base64_write(const u8 *bytes, size_t count, char *out) {
+    return base64_encode(&base64_standard, bytes, count, out);
+}
+
+/* The same with padding, which must be there. */
+static i64 base64_read(struct span text, u8 *out, size_t capacity) {
+    if (text.bytes % 4) {
+        return -1;
+    }
+    for (u32 i = 0; i < 2 && text.bytes && text.at[text.bytes - 1] == '='; i++) {
+        text.bytes--;
+    }
+    return base64_decode(&base64_standard, text, out, capacity);
+}
 
 /* Between two calls. All zero: nothing begun.
 
@@ -5480,7 +5529,9 @@ static void ws_accept(struct span key, char out[WS_ACCEPT_BYTES]) {
     size_t written = base64_write(digest, sizeof digest, out);
     MPS_ASSERT(written == WS_ACCEPT_BYTES);
 }
+#endif
 
+#ifndef MPS_NO_UDP
 /* == 44 stun ======================================================================================
    STUN, RFC 8489: reads Binding requests and writes their answers, so that peers who want to reach
    each other learn under which address they are seen. Pure. No authentication: who asks is told his
@@ -5649,7 +5700,9 @@ static void stun_put_unknown(struct text *t, const struct stun_message *m) {
     }
     stun_put_end(t);
 }
+#endif
 
+#ifndef MPS_NO_UDP
 /* == 46 datagrams =================================================================================
    What players say by UDP, as JSON and as binary v1: one reader that makes the same packet of both,
    and the writers of both. Pure. Who may say it, and what it changes, is asked elsewhere.
@@ -5671,8 +5724,6 @@ static void stun_put_unknown(struct text *t, const struct stun_message *m) {
 #define BINARY_SNAPSHOT_HEAD 9 /* with the count */
 #define BINARY_ENTRIES_MAX ((DATAGRAM_BYTES_MAX - BINARY_SNAPSHOT_HEAD) / BINARY_ENTRY_BYTES)
 #define BINARY_TOKEN_BYTES 8 /* of UDP_TOKEN_BYTES */
-#define UDP_TOKEN_BYTES 16
-#define UDP_TOKEN_TEXT (2 * UDP_TOKEN_BYTES) /* in hexadecimal digits */
 #define COOKIE_BYTES 8
 #define WEAPON_BYTES_MAX 66                /* of a weapon_id as JSON: 64 and quotes */
 #define ECHO_BYTES_MAX 66                  /* of what is only sent back: t, nonce */
@@ -5748,6 +5799,57 @@ struct packet {
     struct span weapon; /* as JSON */
     struct pose pose;
 };
+
+/* A number as `bytes` bytes, the lowest first; what is above them is cut off. */
+static void text_le(struct text *t, u64 value, u32 bytes) {
+    char at[8];
+    MPS_ASSERT(bytes <= sizeof at);
+    for (u32 i = 0; i < bytes; i++, value >>= 8) {
+        at[i] = (char)(u8)value;
+    }
+    text_add(t, span_of(at, bytes));
+}
+
+/* Any unsigned number of `bytes` bytes, the lowest first, as binary datagrams have them. */
+static u64 load_le(const u8 *at, u32 bytes) {
+    u64 value = 0;
+    while (bytes) {
+        value = value << 8 | at[--bytes];
+    }
+    return value;
+}
+
+/* -- writing numbers -- */
+
+/* A float beyond that range: its first 9 digits, which no two floats share, rounded at the tenth. A
+   few factors of ten are off by less than that. */
+static void json_digits_single(double v, struct json_digits *digits) {
+    i32 places = 0;
+    for (; v < 1e8; places += 8) {
+        v *= 1e8;
+    }
+    for (; v >= 1e16; places -= 8) {
+        v /= 1e8;
+    }
+    for (; v >= 1e9; places--) {
+        v /= 10;
+    }
+    json_digits_of((u64)(v + 0.5), places, digits);
+}
+
+/* A text that reads back as the same float, of few digits, and quickly whatever it is: who plays
+   chooses the numbers. */
+static void json_put_f32(struct text *t, float v) {
+    struct json_digits digits;
+    double size = v < 0 ? -(double)v : (double)v;
+    if (!json_put_sign(t, v)) {
+        return;
+    }
+    if (!json_digits_short(size, true, &digits)) {
+        json_digits_single(size, &digits);
+    }
+    json_put_digits(t, &digits);
+}
 
 /* -- reading JSON -- */
 
@@ -6120,6 +6222,7 @@ static void binary_put_entry(struct text *t, u32 id, const struct stance *at, u6
     text_le(t, at->flags, 2);
     text_le(t, age_ms < 0xFFFF ? age_ms : 0xFFFF, 2);
 }
+#endif
 
 /* == 50 connections ==============================================================================
    TCP connections without their sockets: a state, unfinished input, unsent output. It knows bytes
@@ -6188,18 +6291,11 @@ struct request_marks {
     u8 minor;    /* HTTP/1.minor of a long answer */
 };
 
-/* What a player sends is limited in classes; section 54 knows what they cost. Those up to PACE_KEPT
-   are what a socket can send. */
-enum pace_class {
-    PACE_STATES,
-    PACE_CHATS,
-    PACE_MESSAGES,
-    PACE_KEPT,
-    PACE_DATAGRAMS = PACE_KEPT,
-    PACE_CLASSES
-};
+#ifndef MPS_NO_ROOMS
+/* What a socket sends is limited in classes; section 60 knows what they cost. */
+enum pace_class { PACE_STATES, PACE_CHATS, PACE_MESSAGES, PACE_CLASSES };
 struct paces {
-    u64 full_at[PACE_KEPT]; /* as in struct bucket */
+    u64 full_at[PACE_CLASSES]; /* as in struct bucket */
 };
 
 /* A socket: marks that sections 60 to 82 keep here, where an idle one costs least. They take the
@@ -6220,6 +6316,11 @@ struct socket {
     struct paces paces; /* of an anonymous one; users have theirs */
     struct link of_user, listening, ended;
 };
+#else
+struct socket {
+    u8 none; /* no connection is ever upgraded */
+};
+#endif
 
 /* One connection. What a fan-out touches stands together at the front. Times are microseconds on
    the clock of kit.now, counts of bytes are exact. */
@@ -6291,12 +6392,12 @@ struct conns {
     struct queue keeping; /* unfinished input in lent memory: who took it first stands first */
     u64 keeping_next;     /* they are not looked at before: those that stay would be, without end */
     struct queue ended;   /* sockets that are over, and whose user and seat have not heard of it */
-    struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
-    u32 held_max;                            /* no list above this one has members */
+    u32 held_max;         /* no list above this one has members */
     u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
     u64 input_hold_us;                   /* then it gives way to those who wait for memory */
     u64 ping_us, silence_us, message_us; /* of sockets */
     bool closing; /* the server shuts down: what is unsent has linger_us left */
+    struct queue holders[CONN_HELD_MAX + 1]; /* by lent chunks held; [0] is not used */
 };
 
 static struct conn *conn_at(const struct conns *c, u32 index) {
@@ -6321,7 +6422,7 @@ static void conn_mark(struct conns *c, const struct conn *conn) {
 /* -- chunks: ids below the pool's capacity are the connections' own, the others are lent -- */
 
 static struct chunk *chunk_info(const struct conns *c, u32 id) {
-    return (struct chunk *)near_get(c, c->chunk_info) + id;
+    return (struct chunk *)near_get(&c->chunk_info) + id;
 }
 
 static bool chunk_is_lent(const struct conns *c, u32 id) {
@@ -6334,10 +6435,9 @@ static u32 chunk_capacity(const struct conns *c, u32 id) {
 
 static char *chunk_data(const struct conns *c, u32 id) {
     if (chunk_is_lent(c, id)) {
-        return (char *)near_get(c, c->chunk_data) +
-               (size_t)(id - c->pool.capacity) * c->chunk_bytes;
+        return (char *)near_get(&c->chunk_data) + (size_t)(id - c->pool.capacity) * c->chunk_bytes;
     }
-    return (char *)near_get(c, c->own_output) + (size_t)id * c->output_bytes;
+    return (char *)near_get(&c->own_output) + (size_t)id * c->output_bytes;
 }
 
 /* Of those that can be lent. */
@@ -6474,48 +6574,6 @@ static void output_add(struct conns *c, struct conn *conn, struct span s, bool f
     conn_mark(c, conn);
 }
 
-/* How much of a chunk's bytes, from its first on, stays when all frames that begin at `from` or
-   later are cut off; UINT32_MAX when no such frame is seen to begin in it. A head that lies across
-   two chunks is not read: a later frame will do. */
-static u32 chunk_cut_at(const struct conns *c, u32 id, u32 from) {
-    const struct chunk *chunk = chunk_info(c, id);
-    const u8 *data = (const u8 *)chunk_data(c, id);
-    u64 at = (u64)chunk->frame - 1;
-    while (chunk->frame && at < chunk->used && at < from) {
-        u64 bytes = ws_frame_bytes(data + at, chunk->used - (u32)at);
-        if (!bytes) {
-            return UINT32_MAX;
-        }
-        at += bytes;
-    }
-    return chunk->frame && at <= chunk->used ? (u32)at : UINT32_MAX;
-}
-
-/* Drops what is unsent behind the frame that is being sent: a frame that was begun has to end.
-   Frees the chunks that are no longer needed. */
-static void output_cut(struct conns *c, struct conn *conn) {
-    u32 from = conn->out_start + conn->out_taken, kept = 0;
-    for (u32 at = conn->out_head; at; at = chunk_info(c, at - 1)->next) {
-        struct chunk *chunk = chunk_info(c, at - 1);
-        u32 used = chunk_cut_at(c, at - 1, from);
-        if (used == UINT32_MAX) {
-            kept += chunk->used;
-            from -= u32_min(from, chunk->used);
-            continue;
-        }
-        for (u32 rest = chunk->next; rest;) {
-            u32 next = chunk_info(c, rest - 1)->next;
-            chunk_return(c, conn, rest - 1);
-            rest = next;
-        }
-        chunk->next = 0;
-        chunk->used = used;
-        conn->out_tail = at;
-        conn->out_bytes = kept + used - conn->out_start;
-        return;
-    }
-}
-
 /* Up to `max` spans of what is not taken yet. Lent chunks do not move and are only added to;
    the own one may move as long as nothing of it is taken. So spans whose bytes were taken stay good
    until those are sent. */
@@ -6557,7 +6615,7 @@ static void output_sent(struct conns *c, struct conn *conn, u32 count) {
 /* -- input -- */
 
 static struct large *large_info(const struct conns *c, u32 index) {
-    return (struct large *)near_get(c, c->large_info) + index;
+    return (struct large *)near_get(&c->large_info) + index;
 }
 
 /* Where the input kept stands, or, with none kept, where the first of it will. */
@@ -6566,12 +6624,12 @@ static char *input_data(const struct conns *c, const struct conn *conn) {
     case INPUT_CHUNK:
         return chunk_data(c, conn->tier_index);
     case INPUT_LARGE:
-        return (char *)near_get(c, c->large_data) + (size_t)conn->tier_index * c->large_bytes;
+        return (char *)near_get(&c->large_data) + (size_t)conn->tier_index * c->large_bytes;
     case INPUT_NONE:
     case INPUT_OWN:
         break;
     }
-    return (char *)near_get(c, c->own_input) + (size_t)conn_index(c, conn) * c->input_bytes;
+    return (char *)near_get(&c->own_input) + (size_t)conn_index(c, conn) * c->input_bytes;
 }
 
 /* Each tier has at least the bytes of the one below: config_check_fit sees to it. */
@@ -6679,8 +6737,14 @@ static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
     return true;
 }
 
-/* -- life -- */
+/* -- sockets: what an upgraded connection has beside the others -- */
 
+/* It speaks frames and may still be sent some. */
+static bool conn_is_socket(const struct conn *conn) {
+    return conn->state == CONN_SOCKET || conn->state == CONN_SOCKET_AUTH;
+}
+
+#ifndef MPS_NO_ROOMS
 /* A socket that does not read keeps its place, as long as nothing is lost; one that does not speak
    is pinged and then given up, and so is a message that does not come to its end. */
 static u64 socket_deadline(const struct conns *c, const struct conn *conn) {
@@ -6689,6 +6753,86 @@ static u64 socket_deadline(const struct conns *c, const struct conn *conn) {
     u64 message = socket->begun ? time_after(socket->begun, c->message_us) : NEVER;
     return due < message ? due : message;
 }
+
+/* Does it wait for its output to drain, with something to be told? */
+static bool socket_owed(const struct conn *conn) {
+    return conn->socket.late || conn->socket.behind;
+}
+
+/* When the first byte of an unfinished message came; 0: there is none. */
+static u64 socket_began(const struct conn *conn) {
+    return conn->socket.begun;
+}
+
+/* A socket whose connection ends, for whatever reason, is in a list until its user and its seat
+   have been told: whoever closes need not know them. */
+static void socket_leave(struct conns *c, const struct conn *conn) {
+    queue_push(&c->ended, &c->pool, conn_index(c, conn));
+}
+
+/* How much of a chunk's bytes, from its first on, stays when all frames that begin at `from` or
+   later are cut off; UINT32_MAX when no such frame is seen to begin in it. A head that lies across
+   two chunks is not read: a later frame will do. */
+static u32 chunk_cut_at(const struct conns *c, u32 id, u32 from) {
+    const struct chunk *chunk = chunk_info(c, id);
+    const u8 *data = (const u8 *)chunk_data(c, id);
+    u64 at = (u64)chunk->frame - 1;
+    while (chunk->frame && at < chunk->used && at < from) {
+        u64 bytes = ws_frame_bytes(data + at, chunk->used - (u32)at);
+        if (!bytes) {
+            return UINT32_MAX;
+        }
+        at += bytes;
+    }
+    return chunk->frame && at <= chunk->used ? (u32)at : UINT32_MAX;
+}
+
+/* Drops what is unsent behind the frame that is being sent: a frame that was begun has to end.
+   Frees the chunks that are no longer needed. */
+static void output_cut(struct conns *c, struct conn *conn) {
+    u32 from = conn->out_start + conn->out_taken, kept = 0;
+    for (u32 at = conn->out_head; at; at = chunk_info(c, at - 1)->next) {
+        struct chunk *chunk = chunk_info(c, at - 1);
+        u32 used = chunk_cut_at(c, at - 1, from);
+        if (used == UINT32_MAX) {
+            kept += chunk->used;
+            from -= u32_min(from, chunk->used);
+            continue;
+        }
+        for (u32 rest = chunk->next; rest;) {
+            u32 next = chunk_info(c, rest - 1)->next;
+            chunk_return(c, conn, rest - 1);
+            rest = next;
+        }
+        chunk->next = 0;
+        chunk->used = used;
+        conn->out_tail = at;
+        conn->out_bytes = kept + used - conn->out_start;
+        return;
+    }
+}
+#else
+static u64 socket_deadline(const struct conns *c, const struct conn *conn) {
+    (void)c, (void)conn;
+    return NEVER;
+}
+
+static bool socket_owed(const struct conn *conn) {
+    (void)conn;
+    return false;
+}
+
+static u64 socket_began(const struct conn *conn) {
+    (void)conn;
+    return 0;
+}
+
+static void socket_leave(struct conns *c, const struct conn *conn) {
+    (void)c, (void)conn;
+}
+#endif
+
+/* -- life -- */
 
 /* When the connection's patience ends, by what it waits for. */
 static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
@@ -6748,25 +6892,14 @@ static void conn_unstarve(struct conns *c, struct conn *conn) {
     conn->starved = false;
 }
 
-/* It speaks frames and may still be sent some. */
-static bool conn_is_socket(const struct conn *conn) {
-    return conn->state == CONN_SOCKET || conn->state == CONN_SOCKET_AUTH;
-}
-
-/* A socket whose connection ends, for whatever reason, is in this list until its user and its seat
-   have been told: whoever closes need not know them. */
-static void conn_leave(struct conns *c, struct conn *conn) {
-    if (conn_is_socket(conn)) {
-        queue_push(&c->ended, &c->pool, conn_index(c, conn));
-    }
-}
-
 /* Nothing of it is of use any more; the port closes the socket. What it held is free for others at
    once, but its record is not: the port still has the handle and gives it back when the socket is
    closed. */
 static void conn_abort(struct kit *k, struct conns *c, struct conn *conn) {
     u32 index = conn_index(c, conn);
-    conn_leave(c, conn);
+    if (conn_is_socket(conn)) {
+        socket_leave(c, conn);
+    }
     conn_set_state(conn, CONN_ABORT);
     conn->auth_ticket = 0;
     conn->ready = false;
@@ -6794,7 +6927,9 @@ static void conn_finish(struct kit *k, struct conns *c, struct conn *conn) {
     conn->auth_ticket = 0;
     conn_unstarve(c, conn);
     input_release(c, conn);
-    conn_leave(c, conn);
+    if (conn_is_socket(conn)) {
+        socket_leave(c, conn);
+    }
     conn_enter(k, c, conn, CONN_FINISH);
     conn_mark(c, conn);
     if (!conn->out_bytes) {
@@ -6835,7 +6970,7 @@ static size_t conn_room(const struct conns *c, const struct conn *conn) {
    water keeps it from waking for every few bytes that drain. */
 static void conn_want_work(struct conns *c, struct conn *conn) {
     bool wants = conn->state == CONN_ANSWER || (conn->ready && conn_reads(conn)) ||
-                 (conn->state == CONN_SOCKET && (conn->socket.late || conn->socket.behind));
+                 (conn->state == CONN_SOCKET && socket_owed(conn));
     if (wants && conn->out_bytes <= c->output_low) {
         queue_push_once(&c->work, &c->pool, conn_index(c, conn));
     }
@@ -6871,7 +7006,7 @@ static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn
 
 /* When its unfinished input has been kept as long as others who wait for memory must bear. */
 static u64 conn_holds_until(const struct conns *c, const struct conn *conn) {
-    u64 began = conn->upgraded ? conn->socket.begun : conn->request.started;
+    u64 began = conn->upgraded ? socket_began(conn) : conn->request.started;
     return time_after(began, c->input_hold_us);
 }
 
@@ -6913,6 +7048,7 @@ static void conn_note_slow(struct kit *k, const struct conns *c, const struct co
     }
 }
 
+#ifndef MPS_NO_ROOMS
 /* Closes a socket from this side (RFC 6455, 7.1.2): what was queued goes out, then the close frame,
    then FIN. There is room for the frame beyond any cap. Where memory is out, what was queued is cut
    behind the frame that is being sent; when not even that helps, FIN has to do. */
@@ -6952,15 +7088,34 @@ static void output_shrink(struct conns *c, struct conn *conn) {
     }
 }
 
-/* Takes the memory away from the one that holds most. A socket is told why (RFC 6455, 7.4.1: 1013),
-   behind the frame that is being sent; an answer cannot be cut short in peace. */
+/* A socket that holds too much memory is told why (RFC 6455, 7.4.1: 1013), behind the frame that is
+   being sent. */
+static void socket_evict(struct kit *k, struct conns *c, struct conn *conn) {
+    output_cut(c, conn);
+    output_shrink(c, conn);
+    conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+}
+
+/* The server shuts down. */
+static void socket_drain(struct kit *k, struct conns *c, struct conn *conn) {
+    conn_close_socket(k, c, conn, 1001, SPAN("draining"));
+}
+#else
+static void socket_evict(struct kit *k, struct conns *c, struct conn *conn) {
+    (void)k, (void)c, (void)conn;
+}
+
+static void socket_drain(struct kit *k, struct conns *c, struct conn *conn) {
+    (void)k, (void)c, (void)conn;
+}
+#endif
+
+/* Takes the memory away from the one that holds most; an answer cannot be cut short in peace. */
 static void conn_evict(struct kit *k, struct conns *c, struct conn *conn) {
     u32 held = conn->held;
     conn_note_slow(k, c, conn);
     if (conn_is_socket(conn)) {
-        output_cut(c, conn);
-        output_shrink(c, conn);
-        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+        socket_evict(k, c, conn);
     }
     if (conn->held >= held) { /* nothing came of it */
         conn_abort(k, c, conn);
@@ -6995,40 +7150,6 @@ static void conn_output(struct kit *k, struct conns *c, struct conn *conn, struc
         conn->progress_at = k->now;
     }
     output_add(c, conn, s, false);
-}
-
-/* The usual case: there is output already, and its last chunk has room for the frame. */
-static bool conn_frame_fits(struct conns *c, struct conn *conn, struct span frame) {
-    u32 id = conn->out_tail - 1;
-    struct chunk *tail = chunk_info(c, id);
-    if (frame.bytes > chunk_capacity(c, id) - tail->used ||
-        frame.bytes > conn_output_free(c, conn)) {
-        return false;
-    }
-    memcpy(chunk_data(c, id) + tail->used, frame.at, frame.bytes);
-    tail->frame = tail->frame ? tail->frame : tail->used + 1;
-    tail->used += (u32)frame.bytes;
-    conn->out_bytes += (u32)frame.bytes;
-    conn_mark(c, conn);
-    return true;
-}
-
-/* Queues a frame for a socket. What cannot be queued would be lost, and a socket that loses an
-   event is closed instead: false. */
-static bool conn_frame(struct kit *k, struct conns *c, struct conn *conn, struct span frame) {
-    if (conn->out_bytes && conn_frame_fits(c, conn, frame)) {
-        return true;
-    }
-    if (conns_output_reserve(k, c, conn, frame.bytes)) {
-        conn_note_slow(k, c, conn);
-        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
-        return false;
-    }
-    if (!conn->out_bytes) {
-        conn->progress_at = k->now;
-    }
-    output_add(c, conn, frame, true);
-    return true;
 }
 
 /* Bytes to parse: the port's own, or those kept with the new ones behind them. Either is decoded in
@@ -7416,31 +7537,26 @@ struct auth_grant {
    people. */
 static void auth_put_claims(struct text *t, const struct auth_grant *g) {
     json_put_open(t, '{');
-    JSON_KEY(t, "iss");
-    json_put_string(t, span_z(g->issuer));
+    json_member_z(t, "iss", g->issuer);
     if (g->audience && g->audience[0]) {
-        JSON_KEY(t, "aud");
-        json_put_string(t, span_z(g->audience));
+        json_member_z(t, "aud", g->audience);
     }
     json_put_key(t, g->who->id_is_number ? "userId" : "sub");
     if (g->who->id_is_number) {
         json_put_raw(t, span_z(g->who->id));
     } else {
-        json_put_string(t, span_z(g->who->id));
+        json_put_z(t, g->who->id);
     }
-    JSON_KEY(t, "username");
-    json_put_string(t, span_z(g->who->name));
-    JSON_KEY(t, "role");
-    json_put_string(t, span_z(role_names[g->who->role]));
-    JSON_KEY(t, "iat");
+    json_member_z(t, "username", g->who->name);
+    json_member_z(t, "role", role_names[g->who->role]);
+    json_put_key(t, "iat");
     json_put_i64(t, g->now_s);
-    JSON_KEY(t, "auth_time");
+    json_put_key(t, "auth_time");
     json_put_i64(t, g->auth_time_s);
-    JSON_KEY(t, "exp");
+    json_put_key(t, "exp");
     json_put_i64(t, g->exp_s);
     if (g->boot) {
-        JSON_KEY(t, "boot");
-        json_put_string(t, span_z(g->boot));
+        json_member_z(t, "boot", g->boot);
     }
     json_put_close(t, '}');
 }
@@ -7491,20 +7607,24 @@ struct bucket {
     u64 full_at;
 };
 
+/* How fast a bucket may be spent from. */
+struct pace {
+    u64 cost_us;  /* of one event */
+    u64 burst_us; /* how far full_at may lie ahead */
+};
+
 /* A bucket has the same index in the pool and in the heap. */
 struct rates {
     struct pool pool;
     struct index index;
-    struct heap fullest;                                         /* by full_at */
-    u64 cost_us[RATE_CLASSES];                                   /* of one event */
-    u64 burst_us[RATE_CLASSES];                                  /* how far full_at may lie ahead */
-    u64 pace_cost_us[PACE_CLASSES], pace_burst_us[PACE_CLASSES]; /* the same for players */
+    struct heap fullest; /* by full_at */
+    struct pace paces[RATE_CLASSES];
 };
 
 /* Up to two seconds' worth may come at once. A cost of 0 would be no limit. */
-static void rates_set(u64 *cost_us, u64 *burst_us, u32 per_s) {
-    *cost_us = S_US / per_s ? S_US / per_s : 1;
-    *burst_us = 2 * *cost_us * per_s;
+static struct pace pace_of(u32 per_s) {
+    u64 cost_us = u32_max((u32)S_US / per_s, 1);
+    return (struct pace){cost_us, 2 * cost_us * per_s};
 }
 
 /* The index knows hashes only: the key decides. */
@@ -7551,10 +7671,10 @@ static struct bucket *bucket_make(struct kit *k, struct rates *r, const struct b
 
 /* Spends one event of the bucket that is full again at `full_at`; 0 when there was one to spend,
    else the microseconds until there is, and nothing is spent. */
-static u64 bucket_spend(u64 *full_at, u64 now, u64 cost_us, u64 burst_us) {
-    u64 next = (*full_at > now ? *full_at : now) + cost_us;
-    if (next - now > burst_us) {
-        return next - now - burst_us;
+static u64 bucket_spend(u64 *full_at, u64 now, const struct pace *pace) {
+    u64 next = (*full_at > now ? *full_at : now) + pace->cost_us;
+    if (next - now > pace->burst_us) {
+        return next - now - pace->burst_us;
     }
     *full_at = next;
     return 0;
@@ -7571,18 +7691,11 @@ static u64 rate_spend(struct kit *k, struct rates *r, enum rate_class class,
     if (!b) {
         b = bucket_make(k, r, &key, hash);
     }
-    u64 wait_us = bucket_spend(&b->full_at, k->now, r->cost_us[class], r->burst_us[class]);
+    u64 wait_us = bucket_spend(&b->full_at, k->now, &r->paces[class]);
     if (!wait_us) {
         heap_set(&r->fullest, pool_index(&r->pool, b), b->full_at);
     }
     return wait_us;
-}
-
-/* Spends one message of a player, like rate_spend, but from buckets that stand with the player:
-   there are as many as there are players, and none is ever forgotten. False: there was none. */
-static bool pace_spend(const struct kit *k, const struct rates *r, u64 *full_at,
-                       enum pace_class class) {
-    return !bucket_spend(full_at, k->now, r->pace_cost_us[class], r->pace_burst_us[class]);
 }
 
 /* -- ranges: what trusted_proxies and metrics_allow were frozen into -- */
@@ -7596,7 +7709,7 @@ struct ranges {
 /* Is the list another than the one that was loaded? As sets: order and repetition mean nothing to a
    list of ranges. */
 static bool ranges_differ(const struct ranges *r, const char *const *texts) {
-    const struct address_range *loaded = near_get(r, r->at);
+    const struct address_range *loaded = near_get(&r->at);
     struct address_range range;
     bool seen[MPS_RANGES_MAX] = {false};
     u32 distinct = 0;
@@ -7617,7 +7730,7 @@ static bool ranges_differ(const struct ranges *r, const char *const *texts) {
 
 /* At most MPS_RANGES_MAX to look at, so a plain walk. */
 static bool ranges_have(const struct ranges *r, const mps_address *a) {
-    const struct address_range *range = near_get(r, r->at);
+    const struct address_range *range = near_get(&r->at);
     for (u32 i = 0; i < r->count; i++) {
         if (address_in_range(&range[i], a)) {
             return true;
@@ -7653,7 +7766,7 @@ static mps_error ranges_load(struct ranges *r, const char *const *texts, void *t
         }
     }
     r->count = (u32)stbds_arrlen(list);
-    r->at = near_set(r, table);
+    near_set(&r->at, table);
     if (r->count) {
         memcpy(table, list, r->count * sizeof *list);
     }
@@ -7686,6 +7799,7 @@ static bool client_walk(const struct ranges *trusted, mps_address *client, struc
     return !end;
 }
 
+#ifndef MPS_NO_ROOMS
 /* == 60 presence =================================================================================
    Who is here: users, found by id, and the sockets through which they are here. A user's record
    lives as long as a socket, a seat or a room refers to it. What is meant for every socket is
@@ -7722,11 +7836,22 @@ enum event {
         EVENT_COUNT
 };
 
-static const char *const event_types[] = {
-#define EVENT_TYPE(name, type) type,
-    EVENTS(EVENT_TYPE)
-#undef EVENT_TYPE
+/* What each begins with, in one piece. */
+#define EVENT_BEFORE "{\"type\":\""
+#define EVENT_BEHIND "\",\"data\":{"
+
+static const struct span event_heads[] = {
+#define EVENT_HEAD(name, type) \
+    {EVENT_BEFORE type EVENT_BEHIND, sizeof(EVENT_BEFORE type EVENT_BEHIND) - 1},
+    EVENTS(EVENT_HEAD)
+#undef EVENT_HEAD
 };
+
+static struct span event_type(enum event event) {
+    struct span head = event_heads[event];
+    size_t around = sizeof(EVENT_BEFORE EVENT_BEHIND) - 1;
+    return span_of(head.at + sizeof(EVENT_BEFORE) - 1, head.bytes - around);
+}
 _Static_assert(EVENT_COUNT <= METRIC_MESSAGES_MAX, "raise METRIC_MESSAGES_MAX");
 
 /* For whom an announcement is. */
@@ -7766,13 +7891,50 @@ struct presence {
     bool is_public;   /* anonymous sockets hear of users, too */
     bool renamed;     /* somebody who has a room or a seat: lists of rooms may name them */
     u32 seat_link_at; /* where section 62 keeps the links of a user's seats */
+    struct pace paces[PACE_CLASSES];
     struct news news;
 };
+
+/* -- frames -- */
+
+/* The usual case: there is output already, and its last chunk has room for the frame. */
+static bool conn_frame_fits(struct conns *c, struct conn *conn, struct span frame) {
+    u32 id = conn->out_tail - 1;
+    struct chunk *tail = chunk_info(c, id);
+    if (frame.bytes > chunk_capacity(c, id) - tail->used ||
+        frame.bytes > conn_output_free(c, conn)) {
+        return false;
+    }
+    memcpy(chunk_data(c, id) + tail->used, frame.at, frame.bytes);
+    tail->frame = tail->frame ? tail->frame : tail->used + 1;
+    tail->used += (u32)frame.bytes;
+    conn->out_bytes += (u32)frame.bytes;
+    conn_mark(c, conn);
+    return true;
+}
+
+/* Queues a frame for a socket. What cannot be queued would be lost, and a socket that loses an
+   event is closed instead: false. */
+static bool conn_frame(struct kit *k, struct conns *c, struct conn *conn, struct span frame) {
+    if (conn->out_bytes && conn_frame_fits(c, conn, frame)) {
+        return true;
+    }
+    if (conns_output_reserve(k, c, conn, frame.bytes)) {
+        conn_note_slow(k, c, conn);
+        conn_close_socket(k, c, conn, 1013, SPAN("slow_reader"));
+        return false;
+    }
+    if (!conn->out_bytes) {
+        conn->progress_at = k->now;
+    }
+    output_add(c, conn, frame, true);
+    return true;
+}
 
 /* -- announcements -- */
 
 static struct news_entry *news_entry(const struct news *n, u64 at) {
-    return (struct news_entry *)(void *)((char *)near_get(n, n->ring) + at % n->capacity);
+    return (struct news_entry *)(void *)((char *)near_get(&n->ring) + at % n->capacity);
 }
 
 /* From one entry to the next. */
@@ -7971,7 +8133,9 @@ static bool presence_check(const struct presence *p) {
     return users == p->by_id.used && pool_check(&p->users) && p->sweep <= p->listeners.count &&
            p->listeners.count <= p->sockets && p->news.head - p->news.tail <= p->news.capacity;
 }
+#endif
 
+#ifndef MPS_NO_ROOMS
 /* == 62 rooms ====================================================================================
    Relay rooms: who sits where, who is host, who is barred, and the fan-out of a frame to all
    members. A seat outlives its socket for a while, so that a player whose connection dropped comes
@@ -7983,7 +8147,7 @@ static bool presence_check(const struct presence *p) {
    drained it is given the slots that it missed. So states cost a slow reader a bounded amount of
    memory, and nobody else anything. */
 
-#define ROOM_ID_BYTES 36 /* a UUID */
+#define ROOM_ID_BYTES UUID_TEXT
 #define ROOM_MODE_MAX 64 /* bytes of gamemode, map and version */
 #define RESUME_TOKEN_BYTES 16
 #define RESUME_TOKEN_TEXT (2 * RESUME_TOKEN_BYTES)
@@ -8078,12 +8242,12 @@ static u32 seat_index(const struct rooms *r, const struct seat *seat) {
 }
 
 static struct room_card *room_card(const struct rooms *r, u32 index) {
-    return (struct room_card *)near_get(r, r->cards) + index;
+    return (struct room_card *)near_get(&r->cards) + index;
 }
 
 /* Slots stand apart from the seats: a fan-out walks seats, and hardly ever needs a slot. */
 static char *seat_slot(const struct rooms *r, u32 seat, enum slot_kind kind) {
-    return (char *)near_get(r, r->slots) + ((size_t)seat * SLOT_KINDS + kind) * r->slot_bytes;
+    return (char *)near_get(&r->slots) + ((size_t)seat * SLOT_KINDS + kind) * r->slot_bytes;
 }
 
 /* A room that is closing is gone for everybody but section 87. */
@@ -8580,6 +8744,7 @@ static bool rooms_check(const struct rooms *r) {
            indexed == r->by_id.used && pool_check(&r->pool) && pool_check(&r->seats) &&
            pool_check(&r->bans);
 }
+#endif
 
 /* == 64 lobbies ==================================================================================
    Lobbies, found by code, and the players in them. Pure bookkeeping: who may do what is asked
@@ -8607,8 +8772,8 @@ struct lobby {
     char created[DATE_TEXT_BYTES]; /* the same as text: it is asked for more often than made */
     mps_address creator;           /* who may delete it, by IP */
     struct queue players;          /* in the order of joining, hence of ids */
-    /* Of section 65. */
-    bool has_dummy;
+    bool has_dummy;                /* of section 65, as all below */
+#ifndef MPS_NO_UDP
     bool stirred;              /* there is something to tell at the next tick */
     u32 bound;                 /* players with an address */
     u32 sync;                  /* number of the latest state_sync */
@@ -8616,6 +8781,7 @@ struct lobby {
     u32 gone_count, gone_told; /* who ever left; of these told, not counting again */
     u32 gone_again[2];         /* of these before the latest sync, and before the one before it */
     struct link due;           /* in `due` of struct lobbies */
+#endif
 };
 
 /* How a player wants to be spoken to; as it joined by UDP last. */
@@ -8639,6 +8805,7 @@ struct player {
     char name[MPS_NAME_BYTES_MAX + 1];
     mps_address joined_from;
     struct link seat; /* in the lobby's `players` */
+#ifndef MPS_NO_UDP
     /* Of section 65. */
     u8 speech; /* enum player_speech; SPEECH_NONE: no address, and all below means nothing */
     u8 news;   /* NEWS_* */
@@ -8658,20 +8825,25 @@ struct player {
     u64 paced;                         /* its datagrams, as in struct bucket */
     struct stance stance;              /* authoritative */
     char weapon[WEAPON_BYTES_MAX];     /* as JSON */
+#endif
 };
 
 struct lobbies {
     struct pool pool, players;
-    struct index by_code, by_address;
-    struct siphash_key cookie_key;
-    struct queue due;        /* lobbies whose tick has come */
-    ptrdiff_t gone;          /* distance to a ring of ids for each lobby, section 20 */
-    u32 gone_max;            /* ids in a ring: the latest to leave */
+    struct index by_code;
     u32 players_max;         /* the most max_players may say */
     u64 player_us, empty_us; /* patience with a silent player, with an empty lobby */
+#ifndef MPS_NO_UDP
+    struct index by_address;
+    struct siphash_key cookie_key;
+    struct queue due; /* lobbies whose tick has come */
+    ptrdiff_t gone;   /* distance to a ring of ids for each lobby, section 20 */
+    u32 gone_max;     /* ids in a ring: the latest to leave */
     u32 tick_hz;
     u64 tick_us;
-    u32 speed_max; /* units a second; MPS_UNLIMITED: any */
+    u32 speed_max;    /* units a second; MPS_UNLIMITED: any */
+    struct pace pace; /* of a player's datagrams */
+#endif
 };
 
 /* Why a player went; the text goes into the log. */
@@ -8793,6 +8965,17 @@ static u64 lobby_open(struct kit *k, struct lobbies *l, const struct lobby_wish 
     return handle;
 }
 
+/* -- what the ticks of section 65 have to know of it -- */
+
+static struct player *player_get(const struct lobbies *l, u64 handle) {
+    return pool_get(&l->players, handle);
+}
+
+static struct player *player_at(const struct lobbies *l, u32 index) {
+    return pool_at(&l->players, index);
+}
+
+#ifndef MPS_NO_UDP
 #define TICK_STEPS_OF_PERIOD 8
 
 /* A period after the latest, and a little later, so that ticks of many lobbies come together: each
@@ -8818,13 +9001,105 @@ static void lobby_end_ticks(struct kit *k, struct lobbies *l, u64 handle, struct
     timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
 }
 
-static struct player *player_get(const struct lobbies *l, u64 handle) {
-    return pool_get(&l->players, handle);
+/* The same host and port. */
+static bool address_equal(const mps_address *a, const mps_address *b) {
+    return a->port == b->port && address_same_ip(a, b);
 }
 
-static struct player *player_at(const struct lobbies *l, u32 index) {
-    return pool_at(&l->players, index);
+/* An address belongs to one player: index + 1, or 0. */
+static u32 player_by_address(const struct lobbies *l, const mps_address *from, u32 hash) {
+    struct index_probe probe;
+    u32 at = index_first(&l->by_address, hash, &probe);
+    while (at && !address_equal(&player_at(l, at - 1)->address, from)) {
+        at = index_next(&l->by_address, &probe);
+    }
+    return at;
 }
+
+/* Twice as many are kept as a lobby can have players: those of the last few seconds, which may have
+   to be told again. */
+static u32 *lobby_gone(const struct lobbies *l, u64 handle, u32 at) {
+    u32 *rings = near_get(&l->gone);
+    return rings + (size_t)handle_index(handle) * l->gone_max + at % l->gone_max;
+}
+
+/* It keeps its seat and is told nothing more until it joins by UDP again. */
+static void player_unbind(struct lobbies *l, u32 index) {
+    struct player *player = player_at(l, index);
+    struct lobby *lobby = pool_get(&l->pool, player->lobby);
+    if (player->speech != SPEECH_NONE) {
+        MPS_ASSERT(lobby && lobby->bound);
+        index_remove(&l->by_address, player->address_hash, index);
+        player->speech = SPEECH_NONE;
+        lobby->bound--;
+    }
+}
+
+/* A player has joined, and the others are to hear of it. */
+static void player_came(struct kit *k, struct lobbies *l, u32 index) {
+    struct player *player = player_at(l, index);
+    player->news = NEWS_JOINED;
+    player->joined_at = k->now;
+    lobby_stir(k, l, player->lobby, lobby_get(l, player->lobby));
+}
+
+/* One is out of the lobby, which may be closing, hence pool_get. */
+static void player_gone(struct kit *k, struct lobbies *l, u32 index) {
+    const struct player *player = player_at(l, index);
+    struct lobby *lobby = pool_get(&l->pool, player->lobby);
+    MPS_ASSERT(lobby);
+    player_unbind(l, index);
+    *lobby_gone(l, player->lobby, lobby->gone_count++) = player->id;
+    lobby_stir(k, l, player->lobby, lobby);
+    if (!lobby->players.count) {
+        lobby_end_ticks(k, l, player->lobby, lobby);
+    }
+}
+
+/* The time for a tick: the port has it put together when it can send. */
+static void lobby_tick(struct lobbies *l, u32 index) {
+    queue_push_once(&l->due, &l->pool, index);
+}
+
+/* Every address that is bound is found, and counted in its lobby. */
+static bool lobbies_check_bound(const struct lobbies *l) {
+    u32 bound = 0, addresses = 0;
+    for (u32 i = 0; i < l->pool.capacity; i++) {
+        const struct lobby *lobby = pool_at(&l->pool, i);
+        bound += pool_alive(&l->pool, i) ? lobby->bound : 0;
+    }
+    for (u32 i = 0; i < l->players.capacity; i++) {
+        const struct player *player = player_at(l, i);
+        if (pool_alive(&l->players, i) && player->speech != SPEECH_NONE) {
+            addresses++;
+            if (player->leaving ||
+                player_by_address(l, &player->address, player->address_hash) != i + 1) {
+                return false;
+            }
+        }
+    }
+    return bound == addresses && addresses == l->by_address.used;
+}
+#else
+static void player_came(struct kit *k, struct lobbies *l, u32 index) {
+    (void)k, (void)l, (void)index;
+}
+
+static void player_gone(struct kit *k, struct lobbies *l, u32 index) {
+    (void)k, (void)l, (void)index;
+}
+
+static void lobby_tick(struct lobbies *l, u32 index) {
+    (void)l, (void)index;
+}
+
+static bool lobbies_check_bound(const struct lobbies *l) {
+    (void)l;
+    return true;
+}
+#endif
+
+/* -- players -- */
 
 /* The member with this id: index + 1, or 0. A walk: a lobby has at most lobby_players members. */
 static u32 player_find(const struct lobbies *l, const struct lobby *lobby, u32 id) {
@@ -8872,47 +9147,16 @@ static struct player *lobby_join(struct kit *k, struct lobbies *l, u64 handle, s
     copy_z(player->name, sizeof player->name, name);
     random_bytes(&k->random, player->token, sizeof player->token);
     player->joined_from = *from;
-    player->joined_at = k->now;
     if (!lobby->players.count) {
         timer_clear(&k->timers, TIMER_LOBBY, handle_index(handle));
     }
     queue_push(&lobby->players, &l->players, handle_index(player_handle));
-    player->news = NEWS_JOINED;
-    lobby_stir(k, l, handle, lobby);
+    player_came(k, l, handle_index(player_handle));
     timer_set(&k->timers, TIMER_PLAYER, handle_index(player_handle),
               time_after(k->now, l->player_us));
     metrics_count(&k->metrics, COUNTER_PLAYERS_JOINED);
     outcomes_add(&k->outcomes, OUTCOME_PLAYER_JOINED, player_handle, 0);
     return player;
-}
-
-/* An address belongs to one player: index + 1, or 0. */
-static u32 player_by_address(const struct lobbies *l, const mps_address *from, u32 hash) {
-    struct index_probe probe;
-    u32 at = index_first(&l->by_address, hash, &probe);
-    while (at && !address_equal(&player_at(l, at - 1)->address, from)) {
-        at = index_next(&l->by_address, &probe);
-    }
-    return at;
-}
-
-/* Twice as many are kept as a lobby can have players: those of the last few seconds, which may have
-   to be told again. */
-static u32 *lobby_gone(const struct lobbies *l, u64 handle, u32 at) {
-    u32 *rings = near_get(l, l->gone);
-    return rings + (size_t)handle_index(handle) * l->gone_max + at % l->gone_max;
-}
-
-/* It keeps its seat and is told nothing more until it joins by UDP again. */
-static void player_unbind(struct lobbies *l, u32 index) {
-    struct player *player = player_at(l, index);
-    struct lobby *lobby = pool_get(&l->pool, player->lobby);
-    if (player->speech != SPEECH_NONE) {
-        MPS_ASSERT(lobby && lobby->bound);
-        index_remove(&l->by_address, player->address_hash, index);
-        player->speech = SPEECH_NONE;
-        lobby->bound--;
-    }
 }
 
 /* Out of the lobby; the record goes when the game has been told. Its lobby may be closing, hence
@@ -8922,14 +9166,9 @@ static void player_leave(struct kit *k, struct lobbies *l, u32 index, enum leave
     struct lobby *lobby = pool_get(&l->pool, player->lobby);
     MPS_ASSERT(lobby && !player->leaving);
     player->leaving = true;
-    player_unbind(l, index);
     queue_remove(&lobby->players, &l->players, index);
     timer_clear(&k->timers, TIMER_PLAYER, index);
-    *lobby_gone(l, player->lobby, lobby->gone_count++) = player->id;
-    lobby_stir(k, l, player->lobby, lobby);
-    if (!lobby->players.count) {
-        lobby_end_ticks(k, l, player->lobby, lobby);
-    }
+    player_gone(k, l, index);
     if (!lobby->players.count && !lobby->permanent && !lobby->closing) {
         timer_set(&k->timers, TIMER_LOBBY, handle_index(player->lobby),
                   time_after(k->now, l->empty_us));
@@ -8960,12 +9199,11 @@ static void lobby_close(struct kit *k, struct lobbies *l, u64 handle) {
 /* What must hold between two calls: every player who has not left sits in one lobby, every lobby
    that is not closing is found by its code. */
 static bool lobbies_check(const struct lobbies *l) {
-    u32 seats = 0, indexed = 0, seated = 0, bound = 0, addresses = 0;
+    u32 seats = 0, indexed = 0, seated = 0;
     for (u32 i = 0; i < l->pool.capacity; i++) {
         const struct lobby *lobby = pool_at(&l->pool, i);
         if (pool_alive(&l->pool, i)) {
             seats += lobby->players.count;
-            bound += lobby->bound;
             indexed += !lobby->closing;
             if (lobby->players.count > lobby->max_players ||
                 (!lobby->closing &&
@@ -8975,20 +9213,13 @@ static bool lobbies_check(const struct lobbies *l) {
         }
     }
     for (u32 i = 0; i < l->players.capacity; i++) {
-        const struct player *player = player_at(l, i);
-        seated += pool_alive(&l->players, i) && !player->leaving;
-        if (pool_alive(&l->players, i) && player->speech != SPEECH_NONE) {
-            addresses++;
-            if (player->leaving ||
-                player_by_address(l, &player->address, player->address_hash) != i + 1) {
-                return false;
-            }
-        }
+        seated += pool_alive(&l->players, i) && !player_at(l, i)->leaving;
     }
-    return seats == seated && indexed == l->by_code.used && bound == addresses &&
-           addresses == l->by_address.used && pool_check(&l->pool) && pool_check(&l->players);
+    return seats == seated && indexed == l->by_code.used && lobbies_check_bound(l) &&
+           pool_check(&l->pool) && pool_check(&l->players);
 }
 
+#ifndef MPS_NO_UDP
 /* == 65 real time =================================================================================
    Players by UDP: the address that each is bound to and whether it is truly the player's, where
    everybody is, and ticks. A tick tells each player of a lobby the newest state of the others. It
@@ -9181,11 +9412,11 @@ struct ticks {
 
 static struct tick_mark *tick_mark(const struct ticks *t, u32 at) {
     MPS_ASSERT(at < t->players_max);
-    return (struct tick_mark *)near_get(t, t->marks) + at;
+    return (struct tick_mark *)near_get(&t->marks) + at;
 }
 
 static char *tick_arena(const struct ticks *t) {
-    return near_get(t, t->arena);
+    return near_get(&t->arena);
 }
 
 /* Bytes that a tick of so many players can take at most. */
@@ -9400,7 +9631,7 @@ static bool tick_add_text(struct tick_turn *turn, struct tick_text text) {
 /* Bytes for one datagram alone. */
 static struct text tick_head(const struct ticks *t) {
     MPS_ASSERT(t->heads_used < t->heads_max);
-    char *heads = near_get(t, t->heads);
+    char *heads = near_get(&t->heads);
     return text_on(heads + (size_t)t->heads_used * TICK_HEAD_BYTES, TICK_HEAD_BYTES);
 }
 
@@ -9716,7 +9947,7 @@ static u32 reply_room(u32 bytes) {
 /* Copied. Without room it is dropped, as the network might have done. */
 static void replies_add(struct kit *k, struct replies *r, const mps_address *to,
                         const mps_address *from, struct span bytes) {
-    char *at = (char *)near_get(r, r->bytes) + r->end;
+    char *at = (char *)near_get(&r->bytes) + r->end;
     struct reply head = {*to, *from, (u32)bytes.bytes};
     if (reply_room(head.bytes) > r->capacity - r->end) {
         metrics_count(&k->metrics, COUNTER_FULL_REPLIES);
@@ -9730,7 +9961,7 @@ static void replies_add(struct kit *k, struct replies *r, const mps_address *to,
 static size_t replies_output(struct replies *r, mps_datagram *out, size_t max) {
     size_t count = 0;
     for (; count < max && r->start < r->end; count++) {
-        const char *at = (const char *)near_get(r, r->bytes) + r->start;
+        const char *at = (const char *)near_get(&r->bytes) + r->start;
         struct reply head;
         memcpy(&head, at, sizeof head);
         out[count] = (mps_datagram){.to = head.to, .from = head.from};
@@ -9742,6 +9973,7 @@ static size_t replies_output(struct replies *r, mps_datagram *out, size_t max) {
     }
     return count;
 }
+#endif
 
 /* == 80 server ===================================================================================
    struct mps_server, complete only from here on, so that nothing above can reach across. The table
@@ -9768,15 +10000,18 @@ struct mps_server {
     u64 magic; /* set when all is made: a block whose making failed is no server */
     struct kit kit;
     struct log log;
-    struct conns conns;
     struct auth auth;
     struct rates rates;
     struct ranges trusted_proxies, metrics_allow; /* halves of one table */
+    struct lobbies lobbies;
+#ifndef MPS_NO_ROOMS
     struct presence presence;
     struct rooms rooms;
-    struct lobbies lobbies;
+#endif
+#ifndef MPS_NO_UDP
     struct ticks ticks;
     struct replies replies;
+#endif
     mps_config config; /* effective; its strings are the copies below */
     char name[SERVER_NAME_MAX + 1], public_host[PUBLIC_HOST_MAX + 1];
     char cors_origin[CORS_ORIGIN_MAX + 1];
@@ -9793,7 +10028,12 @@ struct mps_server {
     u32 lines_bytes;
     u32 answer_bytes, work_bytes; /* of the two below */
     ptrdiff_t answer, work;       /* scratch: a body in the making; decoded input */
+    ptrdiff_t ranges;             /* of both lists of addresses */
+    struct conns conns;           /* the longest stands last: what is near is cheap to name */
 };
+
+/* Where a member of the server is, counted from the start of the block. */
+#define SERVER_AT(member) offsetof(struct mps_server, member)
 
 /* -- configuration keys -- */
 
@@ -9812,27 +10052,101 @@ enum config_type {
     CONFIG_RANGES  /* up to MPS_RANGES_MAX strings */
 };
 
+enum config_unit { UNIT_NONE, UNIT_B, UNIT_MS, UNIT_S, UNIT_PER_S, UNIT_HZ, UNIT_SPEED };
+
 /* One key: how to read, check and print it. A key that is not here does not exist. */
 struct config_row {
     const char *key;
-    enum config_type type;
-    bool live;       /* mps_reconfigure takes it over */
-    size_t at;       /* offset in mps_config */
-    u32 defaults[3]; /* by mps_preset: small, tiny, large */
-    u32 min, max;    /* of a string: bytes */
-    const char *unit, *doc;
+    unsigned at : 16;  /* offset in mps_config */
+    unsigned type : 4; /* enum config_type */
+    unsigned live : 1; /* mps_reconfigure takes it over */
+    unsigned unit : 3; /* enum config_unit */
+    u32 defaults[3];   /* by mps_preset: small, tiny, large */
+    u32 min, max;      /* of a string: bytes */
+    const char *doc;
 };
 
 /* clang-format off */
+#define CONFIG_PRESETS(key, type, live, small, tiny, large, min, max, unit, doc)                   \
+    {#key, offsetof(mps_config, key), type, live, UNIT_##unit, {small, tiny, large}, min, max,     \
+     DOC(doc)}
 #define CONFIG_NUMBER(key, live, small, tiny, large, min, max, unit, doc)                          \
-    {#key, CONFIG_U32, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
+    CONFIG_PRESETS(key, CONFIG_U32, live, small, tiny, large, min, max, unit, doc)
 #define CONFIG_LIMIT(key, live, small, tiny, large, min, max, unit, doc)                           \
-    {#key, CONFIG_MOST, live, offsetof(mps_config, key), {small, tiny, large}, min, max, unit, doc}
+    CONFIG_PRESETS(key, CONFIG_MOST, live, small, tiny, large, min, max, unit, doc)
 #define CONFIG_OTHER(key, type, live, min, max, doc)                                               \
-    {#key, type, live, offsetof(mps_config, key), {0, 0, 0}, min, max, "", doc}
+    CONFIG_PRESETS(key, type, live, 0, 0, 0, min, max, NONE, doc)
 /* clang-format on */
 #define FIXED false
 #define LIVE true
+
+/* A lobby player is heard by UDP; where that is left out, none is ever heard of again, and the
+   seat lasts longer. */
+#ifdef MPS_NO_UDP
+#define PLAYER_TIMEOUT_MS 3600000
+#else
+#define PLAYER_TIMEOUT_MS 15000
+#endif
+
+/* The keys of relay rooms and their sockets. */
+#define CONFIG_ROOMS(NUMBER, LIMIT, OTHER)                                                      \
+    OTHER(presence_public, CONFIG_BOOL, FIXED, 0, 1,                                            \
+          "user_online and user_offline go to anonymous sockets, too"),                         \
+        NUMBER(users, FIXED, 1000, 16, 10000, 1, 1000000, NONE,                                 \
+               "users with a socket, a seat or a room of their own"),                           \
+        NUMBER(rooms, FIXED, 256, 4, 4096, 1, 100000, NONE, "relay rooms at once"),             \
+        NUMBER(room_players_max, FIXED, 64, 8, 1024, 1, 4096, NONE,                             \
+               "the most maxPlayers may say"),                                                  \
+        NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, NONE, "members over all rooms"),      \
+        NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, NONE,                                   \
+               "users and addresses barred, over all rooms"),                                   \
+        NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, NONE, "of these in one room"),    \
+        NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, B,                 \
+               "WebSocket message"),                                                            \
+        NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, B,            \
+               "of one relayed message over all members that it goes to"),                      \
+        NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, B,                                  \
+               "newest state of a member, two each; longer ones count as events"),              \
+        NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, B, \
+               "announcements kept for sockets that have not heard them"),                      \
+        NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,                       \
+               "of silence until a socket is pinged"),                                          \
+        NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, MS,                 \
+               "of silence until a socket is closed; more than ping_after_ms"),                 \
+        NUMBER(message_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,                  \
+               "for a WebSocket message, from its first byte"),                                 \
+        NUMBER(seat_timeout_ms, LIVE, 30000, 30000, 30000, 10, 86400000, MS,                    \
+               "that a seat is kept when its socket drops"),                                    \
+        NUMBER(room_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, MS,                    \
+               "that a new room waits for its maker"),                                          \
+        NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, PER_S,                               \
+               "player_state and player_snapshot of one player"),                               \
+        NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, PER_S, "chat of one player"),            \
+        NUMBER(messages_per_s, LIVE, 20, 20, 20, 1, 1000000, PER_S,                             \
+               "other messages of one player"),                                                 \
+        NUMBER(refusals_max, LIVE, 20, 20, 20, 1, 255, NONE,                                    \
+               "messages refused by rate in a row, then a socket is closed")
+
+/* The keys of UDP. */
+#define CONFIG_UDP(NUMBER, LIMIT, OTHER)                                                           \
+    NUMBER(datagram_batch, FIXED, 64, 8, 64, 1, 1024, NONE,                                        \
+           "datagrams handed to the port at once"),                                                \
+        NUMBER(datagram_reply_bytes, FIXED, 65536, 1024, 262144, 1024, 16777216, B,                \
+               "answers to datagrams that wait to be sent"),                                       \
+        NUMBER(tick_hz, LIVE, 20, 20, 20, 1, 1000, HZ, "updates a second, of each lobby"),         \
+        LIMIT(player_speed_max, LIVE, 100, 100, 100, 0, 1000000000, SPEED,                         \
+              "of a lobby player; 0: any"),                                                        \
+        OTHER(udp_same_ip_join, CONFIG_SWITCH, LIVE, 0, 2,                                         \
+              "a first UDP join without token from the IP of the HTTP join; auto (with dev), on, " \
+              "off"),                                                                              \
+        OTHER(lan_discovery, CONFIG_SWITCH, LIVE, 0, 2,                                            \
+              "answers discover from the local network; auto (on), on, off"),                      \
+        NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, PER_S,                               \
+               "datagrams of one address before a join"),                                          \
+        NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, PER_S,                                    \
+               "STUN requests of one address; as many at once"),                                   \
+        NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, PER_S,                        \
+               "datagrams of one player")
 
 /* The largest values keep sizes and sums from overflow, see layout_take. Rows are checked and
    printed in this order. */
@@ -9840,121 +10154,68 @@ static const struct config_row config_keys[] = {
     CONFIG_OTHER(preset, CONFIG_PRESET, FIXED, 0, 2, "defaults of the limits: tiny, small, large"),
     CONFIG_OTHER(dev, CONFIG_BOOL, FIXED, 0, 1,
                  "guest login, TEST lobby, no rate limits on loopback, open metrics"),
-    CONFIG_OTHER(presence_public, CONFIG_BOOL, FIXED, 0, 1,
-                 "user_online and user_offline go to anonymous sockets, too"),
-    CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, "",
+    CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, NONE,
                   "connections served at once"),
-    CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, "",
+    CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, NONE,
                   "further connections that are told 503 or 429"),
-    CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, "", "lobbies at once"),
-    CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, "", "the most max_players may say"),
-    CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, "", "players over all lobbies"),
-    CONFIG_NUMBER(users, FIXED, 1000, 16, 10000, 1, 1000000, "",
-                  "users with a socket, a seat or a room of their own"),
-    CONFIG_NUMBER(rooms, FIXED, 256, 4, 4096, 1, 100000, "", "relay rooms at once"),
-    CONFIG_NUMBER(room_players_max, FIXED, 64, 8, 1024, 1, 4096, "", "the most maxPlayers may say"),
-    CONFIG_NUMBER(seats, FIXED, 1024, 16, 12000, 1, 1000000, "", "members over all rooms"),
-    CONFIG_NUMBER(bans, FIXED, 1024, 32, 8192, 1, 1000000, "",
-                  "users and addresses barred, over all rooms"),
-    CONFIG_NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, "", "of these in one room"),
-    CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, "", "rate-limit buckets"),
-    CONFIG_NUMBER(datagram_batch, FIXED, 64, 8, 64, 1, 1024, "",
-                  "datagrams handed to the port at once"),
-    CONFIG_NUMBER(datagram_reply_bytes, FIXED, 65536, 1024, 262144, 1024, 16777216, "B",
-                  "answers to datagrams that wait to be sent"),
-    CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, "", "lines kept for GET /admin/log"),
-    CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, "B",
+    CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, NONE, "lobbies at once"),
+    CONFIG_NUMBER(lobby_players, FIXED, 64, 8, 64, 1, 1024, NONE, "the most max_players may say"),
+    CONFIG_NUMBER(players, FIXED, 1024, 8, 16384, 1, 1000000, NONE, "players over all lobbies"),
+    CONFIG_NUMBER(buckets, FIXED, 4096, 64, 32768, 8, 1000000, NONE, "rate-limit buckets"),
+    CONFIG_NUMBER(log_entries, FIXED, 256, 8, 1024, 1, 100000, NONE,
+                  "lines kept for GET /admin/log"),
+    CONFIG_NUMBER(input_bytes, FIXED, 192, 192, 192, 64, 65536, B,
                   "unfinished input that each connection owns"),
-    CONFIG_NUMBER(output_bytes, FIXED, 448, 384, 448, 384, 65536, "B",
+    CONFIG_NUMBER(output_bytes, FIXED, 448, 384, 448, 384, 65536, B,
                   "output that each connection owns"),
-    CONFIG_NUMBER(chunks, FIXED, 1024, 18, 8192, 4, 1000000, "",
+    CONFIG_NUMBER(chunks, FIXED, 1024, 18, 8192, 4, 1000000, NONE,
                   "chunks lent to connections that need more"),
-    CONFIG_NUMBER(chunk_bytes, FIXED, 4096, 1024, 4096, 512, 65536, "B", "size of a lent chunk"),
-    CONFIG_NUMBER(output_bytes_max, FIXED, 131072, 8192, 327680, 4096, 16777216, "B",
+    CONFIG_NUMBER(chunk_bytes, FIXED, 4096, 1024, 4096, 512, 65536, B, "size of a lent chunk"),
+    CONFIG_NUMBER(output_bytes_max, FIXED, 131072, 8192, 327680, 4096, 16777216, B,
                   "unsent output of one connection; above a quarter of it no input is read"),
-    CONFIG_NUMBER(large_inputs, FIXED, 8, 2, 64, 1, 10000, "", "buffers for large requests"),
-    CONFIG_NUMBER(large_inputs_per_address, FIXED, 2, 2, 2, 1, 10000, "",
+    CONFIG_NUMBER(large_inputs, FIXED, 8, 2, 64, 1, 10000, NONE, "buffers for large requests"),
+    CONFIG_NUMBER(large_inputs_per_address, FIXED, 2, 2, 2, 1, 10000, NONE,
                   "large buffers that one address may hold"),
-    CONFIG_NUMBER(head_bytes_max, FIXED, 8192, 2048, 8192, 512, 65536, "B", "request head"),
-    CONFIG_NUMBER(target_bytes_max, FIXED, 2048, 1024, 2048, 64, 32768, "B", "request target"),
-    CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, "B", "request body"),
-    CONFIG_NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, "B",
-                  "WebSocket message"),
-    CONFIG_NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, "B",
-                  "of one relayed message over all members that it goes to"),
-    CONFIG_NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, "B",
-                  "newest state of a member, two each; longer ones count as events"),
-    CONFIG_NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, "B",
-                  "announcements kept for sockets that have not heard them"),
-    CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, "",
+    CONFIG_NUMBER(head_bytes_max, FIXED, 8192, 2048, 8192, 512, 65536, B, "request head"),
+    CONFIG_NUMBER(target_bytes_max, FIXED, 2048, 1024, 2048, 64, 32768, B, "request target"),
+    CONFIG_NUMBER(body_bytes_max, FIXED, 65536, 4096, 65536, 256, 16777216, B, "request body"),
+    CONFIG_NUMBER(requests_per_call, FIXED, 64, 16, 64, 1, 10000, NONE,
                   "pipelined requests answered before others have their turn"),
-    CONFIG_NUMBER(settle_max, FIXED, 256, 48, 256, 16, 100000, "",
+    CONFIG_NUMBER(settle_max, FIXED, 256, 48, 256, 16, 100000, NONE,
                   "outcomes, timers and waiting connections handled per call"),
-    CONFIG_NUMBER(head_timeout_ms, LIVE, 10000, 10000, 10000, 10, 3600000, "ms",
+    CONFIG_NUMBER(head_timeout_ms, LIVE, 10000, 10000, 10000, 10, 3600000, MS,
                   "for a request head, from its first byte"),
-    CONFIG_NUMBER(body_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+    CONFIG_NUMBER(body_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,
                   "for a request body"),
-    CONFIG_NUMBER(idle_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",
+    CONFIG_NUMBER(idle_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, MS,
                   "for the next request of a kept connection"),
-    CONFIG_NUMBER(send_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
+    CONFIG_NUMBER(send_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, MS,
                   "without the peer reading anything"),
-    CONFIG_NUMBER(linger_ms, LIVE, 2000, 2000, 2000, 10, 60000, "ms",
+    CONFIG_NUMBER(linger_ms, LIVE, 2000, 2000, 2000, 10, 60000, MS,
                   "for the peer's FIN after the last answer"),
-    CONFIG_NUMBER(buffer_wait_ms, LIVE, 5000, 5000, 5000, 10, 60000, "ms",
+    CONFIG_NUMBER(buffer_wait_ms, LIVE, 5000, 5000, 5000, 10, 60000, MS,
                   "for a large buffer to come free"),
-    CONFIG_NUMBER(input_hold_ms, LIVE, 4000, 4000, 4000, 10, 60000, "ms",
+    CONFIG_NUMBER(input_hold_ms, LIVE, 4000, 4000, 4000, 10, 60000, MS,
                   "that unfinished input keeps lent memory while others wait for some"),
-    CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, "ms",
+    CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, MS,
                   "for the game to answer an authenticate hook"),
-    CONFIG_NUMBER(player_timeout_ms, LIVE, 15000, 15000, 15000, 10, 3600000, "ms",
-                  "a lobby player without a datagram"),
-    CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
+    CONFIG_NUMBER(player_timeout_ms, LIVE, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS,
+                  10, 3600000, MS, "a lobby player without a datagram"),
+    CONFIG_NUMBER(lobby_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, MS,
                   "a lobby without players"),
-    CONFIG_NUMBER(tick_hz, LIVE, 20, 20, 20, 1, 1000, "Hz", "updates a second, of each lobby"),
-    CONFIG_LIMIT(player_speed_max, LIVE, 100, 100, 100, 0, 1000000000, "units/s",
-                 "of a lobby player; 0: any"),
-    CONFIG_OTHER(
-        udp_same_ip_join, CONFIG_SWITCH, LIVE, 0, 2,
-        "a first UDP join without token from the IP of the HTTP join; auto (with dev), on, "
-        "off"),
-    CONFIG_OTHER(lan_discovery, CONFIG_SWITCH, LIVE, 0, 2,
-                 "answers discover from the local network; auto (on), on, off"),
-    CONFIG_NUMBER(ping_after_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
-                  "of silence until a socket is pinged"),
-    CONFIG_NUMBER(silence_timeout_ms, LIVE, 75000, 75000, 75000, 10, 86400000, "ms",
-                  "of silence until a socket is closed; more than ping_after_ms"),
-    CONFIG_NUMBER(message_timeout_ms, LIVE, 30000, 30000, 30000, 10, 3600000, "ms",
-                  "for a WebSocket message, from its first byte"),
-    CONFIG_NUMBER(seat_timeout_ms, LIVE, 30000, 30000, 30000, 10, 86400000, "ms",
-                  "that a seat is kept when its socket drops"),
-    CONFIG_NUMBER(room_timeout_ms, LIVE, 60000, 60000, 60000, 10, 86400000, "ms",
-                  "that a new room waits for its maker"),
-    CONFIG_NUMBER(drain_grace_ms, LIVE, 5000, 5000, 5000, 10, 3600000, "ms",
+    CONFIG_NUMBER(drain_grace_ms, LIVE, 5000, 5000, 5000, 10, 3600000, MS,
                   "between the announcement to shut down and the end"),
-    CONFIG_NUMBER(connections_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
+    CONFIG_NUMBER(connections_per_s, LIVE, 20, 20, 20, 1, 1000000, PER_S,
                   "new connections of one address"),
-    CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s", "requests of one address"),
-    CONFIG_NUMBER(datagrams_per_s, LIVE, 50, 50, 50, 1, 1000000, "/s",
-                  "datagrams of one address before a join"),
-    CONFIG_NUMBER(stun_per_s, LIVE, 10, 10, 10, 1, 1000000, "/s",
-                  "STUN requests of one address; as many at once"),
-    CONFIG_NUMBER(player_datagrams_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
-                  "datagrams of one player"),
-    CONFIG_NUMBER(states_per_s, LIVE, 60, 60, 60, 1, 1000000, "/s",
-                  "player_state and player_snapshot of one player"),
-    CONFIG_NUMBER(chats_per_s, LIVE, 2, 2, 2, 1, 1000000, "/s", "chat of one player"),
-    CONFIG_NUMBER(messages_per_s, LIVE, 20, 20, 20, 1, 1000000, "/s",
-                  "other messages of one player"),
-    CONFIG_NUMBER(refusals_max, LIVE, 20, 20, 20, 1, 255, "",
-                  "messages refused by rate in a row, then a socket is closed"),
+    CONFIG_NUMBER(requests_per_s, LIVE, 50, 50, 50, 1, 1000000, PER_S, "requests of one address"),
     CONFIG_OTHER(guest_login, CONFIG_SWITCH, LIVE, 0, 2,
                  "auto (on with dev, or without jwt_secret), on, off"),
     CONFIG_OTHER(jwt_secret, CONFIG_SECRET, FIXED, 1, 1024, "key of the tokens (HS256)"),
     CONFIG_OTHER(jwt_issuer, CONFIG_STRING, FIXED, 1, 64, "iss of tokens; default mpserver"),
     CONFIG_OTHER(jwt_audience, CONFIG_STRING, FIXED, 1, 128,
                  "aud that tokens must name; none: any"),
-    CONFIG_NUMBER(token_ttl_s, LIVE, 3600, 3600, 3600, 10, 31536000, "s", "life of a minted token"),
-    CONFIG_NUMBER(refresh_ttl_s, LIVE, 86400, 86400, 86400, 10, 31536000, "s",
+    CONFIG_NUMBER(token_ttl_s, LIVE, 3600, 3600, 3600, 10, 31536000, S, "life of a minted token"),
+    CONFIG_NUMBER(refresh_ttl_s, LIVE, 86400, 86400, 86400, 10, 31536000, S,
                   "how long after the first sign-in a token can be refreshed"),
     CONFIG_OTHER(name, CONFIG_STRING, FIXED, 1, SERVER_NAME_MAX, "name of this server"),
     CONFIG_OTHER(public_host, CONFIG_STRING, FIXED, 1, PUBLIC_HOST_MAX,
@@ -9967,7 +10228,34 @@ static const struct config_row config_keys[] = {
                  "addresses or CIDRs whose X-Forwarded-For is believed"),
     CONFIG_OTHER(metrics_allow, CONFIG_RANGES, FIXED, 0, MPS_RANGES_MAX,
                  "addresses or CIDRs that may read /metrics and /api/status"),
+#ifndef MPS_NO_ROOMS
+    CONFIG_ROOMS(CONFIG_NUMBER, CONFIG_LIMIT, CONFIG_OTHER),
+#endif
+#ifndef MPS_NO_UDP
+    CONFIG_UDP(CONFIG_NUMBER, CONFIG_LIMIT, CONFIG_OTHER),
+#endif
     CONFIG_OTHER(log_level, CONFIG_LEVEL, LIVE, 0, 5, "debug, info, warn, error, off"),
+};
+
+/* Keys of what is left out, and the switch that did it: a file that has one is told so. Ends with
+   an empty row. */
+struct config_left_out {
+    const char *key, *fault;
+};
+
+#define CONFIG_NO_ROOMS(key, ...) \
+    { #key, "is unknown: this build leaves rooms out (MPS_NO_ROOMS)" }
+#define CONFIG_NO_UDP(key, ...) \
+    { #key, "is unknown: this build leaves UDP out (MPS_NO_UDP)" }
+
+static const struct config_left_out config_left_out[] = {
+#ifdef MPS_NO_ROOMS
+    CONFIG_ROOMS(CONFIG_NO_ROOMS, CONFIG_NO_ROOMS, CONFIG_NO_ROOMS),
+#endif
+#ifdef MPS_NO_UDP
+    CONFIG_UDP(CONFIG_NO_UDP, CONFIG_NO_UDP, CONFIG_NO_UDP),
+#endif
+    {NULL, NULL},
 };
 
 /* By mps_preset and mps_switch: a name's place is its value. */
@@ -10092,12 +10380,9 @@ static mps_error config_fault_names(mps_fault *fault, const struct config_row *r
 static mps_error config_read_name(mps_config *c, const struct config_row *row,
                                   struct json_value *value, mps_fault *fault) {
     const char *const *names;
-    struct span text;
     u32 count = config_names(row, &names), found = count;
-    if (json_string(value, &text)) {
-        for (u32 i = 0; i < count; i++) {
-            found = span_equal(text, span_z(names[i])) ? i : found;
-        }
+    for (u32 i = 0; i < count; i++) {
+        found = json_is(value, names[i]) ? i : found;
     }
     if (row->type == CONFIG_SWITCH && value->type == JSON_TRUE) {
         found = MPS_ON;
@@ -10262,6 +10547,11 @@ static mps_error config_read_member(mps_config *c, bool *seen, struct json_value
     json_string(key, &text);
     copy_z(name, sizeof name, span_of(text.at, size_min(text.bytes, sizeof name - 1)));
     const struct config_row *row = config_find(text);
+    for (u32 i = 0; config_left_out[i].key; i++) {
+        if (span_equal(text, span_z(config_left_out[i].key))) {
+            return config_fault(fault, name, config_left_out[i].fault, 0, NULL, 0);
+        }
+    }
     if (!row) {
         return config_fault(fault, name, "is no configuration key; --help-config lists them", 0,
                             NULL, 0);
@@ -10336,23 +10626,74 @@ static mps_config config_effective(const mps_config *given) {
 /* The longest other answers: a token of the longest claims with its id and name, a histogram. */
 #define ANSWER_BYTES_MIN 2304
 
+#ifndef MPS_NO_ROOMS
 /* The same of a room with its members, and what stands around the values of a relayed message. */
 #define ROOM_TEXT_FIXED 1024
 #define ROOM_TEXT_MEMBER (6 * NAME_POINTS_MAX + 48)
 #define EVENT_TEXT_FIXED 1024
 
+static u32 config_event_bytes(const mps_config *c) {
+    u32 room = ROOM_TEXT_FIXED + c->room_players_max * ROOM_TEXT_MEMBER;
+    return u32_max(room, EVENT_TEXT_FIXED + c->message_bytes_max);
+}
+
+/* The longest message that comes in. */
+static u32 config_message_bytes(const mps_config *c) {
+    return c->message_bytes_max;
+}
+
+static u32 config_rooms(const mps_config *c) {
+    return c->rooms;
+}
+
+static u32 config_seats(const mps_config *c) {
+    return c->seats;
+}
+
+/* Between a ping and the end there has to be time. */
+static mps_error config_check_sockets(const mps_config *c, mps_fault *fault) {
+    return c->silence_timeout_ms > c->ping_after_ms
+               ? MPS_OK
+               : config_fault(fault, "silence_timeout_ms", "must be more than ping_after_ms: from ",
+                              (u64)c->ping_after_ms + 1, " to ", 86400000);
+}
+#else
+static u32 config_event_bytes(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static u32 config_message_bytes(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static u32 config_rooms(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static u32 config_seats(const mps_config *c) {
+    (void)c;
+    return 0;
+}
+
+static mps_error config_check_sockets(const mps_config *c, mps_fault *fault) {
+    (void)c, (void)fault;
+    return MPS_OK;
+}
+#endif
+
 /* What the answer scratch holds: no answer, no unit of a long one and no message is longer. */
 static u32 config_answer_bytes(const mps_config *c) {
     u32 lobby = LOBBY_TEXT_FIXED + c->lobby_players * LOBBY_TEXT_PLAYER;
-    u32 room = ROOM_TEXT_FIXED + c->room_players_max * ROOM_TEXT_MEMBER;
-    u32 message = EVENT_TEXT_FIXED + c->message_bytes_max;
-    return u32_max(u32_max(lobby, room), u32_max(message, ANSWER_BYTES_MIN));
+    return u32_max(u32_max(lobby, config_event_bytes(c)), ANSWER_BYTES_MIN);
 }
 
 /* A request or a message that is allowed has to fit in one piece: the largest tier is the last. The
    rest is for a chunk line in the making, or for a frame between the parts of a message. */
 static u32 config_large_bytes(const mps_config *c) {
-    return u32_max(c->head_bytes_max + c->body_bytes_max, c->message_bytes_max) + 512;
+    return u32_max(c->head_bytes_max + c->body_bytes_max, config_message_bytes(c)) + 512;
 }
 
 #define LOAD_BYTES_MIN 16384 /* of chunks, to load the longest lists in */
@@ -10363,14 +10704,15 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
     u32 answer = config_answer_bytes(c) + ANSWER_HEAD_MAX;
     /* An answer is reserved whole, so one that passes the cap could never be sent. */
     if (c->output_bytes_max < answer) {
-        return config_fault(
-            fault, "output_bytes_max", "must be at least ", answer,
-            " to hold the longest message and a room of room_players_max = ", c->room_players_max);
+        return config_fault(fault, "output_bytes_max", "must be at least ", answer,
+                            " to hold the longest message, the largest room, and a lobby of "
+                            "lobby_players = ",
+                            c->lobby_players);
     }
     /* With less, one answer that is not read would take the place of every other. */
     if ((u64)c->chunks * c->chunk_bytes < 2 * (u64)answer) {
         return config_fault(fault, "chunks", "times chunk_bytes must be at least ", 2 * (u64)answer,
-                            ", two messages or rooms of room_players_max = ", c->room_players_max);
+                            ", two of the longest answers, with chunk_bytes = ", c->chunk_bytes);
     }
     /* The lists are built where the chunks will be, see server_load. */
     if ((c->trusted_proxies[0] || c->metrics_allow[0]) &&
@@ -10395,15 +10737,11 @@ static mps_error config_check_fit(const mps_config *c, mps_fault *fault) {
         return config_fault(fault, "chunk_bytes", "must be at most ", config_large_bytes(c),
                             ", a large input of body_bytes_max = ", c->body_bytes_max);
     }
-    if (c->silence_timeout_ms <= c->ping_after_ms) {
-        return config_fault(fault, "silence_timeout_ms", "must be more than ping_after_ms: from ",
-                            (u64)c->ping_after_ms + 1, " to ", 86400000);
-    }
     if (c->input_bytes > c->chunk_bytes) {
         return config_fault(fault, "input_bytes", "must be at most chunk_bytes: from ", 64, " to ",
                             c->chunk_bytes);
     }
-    return MPS_OK;
+    return config_check_sockets(c, fault);
 }
 
 /* The same rules as for a file, for those who fill in mps_config in code. */
@@ -10453,13 +10791,13 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
             return;
         }
         json_put_key(t, row->key);
-        json_put_string(t, span_z(*list));
+        json_put_z(t, *list);
         return;
     case CONFIG_RANGES:
         json_put_key(t, row->key);
         json_put_open(t, '[');
         for (u32 i = 0; i < MPS_RANGES_MAX && list[i]; i++) {
-            json_put_string(t, span_z(list[i]));
+            json_put_z(t, list[i]);
         }
         json_put_close(t, ']');
         return;
@@ -10472,29 +10810,17 @@ static void config_put_row(struct text *t, const mps_config *c, const struct con
     case CONFIG_LEVEL:
         config_names(row, &names);
         json_put_key(t, row->key);
-        json_put_string(t, span_z(names[config_choice(c, row)]));
+        json_put_z(t, names[config_choice(c, row)]);
         return;
     case CONFIG_U32:
     case CONFIG_MOST:
     case CONFIG_U16:
-        json_put_key(t, row->key);
-        json_put_u64(t, config_choice(c, row));
+        json_member_u64(t, row->key, config_choice(c, row));
         return;
     }
 }
 
 /* -- layout -- */
-
-/* Offsets in the block, by table. */
-struct server_layout {
-    struct layout layout;
-    size_t server, conn_slots, conns, own_input, own_output, chunk_info, chunk_data, large_info,
-        large_data, user_slots, users, user_index, room_slots, rooms, room_index, room_cards,
-        seat_slots, seats, seat_index, states, ban_slots, bans, news, lobby_slots, lobbies,
-        lobby_index, player_slots, players, address_index, lobby_gone, tick_marks, tick_arena,
-        tick_heads, replies, bucket_slots, buckets, bucket_index, bucket_heap, bucket_order,
-        timer_heap, timer_order, outcomes, log, ranges, answer, work;
-};
 
 /* Places in the table: those served, and those that are only told why not. */
 static u32 config_conns(const mps_config *c) {
@@ -10503,7 +10829,8 @@ static u32 config_conns(const mps_config *c) {
 
 /* One for every record that can have a deadline. */
 static u32 config_timers(const mps_config *c) {
-    return config_conns(c) + c->lobbies + c->players + c->rooms + c->seats + SERVER_TIMERS;
+    return config_conns(c) + c->lobbies + c->players + config_rooms(c) + config_seats(c) +
+           SERVER_TIMERS;
 }
 
 /* Requests are taken only while a whole lobby's worth of outcomes has room. */
@@ -10511,134 +10838,9 @@ static u32 config_outcomes(const mps_config *c) {
     return 2 * c->settle_max + c->lobby_players + 16;
 }
 
-/* Whole entries of the ring of announcements. */
-static u32 config_news_bytes(const mps_config *c) {
-    return c->announce_bytes / sizeof(struct news_entry) * sizeof(struct news_entry);
-}
-
 /* The longest that is decoded whole: a part of a token, or a path. */
 static u32 config_work_bytes(const mps_config *c) {
     return u32_max(AUTH_TOKEN_BYTES_MAX, c->target_bytes_max);
-}
-
-static void layout_rooms(const mps_config *c, struct server_layout *o) {
-    struct layout *l = &o->layout;
-    size_t users = index_slots(c->users), rooms = index_slots(c->rooms);
-    o->user_slots = layout_take(l, "user slots", c->users, sizeof(struct pool_slot));
-    o->users = layout_take(l, "users", c->users, sizeof(struct user));
-    o->user_index = layout_take(l, "user index", users, sizeof(struct index_slot));
-    o->room_slots = layout_take(l, "room slots", c->rooms, sizeof(struct pool_slot));
-    o->rooms = layout_take(l, "rooms", c->rooms, sizeof(struct room));
-    o->room_index = layout_take(l, "room index", rooms, sizeof(struct index_slot));
-    o->room_cards = layout_take(l, "room cards", c->rooms, sizeof(struct room_card));
-    o->seat_slots = layout_take(l, "seat slots", c->seats, sizeof(struct pool_slot));
-    o->seats = layout_take(l, "seats", c->seats, sizeof(struct seat));
-    o->seat_index = layout_take(l, "seat index", index_slots(c->seats), sizeof(struct index_slot));
-    o->states = layout_take(l, "states of seats", c->seats, (size_t)SLOT_KINDS * c->slot_bytes);
-    o->ban_slots = layout_take(l, "ban slots", c->bans, sizeof(struct pool_slot));
-    o->bans = layout_take(l, "bans", c->bans, sizeof(struct ban));
-    o->news = layout_take(l, "announcements", 1, config_news_bytes(c));
-}
-
-/* Leavers that each lobby remembers. */
-static u32 config_gone(const mps_config *c) {
-    return 2 * c->lobby_players;
-}
-
-static void layout_real_time(const mps_config *c, struct server_layout *o) {
-    struct layout *l = &o->layout;
-    size_t addresses = index_slots(c->players);
-    o->address_index = layout_take(l, "address index", addresses, sizeof(struct index_slot));
-    o->lobby_gone = layout_take(l, "lobby leavers", c->lobbies, config_gone(c) * sizeof(u32));
-    o->tick_marks = layout_take(l, "tick marks", c->lobby_players, sizeof(struct tick_mark));
-    o->tick_arena = layout_take(l, "tick arena", 1, tick_bytes(c->lobby_players));
-    o->tick_heads = layout_take(l, "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
-    o->replies = layout_take(l, "datagram replies", 1, c->datagram_reply_bytes);
-}
-
-/* Sizes and places every table. Whoever adds a table adds it here and nowhere else;
-   mps_memory_report shows the rows to the operator. */
-static void server_layout(const mps_config *c, struct server_layout *o) {
-    struct layout *l = &o->layout;
-    u32 conns = config_conns(c);
-    *l = (struct layout){0};
-    o->server = layout_take(l, "server", 1, sizeof(struct mps_server));
-    o->conn_slots = layout_take(l, "connection slots", conns, sizeof(struct pool_slot));
-    o->conns = layout_take(l, "connections", conns, sizeof(struct conn));
-    o->own_input = layout_take(l, "connection input", conns, c->input_bytes);
-    o->own_output = layout_take(l, "connection output", conns, c->output_bytes);
-    o->chunk_info = layout_take(l, "chunk list", conns + c->chunks, sizeof(struct chunk));
-    o->chunk_data = layout_take(l, "chunks", c->chunks, c->chunk_bytes);
-    o->large_info = layout_take(l, "large input list", c->large_inputs, sizeof(struct large));
-    o->large_data = layout_take(l, "large inputs", c->large_inputs, config_large_bytes(c));
-    layout_rooms(c, o);
-    o->lobby_slots = layout_take(l, "lobby slots", c->lobbies, sizeof(struct pool_slot));
-    o->lobbies = layout_take(l, "lobbies", c->lobbies, sizeof(struct lobby));
-    o->lobby_index =
-        layout_take(l, "lobby index", index_slots(c->lobbies), sizeof(struct index_slot));
-    o->player_slots = layout_take(l, "player slots", c->players, sizeof(struct pool_slot));
-    o->players = layout_take(l, "players", c->players, sizeof(struct player));
-    layout_real_time(c, o);
-    o->bucket_slots = layout_take(l, "bucket slots", c->buckets, sizeof(struct pool_slot));
-    o->buckets = layout_take(l, "buckets", c->buckets, sizeof(struct bucket));
-    o->bucket_index =
-        layout_take(l, "bucket index", index_slots(c->buckets), sizeof(struct index_slot));
-    o->bucket_heap = layout_take(l, "bucket heap", c->buckets, sizeof(struct heap_entry));
-    o->bucket_order = layout_take(l, "bucket order", c->buckets, sizeof(u32));
-    o->timer_heap = layout_take(l, "timers", config_timers(c), sizeof(struct heap_entry));
-    o->timer_order = layout_take(l, "timer order", config_timers(c), sizeof(u32));
-    o->outcomes = layout_take(l, "outcomes", config_outcomes(c), sizeof(struct outcome));
-    o->log = layout_take(l, "log", c->log_entries, sizeof(struct log_entry));
-    o->ranges = layout_take(l, "address ranges", 2 * MPS_RANGES_MAX, sizeof(struct address_range));
-    o->answer = layout_take(l, "answer scratch", 1, ANSWER_HEAD_MAX + config_answer_bytes(c));
-    o->work = layout_take(l, "input scratch", 1, config_work_bytes(c));
-}
-
-/* Enough for what a fast member is sent in one round, whatever the cap: with more, every member
-   that stalls would hold that much. */
-#define OUTPUT_STATES_MAX 16384
-
-/* The block may hold any bytes: what is read before it is written is zeroed here. */
-static void server_create_conns(struct mps_server *s, const struct server_layout *o, char *block) {
-    const mps_config *c = &s->config;
-    struct conns *conns = &s->conns;
-    u32 count = config_conns(c);
-    pool_create(&conns->pool, count, sizeof(struct conn), block + o->conn_slots, block + o->conns);
-    conns->live_max = c->connections;
-    conns->input_bytes = c->input_bytes;
-    conns->output_bytes = c->output_bytes;
-    conns->chunk_bytes = c->chunk_bytes;
-    conns->large_bytes = config_large_bytes(c);
-    conns->output_bytes_max = c->output_bytes_max;
-    /* Up to high water there is room for the longest answer. */
-    conns->output_high = u32_min(c->output_bytes_max / 4,
-                                 c->output_bytes_max - config_answer_bytes(c) - ANSWER_HEAD_MAX);
-    conns->output_states = u32_min(conns->output_high, OUTPUT_STATES_MAX);
-    conns->output_low = u32_min(conns->output_high / 2, conns->output_states);
-    conns->chunks_count = c->chunks;
-    conns->large_count = c->large_inputs;
-    conns->large_per_address = c->large_inputs_per_address;
-    conns->own_input = near_set(conns, block + o->own_input);
-    conns->own_output = near_set(conns, block + o->own_output);
-    conns->chunk_info = near_set(conns, block + o->chunk_info);
-    conns->chunk_data = near_set(conns, block + o->chunk_data);
-    conns->large_info = near_set(conns, block + o->large_info);
-    conns->large_data = near_set(conns, block + o->large_data);
-    memset(block + o->chunk_info, 0, (count + c->chunks) * sizeof(struct chunk));
-    memset(block + o->large_info, 0, c->large_inputs * sizeof(struct large));
-    /* From the last to the first, as the list is LIFO: the first chunk is lent first. */
-    for (u32 i = c->chunks; i > 0; i--) {
-        chunk_info(conns, count + i - 1)->next = conns->chunk_free;
-        conns->chunk_free = count + i;
-    }
-    conns->dirty.link_at = offsetof(struct conn, dirty);
-    conns->work.link_at = offsetof(struct conn, work);
-    conns->starving.link_at = offsetof(struct conn, starving);
-    conns->keeping.link_at = offsetof(struct conn, keeping);
-    conns->ended.link_at = offsetof(struct conn, socket.ended);
-    for (u32 i = 0; i <= CONN_HELD_MAX; i++) {
-        conns->holders[i].link_at = offsetof(struct conn, holding);
-    }
 }
 
 /* A key for each index: what one of them shows by its order says nothing about another. */
@@ -10651,208 +10853,9 @@ static struct siphash_key server_key(struct mps_server *s) {
     return key;
 }
 
-static void server_create_rooms(struct mps_server *s, const struct server_layout *o, char *block) {
-    const mps_config *c = &s->config;
-    struct presence *p = &s->presence;
-    struct rooms *r = &s->rooms;
-    pool_create(&p->users, c->users, sizeof(struct user), block + o->user_slots, block + o->users);
-    index_create(&p->by_id, index_slots(c->users), block + o->user_index, server_key(s));
-    p->listeners.link_at = offsetof(struct conn, socket.listening);
-    p->is_public = c->presence_public;
-    p->seat_link_at = offsetof(struct seat, of_user);
-    p->news.capacity = config_news_bytes(c);
-    p->news.ring = near_set(&p->news, block + o->news);
-    memset(block + o->news, 0, p->news.capacity);
-    pool_create(&r->pool, c->rooms, sizeof(struct room), block + o->room_slots, block + o->rooms);
-    index_create(&r->by_id, index_slots(c->rooms), block + o->room_index, server_key(s));
-    pool_create(&r->seats, c->seats, sizeof(struct seat), block + o->seat_slots, block + o->seats);
-    index_create(&r->by_peer, index_slots(c->seats), block + o->seat_index, server_key(s));
-    pool_create(&r->bans, c->bans, sizeof(struct ban), block + o->ban_slots, block + o->bans);
-    r->players_max = c->room_players_max;
-    r->room_bans_max = c->room_bans_max;
-    r->slot_bytes = c->slot_bytes;
-    r->cards = near_set(r, block + o->room_cards);
-    r->slots = near_set(r, block + o->states);
-    memset(block + o->room_cards, 0, c->rooms * sizeof(struct room_card));
-    memset(block + o->states, 0, (size_t)c->seats * SLOT_KINDS * c->slot_bytes);
-}
-
-static void server_create_real_time(struct mps_server *s, const struct server_layout *o,
-                                    char *block) {
-    const mps_config *c = &s->config;
-    struct lobbies *l = &s->lobbies;
-    struct ticks *t = &s->ticks;
-    index_create(&l->by_address, index_slots(c->players), block + o->address_index, server_key(s));
-    l->cookie_key = server_key(s);
-    l->due.link_at = offsetof(struct lobby, due);
-    l->gone = near_set(l, block + o->lobby_gone);
-    l->gone_max = config_gone(c);
-    memset(block + o->lobby_gone, 0, (size_t)c->lobbies * l->gone_max * sizeof(u32));
-    t->players_max = c->lobby_players;
-    t->arena_bytes = tick_bytes(c->lobby_players);
-    t->heads_max = c->datagram_batch;
-    t->marks = near_set(t, block + o->tick_marks);
-    t->arena = near_set(t, block + o->tick_arena);
-    t->heads = near_set(t, block + o->tick_heads);
-    memset(block + o->tick_marks, 0, c->lobby_players * sizeof(struct tick_mark));
-    memset(block + o->tick_arena, 0, t->arena_bytes);
-    memset(block + o->tick_heads, 0, (size_t)c->datagram_batch * TICK_HEAD_BYTES);
-    s->replies.capacity = c->datagram_reply_bytes;
-    s->replies.bytes = near_set(&s->replies, block + o->replies);
-    memset(block + o->replies, 0, c->datagram_reply_bytes);
-}
-
-/* A run of ids for each kind; the connections' start at 0, which base[TIMER_CONN] is already. */
-static void server_create_timers(struct mps_server *s, const struct server_layout *o, char *block) {
-    const mps_config *c = &s->config;
-    struct timers *timers = &s->kit.timers;
-    const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies, c->players,
-                                     c->rooms,        c->seats,   SERVER_TIMERS};
-    heap_create(&timers->heap, config_timers(c), block + o->timer_heap, block + o->timer_order);
-    for (u32 kind = 0; kind < TIMER_KINDS; kind++) {
-        timers->base[kind + 1] = timers->base[kind] + counts[kind];
-    }
-    MPS_ASSERT(timers->base[TIMER_KINDS] == config_timers(c));
-}
-
-/* The rest of the tables, with the same offsets that sized the block. */
-static void server_create_tables(struct mps_server *s, const struct server_layout *o, char *block) {
-    const mps_config *c = &s->config;
-    pool_create(&s->lobbies.pool, c->lobbies, sizeof(struct lobby), block + o->lobby_slots,
-                block + o->lobbies);
-    index_create(&s->lobbies.by_code, index_slots(c->lobbies), block + o->lobby_index,
-                 server_key(s));
-    pool_create(&s->lobbies.players, c->players, sizeof(struct player), block + o->player_slots,
-                block + o->players);
-    s->lobbies.players_max = c->lobby_players;
-    pool_create(&s->rates.pool, c->buckets, sizeof(struct bucket), block + o->bucket_slots,
-                block + o->buckets);
-    index_create(&s->rates.index, index_slots(c->buckets), block + o->bucket_index, server_key(s));
-    heap_create(&s->rates.fullest, c->buckets, block + o->bucket_heap, block + o->bucket_order);
-    s->kit.outcomes.capacity = config_outcomes(c);
-    s->kit.outcomes.ring = near_set(&s->kit.outcomes, block + o->outcomes);
-    memset(block + o->outcomes, 0, config_outcomes(c) * sizeof(struct outcome));
-    s->log.entries_max = c->log_entries;
-    s->log.entries = near_set(&s->log, block + o->log);
-    memset(block + o->log, 0, c->log_entries * sizeof(struct log_entry));
-    s->answer = near_set(s, block + o->answer + ANSWER_HEAD_MAX);
-    s->work = near_set(s, block + o->work);
-    s->answer_bytes = config_answer_bytes(c);
-    s->work_bytes = config_work_bytes(c);
-}
-
-static void server_apply_rates(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    struct rates *r = &s->rates;
-    const u32 rates[RATE_CLASSES] = {c->connections_per_s, c->requests_per_s, c->datagrams_per_s,
-                                     c->stun_per_s};
-    const u32 paces[PACE_CLASSES] = {c->states_per_s, c->chats_per_s, c->messages_per_s,
-                                     c->player_datagrams_per_s};
-    for (u32 i = 0; i < RATE_CLASSES; i++) {
-        rates_set(&r->cost_us[i], &r->burst_us[i], rates[i]);
-    }
-    /* Its answers may be longer than what asks for them, so there is no burst. */
-    r->burst_us[RATE_STUN] /= 2;
-    for (u32 i = 0; i < PACE_CLASSES; i++) {
-        rates_set(&r->pace_cost_us[i], &r->pace_burst_us[i], paces[i]);
-    }
-}
-
-/* What may change while running. Deadlines that are set already stay; a connection's is reckoned
-   anew when it comes up. */
-static void server_apply_live(struct mps_server *s) {
-    const mps_config *c = &s->config;
-    s->conns.head_us = c->head_timeout_ms * MS_US;
-    s->conns.body_us = c->body_timeout_ms * MS_US;
-    s->conns.idle_us = c->idle_timeout_ms * MS_US;
-    s->conns.send_us = c->send_timeout_ms * MS_US;
-    s->conns.linger_us = c->linger_ms * MS_US;
-    s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
-    s->conns.input_hold_us = c->input_hold_ms * MS_US;
-    s->conns.auth_us = c->auth_timeout_ms * MS_US;
-    s->conns.ping_us = c->ping_after_ms * MS_US;
-    s->conns.silence_us = c->silence_timeout_ms * MS_US;
-    s->conns.message_us = c->message_timeout_ms * MS_US;
-    s->rooms.seat_us = c->seat_timeout_ms * MS_US;
-    s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
-    s->lobbies.player_us = c->player_timeout_ms * MS_US;
-    s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
-    s->lobbies.tick_hz = c->tick_hz;
-    s->lobbies.tick_us = S_US / c->tick_hz / TICK_STEPS_OF_PERIOD * TICK_STEPS_OF_PERIOD;
-    s->lobbies.speed_max = c->player_speed_max;
-    server_apply_rates(s);
-    s->log.level = c->log_level;
-}
-
-/* Guest login without being asked for: with dev, or when nobody gave a secret. Asked anew whenever
-   the configuration changes. */
-static bool config_guest_login(const mps_config *c, bool has_secret) {
-    return c->guest_login == MPS_ON || (c->guest_login == MPS_AUTO && (c->dev || !has_secret));
-}
-
-/* `given` still has the caller's strings, so this comes before server_copy_strings. Without a
-   secret the key is random: tokens are good for this run, and nobody else can make any. */
-static void server_create_auth(struct mps_server *s, const mps_config *given) {
-    u8 made[32], boot[AUTH_BOOT_BYTES / 2], mark[sizeof s->request_mark / 2];
-    const void *secret = given->jwt_secret;
-    size_t bytes = given->jwt_secret_bytes;
-    random_bytes(&s->kit.random, made, sizeof made);
-    hmac256_start(&s->auth.key, secret ? secret : made, secret ? bytes : sizeof made);
-    crypto_wipe(made, sizeof made);
-    random_bytes(&s->kit.random, boot, sizeof boot);
-    struct text t = text_on(s->auth.boot, AUTH_BOOT_BYTES);
-    text_hex(&t, boot, sizeof boot);
-    copy_z(s->auth.issuer, sizeof s->auth.issuer, span_z(given->jwt_issuer));
-    copy_z(s->auth.audience, sizeof s->auth.audience, span_z(given->jwt_audience));
-    s->has_secret = secret != NULL;
-    s->guest_login = config_guest_login(given, s->has_secret);
-    random_bytes(&s->kit.random, mark, sizeof mark);
-    t = text_on(s->request_mark, sizeof s->request_mark);
-    text_hex(&t, mark, sizeof mark);
-}
-
-/* The strings are copied; what the caller handed over may go. The pointers are cleared, so that
-   nothing can follow them later; the lists were frozen before. */
-static void server_copy_strings(struct mps_server *s) {
-    copy_z(s->name, sizeof s->name, span_z(s->config.name));
-    copy_z(s->public_host, sizeof s->public_host, span_z(s->config.public_host));
-    copy_z(s->cors_origin, sizeof s->cors_origin, span_z(s->config.cors_origin));
-    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
-        if (config_keys[i].type == CONFIG_STRING || config_keys[i].type == CONFIG_SECRET) {
-            *config_string(&s->config, &config_keys[i]) = NULL;
-        }
-    }
-    memset(s->config.trusted_proxies, 0, sizeof s->config.trusted_proxies);
-    memset(s->config.metrics_allow, 0, sizeof s->config.metrics_allow);
-}
-
-/* Loads what was given as lists. The chunks are not in use yet and serve as scratch. */
-static mps_error server_load(struct mps_server *s, const mps_config *c,
-                             const struct server_layout *o, char *block) {
-    struct load_arena arena = {block + o->chunk_data, 0, (size_t)c->chunks * c->chunk_bytes};
-    struct address_range *ranges = (struct address_range *)(void *)(block + o->ranges);
-    memset(ranges, 0, 2 * MPS_RANGES_MAX * sizeof *ranges);
-    load_arena = &arena;
-    mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
-    if (!error) {
-        error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
-    }
-    /* Whatever loading came to: no pointer into the arena outlives this call. */
-    load_arena = NULL;
-    return error;
-}
-
 /* One scratch for all: an answer in it is sent, that is copied, before the next one is begun. */
 static void *server_answer(const struct mps_server *s) {
-    return near_get(s, s->answer);
-}
-
-/* For tests and for a port that suspects damage. Walks every table, so not for every call. */
-static bool server_check(const struct mps_server *s) {
-    return s->magic == SERVER_MAGIC && conns_check(&s->conns) && presence_check(&s->presence) &&
-           rooms_check(&s->rooms) && lobbies_check(&s->lobbies) && pool_check(&s->rates.pool) &&
-           heap_check(&s->rates.fullest) && heap_check(&s->kit.timers.heap) &&
-           s->kit.outcomes.count <= s->kit.outcomes.capacity;
+    return near_get(&s->answer);
 }
 
 /* == 81 answers ==================================================================================
@@ -10861,7 +10864,7 @@ static bool server_check(const struct mps_server *s) {
    body is written into the server's scratch and leaves with its head in one piece. Answers decide
    nothing about the game. */
 
-#define ROUTE_PARAM_MAX ROOM_ID_BYTES /* the longest that names anything in a path */
+#define ROUTE_PARAM_MAX UUID_TEXT /* a room's id, the longest that names anything in a path */
 _Static_assert(LOBBY_CODE_MAX <= ROUTE_PARAM_MAX, "a code is too long for a path");
 
 /* A request that is complete, while it is being answered. Everything in it is borrowed. It lives on
@@ -10909,9 +10912,10 @@ enum route_auth {
 enum route_body { BODY_IGNORED, BODY_JSON };
 
 struct route {
+    const char *path; /* as documented and counted */
+    u8 before_bytes;  /* in front of {code}, which is one segment; without one: all of it */
+    u8 after;         /* where the path goes on behind it; 0: there is none */
     enum http_method method;
-    const char *path;          /* as documented and counted */
-    struct span before, after; /* around {code}, which is one segment; without one: just before */
     enum route_auth auth;
     enum route_body body;
     bool new_work; /* refused while draining */
@@ -11013,7 +11017,7 @@ static void server_log_peer(struct mps_server *s, enum log_item item, const mps_
     address_put(&t, peer);
     log_text(&record, "peer", text_span(&t));
     if (reason) {
-        log_text(&record, "reason", span_z(reason));
+        log_z(&record, "reason", reason);
     }
     log_emit(&s->log, &record);
 }
@@ -11041,45 +11045,37 @@ static void answer_note(struct request *r, u32 status, size_t bytes) {
     address_put_ip(&c, &r->client);
     if (r->head) {
         http_put_target(&t, r->head->target);
-        log_text(&record, "method", span_z(http_method_names[r->head->method]));
+        log_z(&record, "method", http_method_names[r->head->method]);
         log_text(&record, "target", text_span(&t));
     }
     log_number(&record, "status", status);
     log_number(&record, "bytes", (i64)bytes);
     log_number(&record, "us", (i64)(k->now - began));
     log_text(&record, "client", text_span(&c));
-    log_text(&record, "request_id", span_z(r->id));
+    log_z(&record, "request_id", r->id);
     log_emit(&r->s->log, &record);
 }
 
 /* status, error and message are always there; the others only when they say something. */
 static void answer_put_error(const struct request *r, struct text *t, const struct error_row *row) {
     json_put_open(t, '{');
-    JSON_KEY(t, "status");
-    json_put_string(t, SPAN("error"));
-    JSON_KEY(t, "error");
-    json_put_string(t, span_z(row->code));
-    JSON_KEY(t, "message");
-    json_put_string(t, span_z(row->text));
+    json_member_z(t, "status", "error");
+    json_member_z(t, "error", row->code);
+    json_member_z(t, "message", row->text);
     if (r->error_field) {
-        JSON_KEY(t, "field");
-        json_put_string(t, span_z(r->error_field));
+        json_member_z(t, "field", r->error_field);
     }
     if (r->error_detail) {
-        JSON_KEY(t, "detail");
-        json_put_string(t, span_z(r->error_detail));
+        json_member_z(t, "detail", r->error_detail);
     }
     if (r->error_room) {
-        JSON_KEY(t, "existing_room_id");
-        json_put_string(t, span_z(r->error_room));
+        json_member_z(t, "existing_room_id", r->error_room);
     }
     if (r->has_position) {
-        JSON_KEY(t, "position");
-        json_put_u64(t, r->error_position);
+        json_member_u64(t, "position", r->error_position);
     }
     if (r->error_limit) {
-        JSON_KEY(t, "limit");
-        json_put_u64(t, r->error_limit);
+        json_member_u64(t, "limit", r->error_limit);
     }
     json_put_close(t, '}');
 }
@@ -11188,6 +11184,15 @@ static mps_error fail_field(struct request *r, mps_error error, const char *fiel
     return error;
 }
 
+/* The members of an id keep the JSON type that the user's token gave it. */
+static void put_user_id(struct text *t, const char *id, bool is_number) {
+    if (is_number) {
+        json_put_raw(t, span_z(id));
+    } else {
+        json_put_z(t, id);
+    }
+}
+
 /* -- who and how much -- */
 
 /* The token of a request or a handshake. Sets `waits` when the game answers later. A token that the
@@ -11199,7 +11204,7 @@ static mps_error token_verify(struct mps_server *s, struct conn *conn, struct sp
     bool signed_here;
     i64 uptime_s = (i64)((s->kit.now - s->kit.born) / S_US);
     struct auth_clock clock = {kit_unix_ms(&s->kit) / 1000, uptime_s, s->kit.wall_known};
-    mps_error error = auth_verify(&s->auth, &clock, token, near_get(s, s->work), s->work_bytes,
+    mps_error error = auth_verify(&s->auth, &clock, token, near_get(&s->work), s->work_bytes,
                                   claims, &signed_here);
     if (signed_here || !s->config.hooks.authenticate) {
         return error;
@@ -11337,6 +11342,96 @@ static mps_error query_bool(struct request *r, const char *name, bool *out) {
     return error ? error : found && !yes && !no ? fail_field(r, MPS_E_BAD_QUERY, name) : MPS_OK;
 }
 
+/* -- metrics -- */
+
+/* Once for each metric and before its lines, as text format 0.0.4 has it. Help texts come from the
+   tables above and hold no backslash or line end, which would need escaping. */
+static void metrics_put_head(struct text *t, const char *metric, const char *type,
+                             const char *help) {
+    if (help[0]) { /* else the build has no texts */
+        TEXT_LITERAL(t, "# HELP mpserver_");
+        text_z(t, metric);
+        text_char(t, ' ');
+        text_z(t, help);
+        text_char(t, '\n');
+    }
+    TEXT_LITERAL(t, "# TYPE mpserver_");
+    text_z(t, metric);
+    text_char(t, ' ');
+    text_z(t, type);
+    text_char(t, '\n');
+}
+
+/* -- lists: long answers of the records of a table, a page at a time -- */
+
+/* NOTHING is 0: a connection whose producer was cleared has no long answer. */
+enum producer_kind {
+    PRODUCE_NOTHING,
+    PRODUCE_METRICS,
+    PRODUCE_LOG,
+    PRODUCE_LOBBIES, /* from here on lists, see struct list_row */
+    PRODUCE_ROOMS,
+    PRODUCE_USERS,
+    PRODUCERS
+};
+
+/* What a listing asks for; names are compared by their keyed hash. `name` 0 takes every one: no
+   name has that hash. */
+struct list_filter {
+    u64 name;
+    bool open;
+};
+
+struct list_row {
+    u16 pool;         /* of the records, as SERVER_AT */
+    const char *open; /* what the text begins with */
+    bool (*has)(const struct mps_server *s, u32 index, const struct list_filter *f);
+    void (*put)(struct text *t, const struct mps_server *s, const struct conn *conn, u32 index);
+    void (*end)(struct text *t, const struct mps_server *s, u32 count); /* behind the last entry */
+};
+
+static u32 list_capacity(const struct mps_server *s, const struct list_row *row) {
+    return ((const struct pool *)(const void *)((const char *)s + row->pool))->capacity;
+}
+
+/* Entries of a page, and the most that may be asked for. */
+#define LIST_LIMIT_DEFAULT 50
+#define LIST_LIMIT_MAX 200
+
+/* Pages go by table slot: what is there all the while is listed exactly once, whatever comes and
+   goes. The cursor is the slot to go on from. The end is found before the first entry is written,
+   because X-Next-Cursor stands in the head. What comes or goes while the page is written makes it
+   longer or shorter than `limit`, and no other page. */
+static mps_error list_answer(struct request *r, enum producer_kind kind, const struct list_row *row,
+                             struct list_filter filter) {
+    u64 limit, cursor, end;
+    u32 capacity = list_capacity(r->s, row);
+    mps_error error = query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
+    error = error ? error : query_u64(r, "cursor", 0, &cursor);
+    error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
+    if (error) {
+        return error;
+    }
+    /* More than the most is no error: a client that wants all gets what there is, page by page. */
+    limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
+    for (end = cursor; end < capacity; end++) {
+        /* The first one past the page is where the next page begins. */
+        if (row->has(r->s, (u32)end, &filter) && !limit--) {
+            struct text t = text_on(r->extra, sizeof r->extra - 1);
+            TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
+            text_u64(&t, end);
+            r->extra[t.bytes] = 0;
+            break;
+        }
+    }
+    r->s->kit.work += (u32)(end - cursor) / WORK_GLANCES;
+    r->conn->producer = (struct producer){
+        .kind = (u8)kind, .cursor = cursor, .end = end, .filter = filter.name, .open = filter.open};
+    r->produce_type = "application/json";
+    return MPS_OK;
+}
+
+#ifndef MPS_NO_ROOMS
 /* == 82 websocket handlers =======================================================================
    What messages do. The row of messages[] says what is checked before its handler runs; handlers
    hold only the work, and give an error or have answered. A message is one text frame,
@@ -11374,14 +11469,6 @@ struct message_row {
 };
 
 /* -- frames -- */
-
-/* What each begins with, in one piece. */
-static const struct span event_heads[] = {
-#define EVENT_HEAD(name, type) \
-    {"{\"type\":\"" type "\",\"data\":{", sizeof("{\"type\":\"" type "\",\"data\":{") - 1},
-    EVENTS(EVENT_HEAD)
-#undef EVENT_HEAD
-};
 
 /* {"type":"...","data":{ and then the members. */
 static struct text event_begin(struct mps_server *s, enum event event) {
@@ -11446,21 +11533,11 @@ static mps_error room_relay_state(struct message *m, enum slot_kind kind, struct
     return MPS_OK;
 }
 
-/* The members of an id keep the JSON type that the user's token gave it. */
-static void put_user_id(struct text *t, const char *id, bool is_number) {
-    if (is_number) {
-        json_put_raw(t, span_z(id));
-    } else {
-        json_put_string(t, span_z(id));
-    }
-}
-
 /* "user_id" and "username", as every list and event has them. */
 static void put_user(struct text *t, const struct user *user) {
-    JSON_KEY(t, "user_id");
+    json_put_key(t, "user_id");
     put_user_id(t, user->id, user->id_is_number);
-    JSON_KEY(t, "username");
-    json_put_string(t, span_z(user->name));
+    json_member_z(t, "username", user->name);
 }
 
 /* Who speaks. Member by member, since the values need not be cleared. */
@@ -11480,17 +11557,13 @@ static void message_begin(struct message *m, struct mps_server *s, struct conn *
 static void message_refuse(struct message *m, mps_error error) {
     const struct error_row *row = error_row(error);
     struct text t = event_begin(m->s, EVENT_ERROR);
-    JSON_KEY(&t, "reason");
-    json_put_string(&t, span_z(row->code));
-    JSON_KEY(&t, "message");
-    json_put_string(&t, span_z(row->text));
+    json_member_z(&t, "reason", row->code);
+    json_member_z(&t, "message", row->text);
     if (m->error_field) {
-        JSON_KEY(&t, "field");
-        json_put_string(&t, span_z(m->error_field));
+        json_member_z(&t, "field", m->error_field);
     }
     if (m->has_position) {
-        JSON_KEY(&t, "position");
-        json_put_u64(&t, m->error_position);
+        json_member_u64(&t, "position", m->error_position);
     }
     socket_send(m->s, m->conn, EVENT_ERROR, &t);
 }
@@ -11508,11 +11581,16 @@ static void socket_refuse(struct mps_server *s, struct conn *conn, mps_error err
     message_refuse(&m, error);
 }
 
+/* 0: the socket stays open. */
+static u32 error_close_code(const struct error_row *row) {
+    return row->ws ? 1000u + row->ws : 0;
+}
+
 /* Closes a socket with the error's close code. */
 static void socket_fail(struct mps_server *s, struct conn *conn, mps_error error) {
     const struct error_row *row = error_row(error);
     if (conn_is_socket(conn)) {
-        conn_close_socket(&s->kit, &s->conns, conn, row->ws, span_z(row->code));
+        conn_close_socket(&s->kit, &s->conns, conn, error_close_code(row), span_z(row->code));
     }
 }
 
@@ -11528,8 +11606,7 @@ static void announce_user(struct mps_server *s, enum event event, const struct u
 /* To everybody; gives how many sockets will hear it. */
 static u32 announce_text(struct mps_server *s, struct span said) {
     struct text t = event_begin(s, EVENT_NOTIFICATION);
-    JSON_KEY(&t, "text");
-    json_put_string(&t, said);
+    json_member_string(&t, "text", said);
     presence_announce(&s->presence, HEAR_ALL, EVENT_NOTIFICATION, event_end(s, &t));
     return s->presence.listeners.count;
 }
@@ -11537,7 +11614,7 @@ static u32 announce_text(struct mps_server *s, struct span said) {
 #define ROOMS_CHANGED_US ((u64)100000) /* at most so often, and always after the last change */
 
 /* Says that the public list reads differently, now or when its time has come. */
-static void announce_rooms(struct mps_server *s) {
+static void rooms_announce(struct mps_server *s) {
     struct rooms *r = &s->rooms;
     r->list_changed |= s->presence.renamed;
     s->presence.renamed = false;
@@ -11612,8 +11689,7 @@ static void socket_over(struct mps_server *s, struct conn *conn) {
 /* Said when the seat is gone: who left hears nothing of it. */
 static void tell_peer_left(struct mps_server *s, const struct room *room, u32 peer) {
     struct text t = event_begin(s, EVENT_PEER_LEFT);
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, peer);
+    json_member_u64(&t, "peerId", peer);
     room_tell(s, room, NULL, EVENT_PEER_LEFT, &t);
 }
 
@@ -11621,10 +11697,8 @@ static void tell_peer_left(struct mps_server *s, const struct room *room, u32 pe
 static void tell_host_changed(struct mps_server *s, const struct room *room) {
     const struct seat *host = seat_at(&s->rooms, room->host - 1);
     struct text t = event_begin(s, EVENT_HOST_CHANGED);
-    JSON_KEY(&t, "newHostPeerId");
-    json_put_u64(&t, host->peer);
-    JSON_KEY(&t, "newHostName");
-    json_put_string(&t, span_z(host->name));
+    json_member_u64(&t, "newHostPeerId", host->peer);
+    json_member_z(&t, "newHostName", host->name);
     room_tell(s, room, NULL, EVENT_HOST_CHANGED, &t);
 }
 
@@ -11646,8 +11720,7 @@ static void room_part(struct mps_server *s, struct seat *seat) {
 /* Why somebody is out of a room without having left it. */
 static struct text kicked_begin(struct mps_server *s, const char *reason) {
     struct text t = event_begin(s, EVENT_KICKED);
-    JSON_KEY(&t, "reason");
-    json_put_string(&t, span_z(reason));
+    json_member_z(&t, "reason", reason);
     return t;
 }
 
@@ -11673,10 +11746,8 @@ static void send_room_joined(struct message *m, const struct seat *seat) {
     struct text hex = text_on(token, sizeof token);
     struct text t = event_begin(m->s, EVENT_ROOM_JOINED);
     text_hex(&hex, seat->token, sizeof seat->token);
-    JSON_KEY(&t, "roomId");
-    json_put_string(&t, span_z(room->id));
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, seat->peer);
+    json_member_z(&t, "roomId", room->id);
+    json_member_u64(&t, "peerId", seat->peer);
     TEXT_LITERAL(&t, ",\"members\":[");
     for (u32 at = room->seats.head; at; at = seat_at(r, at - 1)->place.next) {
         const struct seat *member = seat_at(r, at - 1);
@@ -11684,19 +11755,15 @@ static void send_room_joined(struct message *m, const struct seat *seat) {
         TEXT_LITERAL(&t, "\"peerId\":");
         text_u64(&t, member->peer);
         TEXT_LITERAL(&t, ",\"name\":");
-        json_put_string(&t, span_z(member->name));
-        JSON_KEY(&t, "isHost");
-        json_put_bool(&t, room->host == at);
+        json_put_z(&t, member->name);
+        json_member_bool(&t, "isHost", room->host == at);
         json_put_close(&t, '}');
         m->s->kit.work++;
     }
     json_put_close(&t, ']');
-    JSON_KEY(&t, "gamemode");
-    json_put_string(&t, span_z(room->gamemode));
-    JSON_KEY(&t, "mapName");
-    json_put_string(&t, span_z(room->map));
-    JSON_KEY(&t, "resumeToken");
-    json_put_string(&t, text_span(&hex));
+    json_member_z(&t, "gamemode", room->gamemode);
+    json_member_z(&t, "mapName", room->map);
+    json_member_string(&t, "resumeToken", text_span(&hex));
     socket_send(m->s, m->conn, EVENT_ROOM_JOINED, &t);
 }
 
@@ -11710,10 +11777,8 @@ static void room_enter(struct message *m, struct room *room, struct span name) {
         room_seat(&s->kit, &s->rooms, &s->presence, &s->conns, room, m->conn, span_z(kept));
     send_room_joined(m, seat);
     struct text t = event_begin(s, EVENT_PEER_JOINED);
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, seat->peer);
-    JSON_KEY(&t, "name");
-    json_put_string(&t, span_z(kept));
+    json_member_u64(&t, "peerId", seat->peer);
+    json_member_z(&t, "name", kept);
     room_tell(s, room, seat, EVENT_PEER_JOINED, &t);
 }
 
@@ -11825,7 +11890,7 @@ static void put_value(struct text *t, struct span key, const struct json_value *
 /* Beside the ping of RFC 6455, for clients that cannot send one, as browsers. */
 static mps_error message_ping(struct message *m) {
     struct text t = event_begin(m->s, EVENT_PONG);
-    JSON_KEY(&t, "ts");
+    json_put_key(&t, "ts");
     json_put_i64(&t, kit_unix_ms(&m->s->kit));
     socket_send(m->s, m->conn, EVENT_PONG, &t);
     return MPS_OK;
@@ -11837,15 +11902,13 @@ static void socket_accept(struct mps_server *s, struct conn *conn, struct span n
     const struct user *user =
         conn->socket.user ? user_at(&s->presence, conn->socket.user - 1) : NULL;
     struct text t = event_begin(s, EVENT_HANDSHAKE_ACCEPTED);
-    JSON_KEY(&t, "peer_id");
-    json_put_u64(&t, 0);
+    json_member_u64(&t, "peer_id", 0);
     if (user) {
         put_user(&t, user);
     } else {
-        JSON_KEY(&t, "user_id");
+        json_put_key(&t, "user_id");
         json_put_null(&t);
-        JSON_KEY(&t, "username");
-        json_put_string(&t, name);
+        json_member_string(&t, "username", name);
     }
     socket_listen(&s->conns, &s->presence, conn);
     socket_send(s, conn, EVENT_HANDSHAKE_ACCEPTED, &t);
@@ -11910,14 +11973,10 @@ static mps_error message_create_room(struct message *m) {
     const struct seat *seat = room_seat(&s->kit, &s->rooms, &s->presence, &s->conns, room, m->conn,
                                         span_z(m->user->name));
     struct text t = event_begin(s, EVENT_ROOM_CREATED);
-    JSON_KEY(&t, "roomId");
-    json_put_string(&t, span_z(room->id));
-    JSON_KEY(&t, "peerId");
-    json_put_u64(&t, seat->peer);
-    JSON_KEY(&t, "gamemode");
-    json_put_string(&t, span_z(room->gamemode));
-    JSON_KEY(&t, "mapName");
-    json_put_string(&t, span_z(room->map));
+    json_member_z(&t, "roomId", room->id);
+    json_member_u64(&t, "peerId", seat->peer);
+    json_member_z(&t, "gamemode", room->gamemode);
+    json_member_z(&t, "mapName", room->map);
     socket_send(s, m->conn, EVENT_ROOM_CREATED, &t);
     return MPS_OK;
 }
@@ -12154,9 +12213,8 @@ static mps_error message_chat(struct message *m) {
         return message_fault(m, MPS_E_INVALID_FIELD, "text");
     }
     put_peer(&t, SPAN("\"from\":"), m->seat);
-    JSON_KEY(&t, "fromName");
-    json_put_string(&t, span_z(m->seat->name));
-    JSON_KEY(&t, "text");
+    json_member_z(&t, "fromName", m->seat->name);
+    json_put_key(&t, "text");
     if (chat_is_short(&m->v[0])) {
         text_add(&t, raw);
     } else {
@@ -12237,72 +12295,72 @@ static const struct message_row messages[] = {
      false,
      {"position", "rotation", "velocity"},
      message_player_state,
-     "{position, rotation, velocity}: to the other members; the newest counts"},
+     DOC("{position, rotation, velocity}: to the other members; the newest counts")},
     {"player_snapshot",
      NEEDS_SEAT,
      PACE_STATES,
      false,
      {"payload"},
      message_player_snapshot,
-     "{payload}: the same"},
+     DOC("{payload}: the same")},
     {"rpc_call",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
      {"targetPeer", "method", "args"},
      message_rpc_call,
-     "{targetPeer, method, args}: to the others (0) or one peer"},
-    {"chat", NEEDS_SEAT, PACE_CHATS, false, {"text"}, message_chat, "{text}: to the others"},
-    {"ping", NEEDS_NOTHING, PACE_MESSAGES, false, {NULL}, message_ping, "{}: pong"},
+     DOC("{targetPeer, method, args}: to the others (0) or one peer")},
+    {"chat", NEEDS_SEAT, PACE_CHATS, false, {"text"}, message_chat, DOC("{text}: to the others")},
+    {"ping", NEEDS_NOTHING, PACE_MESSAGES, false, {NULL}, message_ping, DOC("{}: pong")},
     {"handshake",
      NEEDS_NOTHING,
      PACE_MESSAGES,
      false,
      {"version", "name", "token"},
      message_handshake,
-     "{version, name, token?}: who speaks"},
+     DOC("{version, name, token?}: who speaks")},
     {"create_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
      {NULL},
      message_create_room,
-     "{}: enter the room made by POST /api/rooms"},
+     DOC("{}: enter the room made by POST /api/rooms")},
     {"join_room",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      false,
      {"roomId", "version", "name", "resumeToken"},
      message_join_room,
-     "{roomId, version, name, resumeToken?}: take a seat, or take it back"},
+     DOC("{roomId, version, name, resumeToken?}: take a seat, or take it back")},
     {"quick_join",
      NEEDS_NO_SEAT,
      PACE_MESSAGES,
      true,
      {"gamemode", "mapName", "maxPlayers", "version", "name"},
      message_quick_join,
-     "{gamemode, mapName?, maxPlayers?, version, name}: any room that fits"},
+     DOC("{gamemode, mapName?, maxPlayers?, version, name}: any room that fits")},
     {"leave_room",
      NEEDS_SEAT,
      PACE_MESSAGES,
      false,
      {NULL},
      message_leave_room,
-     "{}: give the seat up"},
+     DOC("{}: give the seat up")},
     {"kick",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
      {"peerId"},
      message_kick,
-     "{peerId}: remove a member"},
+     DOC("{peerId}: remove a member")},
     {"ban",
      NEEDS_HOST,
      PACE_MESSAGES,
      false,
      {"peerId", "ip"},
      message_ban,
-     "{peerId} or {ip}: remove and keep out"},
+     DOC("{peerId} or {ip}: remove and keep out")},
 };
 
 #define MESSAGE_NONE ((u32)COUNT_OF(messages))
@@ -12324,7 +12382,7 @@ static bool message_paid(struct message *m, u32 row) {
     struct paces *paces = m->user ? &m->user->paces : &socket->paces;
     enum pace_class class = row == MESSAGE_NONE ? PACE_MESSAGES : messages[row].pace;
     if ((s->config.dev && address_is_loopback(&m->conn->peer)) ||
-        pace_spend(&s->kit, &s->rates, &paces->full_at[class], class)) {
+        !bucket_spend(&paces->full_at[class], s->kit.now, &s->presence.paces[class])) {
         return true;
     }
     bool goes_on = socket->refusals && s->kit.now - socket->refused_at <= S_US;
@@ -12349,6 +12407,36 @@ static mps_error message_admit(const struct message *m, const struct message_row
         return MPS_E_ALREADY_IN_ROOM;
     }
     return row->new_work && m->s->drain != DRAIN_NO ? MPS_E_DRAINING : MPS_OK;
+}
+
+static void json_member(const struct json_value *key, struct json_value value,
+                        const char *const *keys, u32 keys_count, struct json_value *values) {
+    for (u32 i = 0; i < keys_count; i++) {
+        if (json_is(key, keys[i])) {
+            values[i] = value;
+            return;
+        }
+    }
+}
+
+/* The members of a checked object that keys[] names, as json_object notes them of a text; from what
+   was noted on the way, if all of them were. */
+static void json_members(struct json_value object, const struct json_inner *inner,
+                         const char *const *keys, u32 keys_count, struct json_value *values) {
+    struct json_value key, value;
+    for (u32 i = 0; i < keys_count; i++) {
+        values[i] = (struct json_value){JSON_ABSENT, NULL, 0};
+    }
+    if (inner->count <= JSON_INNER_MAX) {
+        for (u32 i = 0; i < inner->count; i++) {
+            json_member(&inner->keys[i], inner->values[i], keys, keys_count, values);
+        }
+        return;
+    }
+    struct json_walk walk = json_walk_into(object);
+    while (json_walk_member(&walk, &key, &value)) {
+        json_member(&key, value, keys, keys_count, values);
+    }
 }
 
 /* The members that the row wants, of `data`; that may be left out when it is empty. */
@@ -12464,7 +12552,7 @@ static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_
     int step = 1;
     conn->ready = false;
     while (step > 0 && conn->state == CONN_SOCKET && at < view->bytes) {
-        struct ws_event event;
+        struct ws_event event = {0};
         size_t bytes = view->bytes - at, used = 0;
         if (s->kit.work >= work || !server_may_go_on(s, conn)) {
             conn->ready = true;
@@ -12523,14 +12611,19 @@ static void socket_drained(struct mps_server *s, struct conn *conn) {
     }
 }
 
+/* There is no memory for what it sends. */
+static void socket_starve(struct mps_server *s, struct conn *conn) {
+    socket_refuse(s, conn, MPS_E_INPUTS_FULL);
+    socket_fail(s, conn, MPS_E_INPUTS_FULL);
+}
+
 /* Patience is at its end: with memory, with the game, with a message, or with silence. */
 static void socket_timed_out(struct mps_server *s, struct conn *conn) {
     struct kit *k = &s->kit;
     struct socket *socket = &conn->socket;
     if (conn->starved) {
         metrics_count(&k->metrics, COUNTER_CLOSED_NO_ROOM);
-        socket_refuse(s, conn, MPS_E_INPUTS_FULL);
-        socket_fail(s, conn, MPS_E_INPUTS_FULL);
+        socket_starve(s, conn);
     } else if (conn->state == CONN_SOCKET_AUTH) {
         conn->auth_ticket = 0;
         conn_enter(k, &s->conns, conn, CONN_SOCKET);
@@ -12555,6 +12648,529 @@ static void socket_timed_out(struct mps_server *s, struct conn *conn) {
         }
     }
 }
+#endif
+
+#ifndef MPS_NO_ROOMS
+/* == 83 rooms over http ==========================================================================
+   Rooms and presence beside their messages: what the routes do, the upgrade of a connection, and
+   what the server has to do for them as a whole: to lay out, make, settle, advance. */
+
+/* -- rooms as text -- */
+/* -- rooms as text -- */
+
+/* A room as lists and answers have it. The date and the id need no escaping. */
+static void room_put(struct text *t, const struct mps_server *s, const struct room *room) {
+    const struct rooms *r = &s->rooms;
+    u32 host = room->host ? seat_at(r, room->host - 1)->user + 1 : room->maker;
+    json_put_open(t, '{');
+    json_member_z(t, "id", room->id);
+    json_member_z(t, "host_username", host ? user_at(&s->presence, host - 1)->name : "");
+    json_member_z(t, "gamemode", room->gamemode);
+    json_member_z(t, "map_name", room->map);
+    json_member_u64(t, "current_players", room->seats.count);
+    json_member_u64(t, "max_players", room->max_players);
+    json_member_string(t, "created_at", span_of(room->created, sizeof room->created));
+    json_member_bool(t, "is_full", room->seats.count >= room->max_players);
+    json_member_bool(t, "is_public", room->is_public);
+    json_put_close(t, '}');
+}
+
+static void put_capacity(struct text *t, const struct rooms *r) {
+    json_put_key(t, "server_capacity");
+    json_put_open(t, '{');
+    json_member_u64(t, "current_rooms", r->pool.used);
+    json_member_u64(t, "max_rooms", r->pool.capacity);
+    json_member_bool(t, "can_create_room", r->pool.used < r->pool.capacity);
+    json_put_close(t, '}');
+}
+
+/* A room that is not public can be had by its id alone and is in no list. */
+static bool room_listed(const struct mps_server *s, u32 index, const struct list_filter *f) {
+    u64 gamemode = room_card(&s->rooms, index)->gamemode;
+    return gamemode && (!f->name || gamemode == f->name);
+}
+
+static void room_put_listed(struct text *t, const struct mps_server *s, const struct conn *conn,
+                            u32 index) {
+    (void)conn;
+    room_put(t, s, room_at(&s->rooms, index));
+}
+
+static void room_put_end(struct text *t, const struct mps_server *s, u32 count) {
+    text_char(t, ']');
+    json_member_u64(t, "count", count);
+    put_capacity(t, &s->rooms);
+    text_char(t, '}');
+}
+
+static const struct list_row room_list_row = {SERVER_AT(rooms.pool), "{\"rooms\":[", room_listed,
+                                              room_put_listed, room_put_end};
+
+/* Online, and not merely known. */
+static bool user_listed(const struct mps_server *s, u32 index, const struct list_filter *f) {
+    (void)f;
+    return pool_alive(&s->presence.users, index) && user_at(&s->presence, index)->sockets.count > 0;
+}
+
+static void user_put_listed(struct text *t, const struct mps_server *s, const struct conn *conn,
+                            u32 index) {
+    (void)conn;
+    json_put_open(t, '{');
+    put_user(t, user_at(&s->presence, index));
+    json_put_close(t, '}');
+}
+
+static void user_put_end(struct text *t, const struct mps_server *s, u32 count) {
+    (void)s;
+    text_char(t, ']');
+    json_member_u64(t, "count", count);
+    text_char(t, '}');
+}
+
+static const struct list_row user_list_row = {SERVER_AT(presence.users), "{\"users\":[",
+                                              user_listed, user_put_listed, user_put_end};
+
+/* -- handlers: rooms -- */
+
+static mps_error room_read_wish(struct request *r, struct room_wish *wish) {
+    static const char *const keys[] = {"gamemode", "mapName", "maxPlayers", "isPublic", "version"};
+    struct json_value v[5];
+    u32 most = r->s->rooms.players_max;
+    *wish =
+        (struct room_wish){.is_public = true, .max_players = u32_min(ROOM_PLAYERS_DEFAULT, most)};
+    mps_error error = body_read(r, keys, 5, v);
+    if (!error && !value_text(&v[0], 1, ROOM_MODE_MAX, &wish->gamemode)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "gamemode");
+    }
+    if (!error && !value_text(&v[1], 0, ROOM_MODE_MAX, &wish->map)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "mapName");
+    }
+    if (!error && value_given(&v[2])) {
+        error = body_u32(r, &v[2], "maxPlayers", 1, most, &wish->max_players);
+        r->error_limit = error ? most : 0;
+    }
+    if (!error && value_given(&v[3])) {
+        error = body_bool(r, &v[3], "isPublic", &wish->is_public);
+    }
+    if (!error && !value_text(&v[4], 0, ROOM_MODE_MAX, &wish->version)) {
+        error = fail_field(r, MPS_E_INVALID_FIELD, "version");
+    }
+    return error;
+}
+
+/* The user need have no socket yet: its record is there from here on because of the room. */
+static mps_error handle_room_create(struct request *r) {
+    struct mps_server *s = r->s;
+    struct room_wish wish;
+    mps_error error = room_read_wish(r, &wish);
+    u32 user = error ? 0 : user_take(&s->kit, &s->presence, &r->claims.who);
+    if (!user) {
+        return error ? error : MPS_E_USERS_FULL;
+    }
+    const struct room *own = room_get(&s->rooms, user_at(&s->presence, user - 1)->room);
+    if (own) {
+        r->error_room = own->id;
+        return MPS_E_ROOM_EXISTS;
+    }
+    error = rooms_full(&s->kit, &s->rooms)                ? MPS_E_ROOMS_FULL
+            : game_room_check(s, r->claims.who.id, &wish) ? MPS_OK
+                                                          : MPS_E_REFUSED;
+    if (error) {
+        user_release(&s->presence, user - 1);
+        return error;
+    }
+    const struct room *room = room_open(&s->kit, &s->rooms, &s->presence, &wish, user);
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"success\":true,\"room\":");
+    room_put(&t, s, room);
+    put_capacity(&t, &s->rooms);
+    text_char(&t, '}');
+    return answer_json(r, 201, &t);
+}
+
+/* A relay room is of no dungeon, so that a search for one finds none of them. */
+static mps_error handle_room_list(struct request *r) {
+    char gamemode[ROOM_MODE_MAX], dungeon[ROOM_MODE_MAX];
+    struct span wanted, dungeon_id;
+    bool found, of_dungeon;
+    struct list_filter filter = {0};
+    mps_error error = query_text(r, "gamemode", gamemode, sizeof gamemode, &wanted, &found);
+    error = error ? error
+                  : query_text(r, "dungeon_id", dungeon, sizeof dungeon, &dungeon_id, &of_dungeon);
+    if (error) {
+        return error;
+    }
+    filter.name = found ? room_name_hash(&r->s->rooms, wanted) : 0;
+    error = list_answer(r, PRODUCE_ROOMS, &room_list_row, filter);
+    if (!error && of_dungeon) {
+        r->conn->producer.end = 0;
+        r->extra[0] = 0;
+    }
+    return error;
+}
+
+static mps_error handle_room_get(struct request *r) {
+    const struct room *room = room_find(&r->s->rooms, r->param);
+    if (!room) {
+        return MPS_E_ROOM_NOT_FOUND;
+    }
+    struct text t = answer_text(r);
+    room_put(&t, r->s, room);
+    return answer_json(r, 200, &t);
+}
+
+/* By its host; while nobody has entered it, by its maker; always by an admin. */
+static mps_error handle_room_delete(struct request *r) {
+    struct mps_server *s = r->s;
+    const mps_identity *who = &r->claims.who;
+    struct room *room = room_find(&s->rooms, r->param);
+    if (!room) {
+        return MPS_E_ROOM_NOT_FOUND;
+    }
+    u32 user = user_find(&s->presence, who, user_mark(&s->presence, who));
+    u32 host = room->host ? seat_at(&s->rooms, room->host - 1)->user + 1 : room->maker;
+    if (who->role != MPS_ROLE_ADMIN && (!user || user != host)) {
+        return MPS_E_NOT_HOST;
+    }
+    room_dissolve(s, room);
+    struct text t = answer_text(r);
+    TEXT_LITERAL(&t, "{\"success\":true}");
+    return answer_json(r, 200, &t);
+}
+
+static mps_error handle_presence(struct request *r) {
+    return list_answer(r, PRODUCE_USERS, &user_list_row, (struct list_filter){0});
+}
+
+/* -- handlers: the socket -- */
+
+static bool list_names(struct span list, struct span name) {
+    struct span element;
+    while (http_list_next(&list, &element)) {
+        if (span_equal_fold(element, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* RFC 6455, 4.2.1: is this the opening handshake of version 13? */
+static mps_error upgrade_check(const struct request *r) {
+    const struct http_head *head = r->head;
+    if (!head->connection_upgrade || !list_names(head->fields[HTTP_UPGRADE], SPAN("websocket"))) {
+        return r->route->path[1] ? MPS_E_UPGRADE_REQUIRED : MPS_E_NOT_FOUND;
+    }
+    if (!span_equal(head->fields[HTTP_SEC_WEBSOCKET_VERSION], SPAN("13"))) {
+        return MPS_E_WS_VERSION;
+    }
+    bool good = head->method == HTTP_GET && head->minor > 0 && !r->body_bytes && !head->chunked &&
+                ws_key_valid(head->fields[HTTP_SEC_WEBSOCKET_KEY]);
+    return good ? MPS_OK : MPS_E_BAD_UPGRADE;
+}
+
+/* 101 and what it must say (RFC 6455, 4.2.2). Extensions that were offered are declined by saying
+   nothing; the one subprotocol is named when it was offered. */
+static void upgrade_put(const struct request *r, struct text *t) {
+    char accept[WS_ACCEPT_BYTES];
+    ws_accept(r->head->fields[HTTP_SEC_WEBSOCKET_KEY], accept);
+    answer_put_status(t, 101);
+    TEXT_LITERAL(t, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+    text_add(t, span_of(accept, sizeof accept));
+    if (r->head->subprotocol) {
+        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: " HTTP_SUBPROTOCOL);
+    }
+    TEXT_LITERAL(t, "\r\nX-Request-Id: ");
+    text_z(t, r->id);
+    TEXT_LITERAL(t, "\r\n\r\n");
+}
+
+/* The connection speaks frames from here on. Behind a trusted proxy its peer is the client: limits
+   and bans go by that. */
+static mps_error handle_socket(struct request *r) {
+    struct mps_server *s = r->s;
+    char head[384];
+    struct text t = text_on(head, sizeof head);
+    mps_error error = upgrade_check(r);
+    if (error) {
+        return error;
+    }
+    u32 user = r->has_claims ? user_take(&s->kit, &s->presence, &r->claims.who) : 0;
+    if (r->has_claims && !user) {
+        return MPS_E_USERS_FULL;
+    }
+    upgrade_put(r, &t);
+    MPS_ASSERT(!t.cut);
+    if (conns_output_reserve(&s->kit, &s->conns, r->conn, t.bytes)) {
+        if (user) {
+            user_release(&s->presence, user - 1);
+        }
+        return MPS_E_OUTPUT_FULL;
+    }
+    conn_output(&s->kit, &s->conns, r->conn, text_span(&t));
+    answer_note(r, 101, 0);
+    r->conn->peer = r->client;
+    socket_open(s, r->conn, r->has_claims ? &r->claims.who : NULL);
+    return MPS_OK;
+}
+
+/* -- metrics -- */
+
+/* What came in by type, then what went out. A type that there is not is "other": what a stranger
+   invents must not become a series. */
+static u32 metrics_message_rows(void) {
+    return MESSAGE_NONE + 1 + EVENT_COUNT;
+}
+
+static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
+    bool in = i <= MESSAGE_NONE;
+    u32 event = in ? 0 : i - MESSAGE_NONE - 1;
+    if (i == 0) {
+        metrics_put_head(t, "websocket_messages_total", "counter",
+                         DOC("Messages by type and way."));
+    }
+    TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
+    text_add(t, !in                ? event_type((enum event)event)
+                : i < MESSAGE_NONE ? span_z(messages[i].type)
+                                   : SPAN("other"));
+    text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
+    text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
+    text_char(t, '\n');
+}
+
+/* -- what the game and the log are told -- */
+
+/* A closed room keeps its record until here, as a lobby does. */
+static void settle_room(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
+    const struct room *room = pool_get(&s->rooms.pool, o->subject);
+    bool opened = o->kind == OUTCOME_ROOM_OPENED;
+    mps_log_record record;
+    MPS_ASSERT(room);
+    if (server_log_begin(s, opened ? LOG_ITEM_ROOM_OPENED : LOG_ITEM_ROOM_CLOSED, &record)) {
+        log_z(&record, "room_id", room->id);
+        log_z(&record, "gamemode", room->gamemode);
+        log_number(&record, "max_players", room->max_players);
+        log_emit(&s->log, &record);
+    }
+    if (opened && hooks->room_opened) {
+        hooks->room_opened(hooks->user, (mps_room){o->subject}, room->id, room->gamemode);
+    } else if (!opened && hooks->room_closed) {
+        hooks->room_closed(hooks->user, (mps_room){o->subject}, room->id);
+    }
+    if (!opened) {
+        pool_give(&s->rooms.pool, o->subject);
+    }
+}
+
+/* Who was the last to leave is told before the room closes, so the record is there. */
+static void settle_peer(struct mps_server *s, const struct outcome *o) {
+    const mps_hooks *hooks = &s->config.hooks;
+    const struct room *room = pool_get(&s->rooms.pool, o->subject);
+    bool joined = o->kind == OUTCOME_PEER_JOINED;
+    mps_log_record record;
+    MPS_ASSERT(room);
+    if (server_log_begin(s, joined ? LOG_ITEM_PEER_JOINED : LOG_ITEM_PEER_LEFT, &record)) {
+        log_z(&record, "room_id", room->id);
+        log_number(&record, "peer_id", o->cause);
+        log_emit(&s->log, &record);
+    }
+    if (joined && hooks->peer_joined) {
+        hooks->peer_joined(hooks->user, (mps_room){o->subject}, o->cause);
+    } else if (!joined && hooks->peer_left) {
+        hooks->peer_left(hooks->user, (mps_room){o->subject}, o->cause);
+    }
+}
+
+static void rooms_settle(struct mps_server *s, const struct outcome *o) {
+    if (o->kind == OUTCOME_ROOM_OPENED || o->kind == OUTCOME_ROOM_CLOSED) {
+        settle_room(s, o);
+    } else {
+        settle_peer(s, o);
+    }
+}
+
+/* Sockets that are over leave their seats and users, at most as many as outcomes; then everybody
+   hears that the list of rooms has changed. */
+static void sockets_settle(struct mps_server *s) {
+    for (u32 i = 0; i < s->config.settle_max && s->conns.ended.count; i++) {
+        socket_over(s, conn_at(&s->conns, queue_pop(&s->conns.ended, &s->conns.pool) - 1));
+    }
+    rooms_announce(s);
+}
+
+/* -- what time does -- */
+
+/* A room has this timer only while nobody has entered it. */
+static void timer_room(struct mps_server *s, u32 index) {
+    room_dissolve(s, room_at(&s->rooms, index));
+}
+
+/* Its socket did not come back; or its address was barred. */
+static void timer_seat(struct mps_server *s, u32 index) {
+    struct seat *seat = seat_at(&s->rooms, index);
+    if (seat->barred) {
+        room_remove(s, seat, "host_ban");
+    } else {
+        room_part(s, seat);
+    }
+}
+
+/* Announcements are picked up by some sockets a call. */
+static void sockets_advance(struct mps_server *s) {
+    presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
+}
+
+static bool sockets_wait(const struct mps_server *s) {
+    return s->conns.ended.count || s->presence.sweep;
+}
+
+/* The date became known: what was dated before was off by `shift_ms`. */
+static void rooms_date(struct mps_server *s, i64 shift_ms) {
+    for (u32 i = 0; i < s->rooms.pool.capacity; i++) {
+        if (pool_alive(&s->rooms.pool, i)) {
+            struct room *room = room_at(&s->rooms, i);
+            room_set_created(room, room->created_ms + shift_ms);
+        }
+    }
+}
+
+/* -- making -- */
+
+/* Whole entries of the ring of announcements. */
+static u32 config_news_bytes(const mps_config *c) {
+    return c->announce_bytes / sizeof(struct news_entry) * sizeof(struct news_entry);
+}
+
+static void rooms_layout(struct layout *l, const mps_config *c) {
+    layout_pool(l, SERVER_AT(presence.users), "users", c->users, sizeof(struct user));
+    layout_index(l, SERVER_AT(presence.by_id), "user index", c->users);
+    layout_pool(l, SERVER_AT(rooms.pool), "rooms", c->rooms, sizeof(struct room));
+    layout_index(l, SERVER_AT(rooms.by_id), "room index", c->rooms);
+    layout_zeroed(l, SERVER_AT(rooms.cards), "room cards", c->rooms, sizeof(struct room_card));
+    layout_pool(l, SERVER_AT(rooms.seats), "seats", c->seats, sizeof(struct seat));
+    layout_index(l, SERVER_AT(rooms.by_peer), "seat index", c->seats);
+    layout_zeroed(l, SERVER_AT(rooms.slots), "states of seats", c->seats,
+                  (size_t)SLOT_KINDS * c->slot_bytes);
+    layout_pool(l, SERVER_AT(rooms.bans), "bans", c->bans, sizeof(struct ban));
+    layout_zeroed(l, SERVER_AT(presence.news.ring), "announcements", 1, config_news_bytes(c));
+}
+
+static void rooms_create(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct presence *p = &s->presence;
+    struct rooms *r = &s->rooms;
+    p->by_id.key = server_key(s);
+    p->listeners.link_at = offsetof(struct conn, socket.listening);
+    s->conns.ended.link_at = offsetof(struct conn, socket.ended);
+    p->is_public = c->presence_public;
+    p->seat_link_at = offsetof(struct seat, of_user);
+    p->news.capacity = config_news_bytes(c);
+    r->by_id.key = server_key(s);
+    r->by_peer.key = server_key(s);
+    r->players_max = c->room_players_max;
+    r->room_bans_max = c->room_bans_max;
+    r->slot_bytes = c->slot_bytes;
+}
+
+static void rooms_apply(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->conns.ping_us = c->ping_after_ms * MS_US;
+    s->conns.silence_us = c->silence_timeout_ms * MS_US;
+    s->conns.message_us = c->message_timeout_ms * MS_US;
+    s->rooms.seat_us = c->seat_timeout_ms * MS_US;
+    s->rooms.unconfirmed_us = c->room_timeout_ms * MS_US;
+    s->presence.paces[PACE_STATES] = pace_of(c->states_per_s);
+    s->presence.paces[PACE_CHATS] = pace_of(c->chats_per_s);
+    s->presence.paces[PACE_MESSAGES] = pace_of(c->messages_per_s);
+}
+
+static bool sockets_check(const struct mps_server *s) {
+    return presence_check(&s->presence) && rooms_check(&s->rooms);
+}
+#else
+/* Without rooms no connection is ever upgraded: there is no socket to do anything to. */
+static void socket_starve(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_heard(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_drained(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_timed_out(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_over(struct mps_server *s, struct conn *conn) {
+    (void)s, (void)conn;
+}
+
+static void socket_granted(struct mps_server *s, struct conn *conn, const mps_identity *who) {
+    (void)s, (void)conn, (void)who;
+}
+
+static size_t socket_read(struct mps_server *s, struct conn *conn, struct input_view *view,
+                          size_t at) {
+    (void)s, (void)conn, (void)view;
+    return at;
+}
+
+static void sockets_settle(struct mps_server *s) {
+    (void)s;
+}
+
+static void sockets_advance(struct mps_server *s) {
+    (void)s;
+}
+
+static bool sockets_wait(const struct mps_server *s) {
+    (void)s;
+    return false;
+}
+
+static bool sockets_check(const struct mps_server *s) {
+    (void)s;
+    return true;
+}
+
+/* Nobody hears it. */
+static u32 announce_text(struct mps_server *s, struct span said) {
+    (void)s, (void)said;
+    return 0;
+}
+
+static u32 metrics_message_rows(void) {
+    return 0;
+}
+
+static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
+    (void)t, (void)m, (void)i;
+}
+
+static void rooms_settle(struct mps_server *s, const struct outcome *o) {
+    (void)s, (void)o;
+}
+
+static void rooms_date(struct mps_server *s, i64 shift_ms) {
+    (void)s, (void)shift_ms;
+}
+
+static void rooms_layout(struct layout *l, const mps_config *c) {
+    (void)l, (void)c;
+}
+
+static void rooms_create(struct mps_server *s) {
+    (void)s;
+}
+
+static void rooms_apply(struct mps_server *s) {
+    (void)s;
+}
+#endif
 
 /* == 84 http handlers ============================================================================
    What the routes do. The row of routes[] says what is checked before its handler runs; handlers
@@ -12572,7 +13188,7 @@ static void lobby_put_players(struct text *t, const struct lobbies *l, const str
         TEXT_LITERAL(t, "\"id\":");
         text_u64(t, player->id);
         TEXT_LITERAL(t, ",\"name\":");
-        json_put_string(t, span_z(player->name));
+        json_put_z(t, player->name);
         text_char(t, '}');
     }
     text_char(t, ']');
@@ -12601,203 +13217,108 @@ static void lobby_put(struct text *t, const struct mps_server *s, const struct l
     TEXT_LITERAL(t, "\",\"udp_port\":");
     text_u64(t, s->config.udp_port);
     TEXT_LITERAL(t, ",\"scene\":");
-    json_put_string(t, span_z(lobby->scene));
+    json_put_z(t, lobby->scene);
     TEXT_LITERAL(t, ",\"created_at\":\"");
     text_add(t, span_of(lobby->created, sizeof lobby->created));
     TEXT_LITERAL(t, "\"}");
 }
 
-/* -- rooms as text -- */
-
-/* A room as lists and answers have it. The date and the id need no escaping. */
-static void room_put(struct text *t, const struct mps_server *s, const struct room *room) {
-    const struct rooms *r = &s->rooms;
-    u32 host = room->host ? seat_at(r, room->host - 1)->user + 1 : room->maker;
-    json_put_open(t, '{');
-    JSON_KEY(t, "id");
-    json_put_string(t, span_z(room->id));
-    JSON_KEY(t, "host_username");
-    json_put_string(t, span_z(host ? user_at(&s->presence, host - 1)->name : ""));
-    JSON_KEY(t, "gamemode");
-    json_put_string(t, span_z(room->gamemode));
-    JSON_KEY(t, "map_name");
-    json_put_string(t, span_z(room->map));
-    JSON_KEY(t, "current_players");
-    json_put_u64(t, room->seats.count);
-    JSON_KEY(t, "max_players");
-    json_put_u64(t, room->max_players);
-    JSON_KEY(t, "created_at");
-    json_put_string(t, span_of(room->created, sizeof room->created));
-    JSON_KEY(t, "is_full");
-    json_put_bool(t, room->seats.count >= room->max_players);
-    JSON_KEY(t, "is_public");
-    json_put_bool(t, room->is_public);
-    json_put_close(t, '}');
-}
-
-static void put_capacity(struct text *t, const struct rooms *r) {
-    JSON_KEY(t, "server_capacity");
-    json_put_open(t, '{');
-    JSON_KEY(t, "current_rooms");
-    json_put_u64(t, r->pool.used);
-    JSON_KEY(t, "max_rooms");
-    json_put_u64(t, r->pool.capacity);
-    JSON_KEY(t, "can_create_room");
-    json_put_bool(t, r->pool.used < r->pool.capacity);
-    json_put_close(t, '}');
-}
-
-/* -- what /metrics and /api/status tell -- */
-
-/* NOTHING is 0: a connection whose producer was cleared has no long answer. */
-enum producer_kind {
-    PRODUCE_NOTHING,
-    PRODUCE_METRICS,
-    PRODUCE_LOG,
-    PRODUCE_LOBBIES, /* from here on lists, see struct list_row */
-    PRODUCE_ROOMS,
-    PRODUCE_USERS
-};
-
-/* What /metrics and /api/status tell of a table. */
-struct table_row {
-    const char *name;
-    u64 used, high, limit;
-};
-
-#define TABLE_ROWS 10
-
-/* `high` never falls, which tells an operator how much of a limit was ever needed; `limit` is fixed
-   for the life of the server. */
-static struct table_row table_row(const struct mps_server *s, u32 i) {
-    const struct conns *c = &s->conns;
-    const struct pool *const pools[] = {&s->lobbies.pool,   &s->lobbies.players, &s->rates.pool,
-                                        &s->presence.users, &s->rooms.pool,      &s->rooms.seats,
-                                        &s->rooms.bans};
-    static const char *const names[] = {"lobbies", "players", "buckets", "users",
-                                        "rooms",   "seats",   "bans"};
-    switch (i) {
-    case 0:
-        return (struct table_row){"connections", c->live, c->live_high, c->live_max};
-    case 1:
-        return (struct table_row){"large_inputs", c->large_used, c->large_high, c->large_count};
-    case 2:
-        return (struct table_row){"chunks", c->chunks_used, c->chunks_high, c->chunks_count};
-    default:
-        break;
-    }
-    const struct pool *p = pools[i - 3];
-    return (struct table_row){names[i - 3], p->used, p->high, p->capacity};
-}
-
-/* A gauge goes up and down and has no labels here. gauge_value knows the rows by their place. */
-struct gauge_row {
-    const char *metric, *help;
-};
-
-static const struct gauge_row gauges[] = {
-    {"connections", "Connections open now."},
-    {"sockets", "WebSockets open now."},
-    {"rooms", "Relay rooms open now."},
-    {"room_members", "Seats taken in relay rooms now."},
-    {"lobbies", "Lobbies open now."},
-    {"players", "Players in lobbies now."},
-    {"uptime_seconds", "Seconds since the start."},
-    {"memory_bytes", "Size of the one memory block."},
-    {"draining", "1 while the server shuts down."},
-};
-
-/* Whole numbers all, as is everything but the durations. */
-static u64 gauge_value(const struct mps_server *s, u32 i) {
-    switch (i) {
-    case 0:
-        return s->conns.live;
-    case 1:
-        return s->presence.sockets;
-    case 2:
-        return s->rooms.pool.used;
-    case 3:
-        return s->rooms.seats.used;
-    case 4:
-        return s->lobbies.pool.used;
-    case 5:
-        return s->lobbies.players.used;
-    case 6:
-        return (s->kit.now - s->kit.born) / S_US;
-    case 7:
-        return s->memory_bytes;
-    default:
-        return s->drain != DRAIN_NO;
-    }
-}
-
-/* -- lists -- */
-
-/* What a listing asks for; names are compared by their keyed hash. `name` 0 takes every one: no
-   name has that hash. */
-struct list_filter {
-    u64 name;
-    bool open;
-};
-
-static u32 list_capacity(const struct mps_server *s, enum producer_kind kind) {
-    return kind == PRODUCE_LOBBIES ? s->lobbies.pool.capacity
-           : kind == PRODUCE_ROOMS ? s->rooms.pool.capacity
-                                   : s->presence.users.capacity;
-}
-
-/* A lobby or room that is not public can be had by its code or id alone and is in no list. */
-static bool list_has(const struct mps_server *s, enum producer_kind kind, u32 index,
-                     const struct list_filter *f) {
-    if (kind == PRODUCE_ROOMS) {
-        u64 gamemode = room_card(&s->rooms, index)->gamemode;
-        return gamemode && (!f->name || gamemode == f->name);
-    }
-    if (kind == PRODUCE_USERS) {
-        return pool_alive(&s->presence.users, index) &&
-               user_at(&s->presence, index)->sockets.count > 0;
-    }
+/* One that is not public can be had by its code alone and is in no list. */
+static bool lobby_listed(const struct mps_server *s, u32 index, const struct list_filter *f) {
     const struct lobby *lobby = pool_at(&s->lobbies.pool, index);
     return pool_alive(&s->lobbies.pool, index) && !lobby->closing && lobby->is_public &&
            (!f->name || lobby->scene_hash == f->name) &&
            (!f->open || lobby->players.count < lobby->max_players);
 }
 
-/* Entries of a page, and the most that may be asked for. */
-#define LIST_LIMIT_DEFAULT 50
-#define LIST_LIMIT_MAX 200
+static void lobby_put_listed(struct text *t, const struct mps_server *s, const struct conn *conn,
+                             u32 index) {
+    lobby_put(t, s, pool_at(&s->lobbies.pool, index), &conn->local);
+}
 
-/* Pages go by table slot: what is there all the while is listed exactly once, whatever comes and
-   goes. The cursor is the slot to go on from. The end is found before the first entry is written,
-   because X-Next-Cursor stands in the head. What comes or goes while the page is written makes it
-   longer or shorter than `limit`, and no other page. */
-static mps_error list_answer(struct request *r, enum producer_kind kind,
-                             struct list_filter filter) {
-    u64 limit, cursor, end;
-    u32 capacity = list_capacity(r->s, kind);
-    mps_error error = query_u64(r, "limit", LIST_LIMIT_DEFAULT, &limit);
-    error = error ? error : query_u64(r, "cursor", 0, &cursor);
-    error = error || limit ? error : fail_field(r, MPS_E_BAD_QUERY, "limit");
-    if (error) {
-        return error;
+/* A bare array, as shipped clients know it. */
+static void lobby_put_end(struct text *t, const struct mps_server *s, u32 count) {
+    (void)s, (void)count;
+    text_char(t, ']');
+}
+
+static const struct list_row lobby_list = {SERVER_AT(lobbies.pool), "[", lobby_listed,
+                                           lobby_put_listed, lobby_put_end};
+
+/* -- what /metrics and /api/status tell -- */
+
+/* What /metrics and /api/status tell of a table: where its numbers stand in the server. `high`
+   never falls, which tells an operator how much of a limit was ever needed; `limit` is fixed for
+   the life of the server. */
+enum table_column { TABLE_USED, TABLE_HIGH, TABLE_LIMIT, TABLE_COLUMNS };
+static const char *const table_columns[] = {"used", "high", "limit"};
+struct table_row {
+    const char *name;
+    u16 at[TABLE_COLUMNS];
+};
+
+#define TABLE(name, used, high, limit)                         \
+    {                                                          \
+        name, {                                                \
+            SERVER_AT(used), SERVER_AT(high), SERVER_AT(limit) \
+        }                                                      \
     }
-    /* More than the most is no error: a client that wants all gets what there is, page by page. */
-    limit = limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
-    for (end = cursor; end < capacity; end++) {
-        /* The first one past the page is where the next page begins. */
-        if (list_has(r->s, kind, (u32)end, &filter) && !limit--) {
-            struct text t = text_on(r->extra, sizeof r->extra - 1);
-            TEXT_LITERAL(&t, "\r\nX-Next-Cursor: ");
-            text_u64(&t, end);
-            r->extra[t.bytes] = 0;
-            break;
-        }
+#define TABLE_POOL(name, pool) TABLE(name, pool.used, pool.high, pool.capacity)
+
+static const struct table_row tables[] = {
+    TABLE("connections", conns.live, conns.live_high, conns.live_max),
+    TABLE("large_inputs", conns.large_used, conns.large_high, conns.large_count),
+    TABLE("chunks", conns.chunks_used, conns.chunks_high, conns.chunks_count),
+    TABLE_POOL("lobbies", lobbies.pool),
+    TABLE_POOL("players", lobbies.players),
+    TABLE_POOL("buckets", rates.pool),
+#ifndef MPS_NO_ROOMS
+    TABLE_POOL("users", presence.users),
+    TABLE_POOL("rooms", rooms.pool),
+    TABLE_POOL("seats", rooms.seats),
+    TABLE_POOL("bans", rooms.bans),
+#endif
+};
+_Static_assert(sizeof(struct mps_server) <= UINT16_MAX, "its members are named by 16 bits");
+
+#define TABLE_ROWS ((u32)COUNT_OF(tables))
+
+static u32 server_u32(const struct mps_server *s, size_t at) {
+    return *(const u32 *)(const void *)((const char *)s + at);
+}
+
+/* A gauge goes up and down and has no labels here. `at` names the member that it shows. */
+struct gauge_row {
+    const char *metric, *help;
+    u16 at;
+};
+
+static const struct gauge_row gauges[] = {
+    {"connections", DOC("Connections open now."), SERVER_AT(conns.live)},
+#ifndef MPS_NO_ROOMS
+    {"sockets", DOC("WebSockets open now."), SERVER_AT(presence.sockets)},
+    {"rooms", DOC("Relay rooms open now."), SERVER_AT(rooms.pool.used)},
+    {"room_members", DOC("Seats taken in relay rooms now."), SERVER_AT(rooms.seats.used)},
+#endif
+    {"lobbies", DOC("Lobbies open now."), SERVER_AT(lobbies.pool.used)},
+    {"players", DOC("Players in lobbies now."), SERVER_AT(lobbies.players.used)},
+    {"uptime_seconds", DOC("Seconds since the start."), SERVER_AT(kit.born)},
+    {"memory_bytes", DOC("Size of the one memory block."), SERVER_AT(memory_bytes)},
+    {"draining", DOC("1 while the server shuts down."), SERVER_AT(drain)},
+};
+
+/* Whole numbers all, as is everything but the durations. */
+static u64 gauge_value(const struct mps_server *s, size_t at) {
+    switch (at) {
+    case SERVER_AT(kit.born):
+        return (s->kit.now - s->kit.born) / S_US;
+    case SERVER_AT(memory_bytes):
+        return s->memory_bytes;
+    case SERVER_AT(drain):
+        return s->drain != DRAIN_NO;
+    default:
+        return server_u32(s, at);
     }
-    r->s->kit.work += (u32)(end - cursor) / WORK_GLANCES;
-    r->conn->producer = (struct producer){
-        .kind = (u8)kind, .cursor = cursor, .end = end, .filter = filter.name, .open = filter.open};
-    r->produce_type = "application/json";
-    return MPS_OK;
 }
 
 /* -- handlers: operations -- */
@@ -12806,12 +13327,9 @@ static mps_error list_answer(struct request *r, enum producer_kind kind,
 static mps_error handle_health(struct request *r) {
     struct text t = answer_text(r);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "status");
-    json_put_string(&t, SPAN("ok"));
-    JSON_KEY(&t, "version");
-    json_put_string(&t, SPAN(MPS_VERSION));
-    JSON_KEY(&t, "uptime_ms");
-    json_put_u64(&t, kit_uptime_ms(&r->s->kit));
+    json_member_z(&t, "status", "ok");
+    json_member_z(&t, "version", MPS_VERSION);
+    json_member_u64(&t, "uptime_ms", kit_uptime_ms(&r->s->kit));
     json_put_close(&t, '}');
     return answer_json(r, 200, &t);
 }
@@ -12833,30 +13351,20 @@ static mps_error handle_status(struct request *r) {
     const struct mps_server *s = r->s;
     struct text t = answer_text(r);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "status");
-    json_put_string(&t, SPAN("ok"));
-    JSON_KEY(&t, "name");
-    json_put_string(&t, span_z(s->name));
-    JSON_KEY(&t, "version");
-    json_put_string(&t, SPAN(MPS_VERSION));
-    JSON_KEY(&t, "uptime_ms");
-    json_put_u64(&t, kit_uptime_ms(&s->kit));
-    JSON_KEY(&t, "draining");
-    json_put_bool(&t, s->drain != DRAIN_NO);
-    JSON_KEY(&t, "memory_bytes");
-    json_put_u64(&t, s->memory_bytes);
-    JSON_KEY(&t, "tables");
+    json_member_z(&t, "status", "ok");
+    json_member_z(&t, "name", s->name);
+    json_member_z(&t, "version", MPS_VERSION);
+    json_member_u64(&t, "uptime_ms", kit_uptime_ms(&s->kit));
+    json_member_bool(&t, "draining", s->drain != DRAIN_NO);
+    json_member_u64(&t, "memory_bytes", s->memory_bytes);
+    json_put_key(&t, "tables");
     json_put_open(&t, '{');
     for (u32 i = 0; i < TABLE_ROWS; i++) {
-        struct table_row row = table_row(s, i);
-        json_put_key(&t, row.name);
+        json_put_key(&t, tables[i].name);
         json_put_open(&t, '{');
-        JSON_KEY(&t, "used");
-        json_put_u64(&t, row.used);
-        JSON_KEY(&t, "high");
-        json_put_u64(&t, row.high);
-        JSON_KEY(&t, "limit");
-        json_put_u64(&t, row.limit);
+        for (u32 column = 0; column < TABLE_COLUMNS; column++) {
+            json_member_u64(&t, table_columns[column], server_u32(s, tables[i].at[column]));
+        }
         json_put_close(&t, '}');
     }
     json_put_close(&t, '}');
@@ -12926,7 +13434,7 @@ static mps_error handle_announce(struct request *r) {
     }
     if (server_log_begin(r->s, LOG_ITEM_ANNOUNCED, &record)) {
         log_text(&record, "said", said);
-        log_text(&record, "by", span_z(r->claims.who.id));
+        log_z(&record, "by", r->claims.who.id);
         log_emit(&r->s->log, &record);
     }
     u32 sockets = announce_text(r->s, said);
@@ -12948,7 +13456,7 @@ static mps_error admin_ask(struct request *r, void (*hook)(void *), mps_error un
         return error ? error : unavailable;
     }
     if (server_log_begin(r->s, item, &record)) {
-        log_text(&record, "by", span_z(r->claims.who.id));
+        log_z(&record, "by", r->claims.who.id);
         log_emit(&r->s->log, &record);
     }
     hook(r->s->config.hooks.user);
@@ -12992,7 +13500,7 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     struct kit *k = &s->kit;
     i64 unix_s = kit_unix_ms(k) / 1000, ttl = s->config.token_ttl_s;
     char date[DATE_TEXT_BYTES];
-    struct text token = text_on(near_get(s, s->work), s->work_bytes), t = answer_text(r);
+    struct text token = text_on(near_get(&s->work), s->work_bytes), t = answer_text(r);
     struct text d = text_on(date, sizeof date);
     struct auth_grant grant = {
         who,    s->auth.issuer, s->auth.audience, k->wall_known ? NULL : s->auth.boot,
@@ -13003,14 +13511,11 @@ static mps_error answer_token(struct request *r, u32 status, const mps_identity 
     (void)minted;
     date_put_iso(&d, (unix_s + ttl) * 1000);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "token");
-    json_put_string(&t, text_span(&token));
-    JSON_KEY(&t, "user_id");
+    json_member_string(&t, "token", text_span(&token));
+    json_put_key(&t, "user_id");
     put_user_id(&t, who->id, who->id_is_number);
-    JSON_KEY(&t, "username");
-    json_put_string(&t, span_z(who->name));
-    JSON_KEY(&t, "expires_at");
-    json_put_string(&t, text_span(&d));
+    json_member_z(&t, "username", who->name);
+    json_member_string(&t, "expires_at", text_span(&d));
     json_put_close(&t, '}');
     return answer_json(r, status, &t);
 }
@@ -13144,7 +13649,7 @@ static mps_error handle_lobby_list(struct request *r) {
     mps_error error = query_text(r, "scene", scene, sizeof scene, &wanted, &found);
     error = error ? error : query_bool(r, "open", &filter.open);
     filter.name = found && !error ? lobby_scene_hash(&r->s->lobbies, wanted) : 0;
-    return error ? error : list_answer(r, PRODUCE_LOBBIES, filter);
+    return error ? error : list_answer(r, PRODUCE_LOBBIES, &lobby_list, filter);
 }
 
 /* By its code anyone may look at a lobby, also at one that is not public. */
@@ -13160,12 +13665,10 @@ static mps_error answer_joined(struct request *r, u64 handle, const struct playe
     struct text hex = text_on(token, sizeof token);
     text_hex(&hex, player->token, sizeof player->token);
     json_put_open(&t, '{');
-    JSON_KEY(&t, "lobby");
+    json_put_key(&t, "lobby");
     lobby_put(&t, r->s, lobby_get(&r->s->lobbies, handle), &r->conn->local);
-    JSON_KEY(&t, "player_id");
-    json_put_u64(&t, player->id);
-    JSON_KEY(&t, "udp_token");
-    json_put_string(&t, text_span(&hex));
+    json_member_u64(&t, "player_id", player->id);
+    json_member_string(&t, "udp_token", text_span(&hex));
     json_put_close(&t, '}');
     return answer_json(r, 200, &t);
 }
@@ -13291,253 +13794,67 @@ static mps_error handle_lobby_delete(struct request *r) {
     return answer_ok(r, 200);
 }
 
-/* -- handlers: rooms -- */
-
-static mps_error room_read_wish(struct request *r, struct room_wish *wish) {
-    static const char *const keys[] = {"gamemode", "mapName", "maxPlayers", "isPublic", "version"};
-    struct json_value v[5];
-    u32 most = r->s->rooms.players_max;
-    *wish =
-        (struct room_wish){.is_public = true, .max_players = u32_min(ROOM_PLAYERS_DEFAULT, most)};
-    mps_error error = body_read(r, keys, 5, v);
-    if (!error && !value_text(&v[0], 1, ROOM_MODE_MAX, &wish->gamemode)) {
-        error = fail_field(r, MPS_E_INVALID_FIELD, "gamemode");
-    }
-    if (!error && !value_text(&v[1], 0, ROOM_MODE_MAX, &wish->map)) {
-        error = fail_field(r, MPS_E_INVALID_FIELD, "mapName");
-    }
-    if (!error && value_given(&v[2])) {
-        error = body_u32(r, &v[2], "maxPlayers", 1, most, &wish->max_players);
-        r->error_limit = error ? most : 0;
-    }
-    if (!error && value_given(&v[3])) {
-        error = body_bool(r, &v[3], "isPublic", &wish->is_public);
-    }
-    if (!error && !value_text(&v[4], 0, ROOM_MODE_MAX, &wish->version)) {
-        error = fail_field(r, MPS_E_INVALID_FIELD, "version");
-    }
-    return error;
-}
-
-/* The user need have no socket yet: its record is there from here on because of the room. */
-static mps_error handle_room_create(struct request *r) {
-    struct mps_server *s = r->s;
-    struct room_wish wish;
-    mps_error error = room_read_wish(r, &wish);
-    u32 user = error ? 0 : user_take(&s->kit, &s->presence, &r->claims.who);
-    if (!user) {
-        return error ? error : MPS_E_USERS_FULL;
-    }
-    const struct room *own = room_get(&s->rooms, user_at(&s->presence, user - 1)->room);
-    if (own) {
-        r->error_room = own->id;
-        return MPS_E_ROOM_EXISTS;
-    }
-    error = rooms_full(&s->kit, &s->rooms)                ? MPS_E_ROOMS_FULL
-            : game_room_check(s, r->claims.who.id, &wish) ? MPS_OK
-                                                          : MPS_E_REFUSED;
-    if (error) {
-        user_release(&s->presence, user - 1);
-        return error;
-    }
-    const struct room *room = room_open(&s->kit, &s->rooms, &s->presence, &wish, user);
-    struct text t = answer_text(r);
-    TEXT_LITERAL(&t, "{\"success\":true,\"room\":");
-    room_put(&t, s, room);
-    put_capacity(&t, &s->rooms);
-    text_char(&t, '}');
-    return answer_json(r, 201, &t);
-}
-
-/* A relay room is of no dungeon, so that a search for one finds none of them. */
-static mps_error handle_room_list(struct request *r) {
-    char gamemode[ROOM_MODE_MAX], dungeon[ROOM_MODE_MAX];
-    struct span wanted, dungeon_id;
-    bool found, of_dungeon;
-    struct list_filter filter = {0};
-    mps_error error = query_text(r, "gamemode", gamemode, sizeof gamemode, &wanted, &found);
-    error = error ? error
-                  : query_text(r, "dungeon_id", dungeon, sizeof dungeon, &dungeon_id, &of_dungeon);
-    if (error) {
-        return error;
-    }
-    filter.name = found ? room_name_hash(&r->s->rooms, wanted) : 0;
-    error = list_answer(r, PRODUCE_ROOMS, filter);
-    if (!error && of_dungeon) {
-        r->conn->producer.end = 0;
-        r->extra[0] = 0;
-    }
-    return error;
-}
-
-static mps_error handle_room_get(struct request *r) {
-    const struct room *room = room_find(&r->s->rooms, r->param);
-    if (!room) {
-        return MPS_E_ROOM_NOT_FOUND;
-    }
-    struct text t = answer_text(r);
-    room_put(&t, r->s, room);
-    return answer_json(r, 200, &t);
-}
-
-/* By its host; while nobody has entered it, by its maker; always by an admin. */
-static mps_error handle_room_delete(struct request *r) {
-    struct mps_server *s = r->s;
-    const mps_identity *who = &r->claims.who;
-    struct room *room = room_find(&s->rooms, r->param);
-    if (!room) {
-        return MPS_E_ROOM_NOT_FOUND;
-    }
-    u32 user = user_find(&s->presence, who, user_mark(&s->presence, who));
-    u32 host = room->host ? seat_at(&s->rooms, room->host - 1)->user + 1 : room->maker;
-    if (who->role != MPS_ROLE_ADMIN && (!user || user != host)) {
-        return MPS_E_NOT_HOST;
-    }
-    room_dissolve(s, room);
-    struct text t = answer_text(r);
-    TEXT_LITERAL(&t, "{\"success\":true}");
-    return answer_json(r, 200, &t);
-}
-
-static mps_error handle_presence(struct request *r) {
-    return list_answer(r, PRODUCE_USERS, (struct list_filter){0});
-}
-
-/* -- handlers: the socket -- */
-
-static bool list_names(struct span list, struct span name) {
-    struct span element;
-    while (http_list_next(&list, &element)) {
-        if (span_equal_fold(element, name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* RFC 6455, 4.2.1: is this the opening handshake of version 13? */
-static mps_error upgrade_check(const struct request *r) {
-    const struct http_head *head = r->head;
-    if (!head->connection_upgrade || !list_names(head->fields[HTTP_UPGRADE], SPAN("websocket"))) {
-        return r->route->path[1] ? MPS_E_UPGRADE_REQUIRED : MPS_E_NOT_FOUND;
-    }
-    if (!span_equal(head->fields[HTTP_SEC_WEBSOCKET_VERSION], SPAN("13"))) {
-        return MPS_E_WS_VERSION;
-    }
-    bool good = head->method == HTTP_GET && head->minor > 0 && !r->body_bytes && !head->chunked &&
-                ws_key_valid(head->fields[HTTP_SEC_WEBSOCKET_KEY]);
-    return good ? MPS_OK : MPS_E_BAD_UPGRADE;
-}
-
-/* 101 and what it must say (RFC 6455, 4.2.2). Extensions that were offered are declined by saying
-   nothing; the one subprotocol is named when it was offered. */
-static void upgrade_put(const struct request *r, struct text *t) {
-    char accept[WS_ACCEPT_BYTES];
-    ws_accept(r->head->fields[HTTP_SEC_WEBSOCKET_KEY], accept);
-    answer_put_status(t, 101);
-    TEXT_LITERAL(t, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
-    text_add(t, span_of(accept, sizeof accept));
-    if (r->head->subprotocol) {
-        TEXT_LITERAL(t, "\r\nSec-WebSocket-Protocol: " HTTP_SUBPROTOCOL);
-    }
-    TEXT_LITERAL(t, "\r\nX-Request-Id: ");
-    text_z(t, r->id);
-    TEXT_LITERAL(t, "\r\n\r\n");
-}
-
-/* The connection speaks frames from here on. Behind a trusted proxy its peer is the client: limits
-   and bans go by that. */
-static mps_error handle_socket(struct request *r) {
-    struct mps_server *s = r->s;
-    char head[384];
-    struct text t = text_on(head, sizeof head);
-    mps_error error = upgrade_check(r);
-    if (error) {
-        return error;
-    }
-    u32 user = r->has_claims ? user_take(&s->kit, &s->presence, &r->claims.who) : 0;
-    if (r->has_claims && !user) {
-        return MPS_E_USERS_FULL;
-    }
-    upgrade_put(r, &t);
-    MPS_ASSERT(!t.cut);
-    if (conns_output_reserve(&s->kit, &s->conns, r->conn, t.bytes)) {
-        if (user) {
-            user_release(&s->presence, user - 1);
-        }
-        return MPS_E_OUTPUT_FULL;
-    }
-    conn_output(&s->kit, &s->conns, r->conn, text_span(&t));
-    answer_note(r, 101, 0);
-    r->conn->peer = r->client;
-    socket_open(s, r->conn, r->has_claims ? &r->claims.who : NULL);
-    return MPS_OK;
-}
-
 /* -- routes -- */
 
-/* Each fills three members of a row: the path as documented, and what stands before and after the
-   code. `after.at` NULL tells that there is none; PATH_WITH gives "" at least. */
-#define PATH(before)                        \
-    before, {before, sizeof(before) - 1}, { \
-        NULL, 0                             \
-    }
-#define PATH_WITH(before, param, after)                 \
-    before param after, {before, sizeof(before) - 1}, { \
-        after, sizeof(after) - 1                        \
-    }
+/* Each fills three members of a row: the path as documented, how long it is in front of the code,
+   and where it goes on behind it; 0: it has none. */
+#define PATH(path) path, sizeof(path) - 1, 0
+#define PATH_WITH(before, param, after) \
+    before param after, sizeof(before) - 1, sizeof(before param) - 1
+
+#define ROUTE(method, path, auth, body, new_work, handler, doc) \
+    { path, HTTP_##method, ROUTE_##auth, BODY_##body, new_work, handler, DOC(doc) }
 
 /* The row of a path and method is unique, so their order decides nothing. Leaving and closing are
    not new work: they are what lets a drain come to its end. */
 static const struct route routes[] = {
-    {HTTP_GET, PATH("/healthz"), ROUTE_OPEN, BODY_IGNORED, false, handle_health,
-     "alive: status, version, uptime_ms"},
-    {HTTP_GET, PATH("/readyz"), ROUTE_OPEN, BODY_IGNORED, false, handle_ready,
-     "200, or 503 while draining"},
-    {HTTP_GET, PATH("/metrics"), ROUTE_METRICS, BODY_IGNORED, false, handle_metrics,
-     "Prometheus text format 0.0.4"},
-    {HTTP_GET, PATH("/api/status"), ROUTE_METRICS, BODY_IGNORED, false, handle_status,
-     "tables and load at a glance"},
-    {HTTP_POST, PATH("/admin/drain"), ROUTE_ADMIN, BODY_JSON, false, handle_drain,
-     "{grace_ms?}: shut down in peace"},
-    {HTTP_POST, PATH("/admin/announce"), ROUTE_ADMIN, BODY_JSON, false, handle_announce,
-     "{text}: tell every socket"},
-    {HTTP_POST, PATH("/admin/reload"), ROUTE_ADMIN, BODY_JSON, false, handle_reload,
-     "{}: what SIGHUP does"},
-    {HTTP_POST, PATH("/admin/record"), ROUTE_ADMIN, BODY_JSON, false, handle_record,
-     "{}: write the flight recorder"},
-    {HTTP_GET, PATH("/admin/log"), ROUTE_ADMIN, BODY_IGNORED, false, handle_log,
-     "?since=: recent log lines"},
-    {HTTP_POST, PATH("/auth/guest"), ROUTE_OPEN, BODY_JSON, true, handle_guest,
-     "{username?}: a token for a guest"},
-    {HTTP_POST, PATH("/auth/refresh"), ROUTE_USER, BODY_IGNORED, true, handle_refresh,
-     "a new token for the same player"},
-    {HTTP_POST, PATH("/lobbies"), ROUTE_OPEN, BODY_JSON, true, handle_lobby_create,
-     "{code?, scene?, max_players?, is_public?}: open a lobby"},
-    {HTTP_GET, PATH("/lobbies"), ROUTE_OPEN, BODY_IGNORED, false, handle_lobby_list,
-     "?scene= ?open=true ?limit= ?cursor=: public lobbies"},
-    {HTTP_GET, PATH_WITH("/lobbies/", "{code}", ""), ROUTE_OPEN, BODY_IGNORED, false,
-     handle_lobby_get, "one lobby"},
-    {HTTP_POST, PATH_WITH("/lobbies/", "{code}", "/join"), ROUTE_OPEN, BODY_JSON, true,
-     handle_lobby_join, "{player_name}: take a seat"},
-    {HTTP_POST, PATH_WITH("/lobbies/", "{code}", "/leave"), ROUTE_OPEN, BODY_JSON, false,
-     handle_lobby_leave, "{player_id, udp_token}: give it up"},
-    {HTTP_DELETE, PATH_WITH("/lobbies/", "{code}", ""), ROUTE_OPTIONAL, BODY_IGNORED, false,
-     handle_lobby_delete, "{udp_token}? or ?udp_token=, ?force=true: close a lobby"},
-    {HTTP_GET, PATH("/"), ROUTE_SOCKET, BODY_IGNORED, true, handle_socket,
-     "Upgrade: websocket, ?token=: a socket"},
-    {HTTP_GET, PATH("/ws"), ROUTE_SOCKET, BODY_IGNORED, true, handle_socket,
-     "Upgrade: websocket, ?token=: a socket"},
-    {HTTP_GET, PATH("/api/presence"), ROUTE_USER, BODY_IGNORED, false, handle_presence,
-     "?limit= ?cursor=: who is online"},
-    {HTTP_POST, PATH("/api/rooms"), ROUTE_USER, BODY_JSON, true, handle_room_create,
-     "{gamemode, mapName?, maxPlayers?, isPublic?, version?}: make a room"},
-    {HTTP_GET, PATH("/api/rooms"), ROUTE_OPEN, BODY_IGNORED, false, handle_room_list,
-     "?gamemode= ?dungeon_id= ?limit= ?cursor=: public rooms"},
-    {HTTP_GET, PATH_WITH("/api/rooms/", "{id}", ""), ROUTE_OPEN, BODY_IGNORED, false,
-     handle_room_get, "one room"},
-    {HTTP_DELETE, PATH_WITH("/api/rooms/", "{id}", ""), ROUTE_USER, BODY_IGNORED, false,
-     handle_room_delete, "close a room, by its host"},
+    ROUTE(GET, PATH("/healthz"), OPEN, IGNORED, false, handle_health,
+          "alive: status, version, uptime_ms"),
+    ROUTE(GET, PATH("/readyz"), OPEN, IGNORED, false, handle_ready, "200, or 503 while draining"),
+    ROUTE(GET, PATH("/metrics"), METRICS, IGNORED, false, handle_metrics,
+          "Prometheus text format 0.0.4"),
+    ROUTE(GET, PATH("/api/status"), METRICS, IGNORED, false, handle_status,
+          "tables and load at a glance"),
+    ROUTE(POST, PATH("/admin/drain"), ADMIN, JSON, false, handle_drain,
+          "{grace_ms?}: shut down in peace"),
+    ROUTE(POST, PATH("/admin/announce"), ADMIN, JSON, false, handle_announce,
+          "{text}: tell every socket"),
+    ROUTE(POST, PATH("/admin/reload"), ADMIN, JSON, false, handle_reload, "{}: what SIGHUP does"),
+    ROUTE(POST, PATH("/admin/record"), ADMIN, JSON, false, handle_record,
+          "{}: write the flight recorder"),
+    ROUTE(GET, PATH("/admin/log"), ADMIN, IGNORED, false, handle_log, "?since=: recent log lines"),
+    ROUTE(POST, PATH("/auth/guest"), OPEN, JSON, true, handle_guest,
+          "{username?}: a token for a guest"),
+    ROUTE(POST, PATH("/auth/refresh"), USER, IGNORED, true, handle_refresh,
+          "a new token for the same player"),
+    ROUTE(POST, PATH("/lobbies"), OPEN, JSON, true, handle_lobby_create,
+          "{code?, scene?, max_players?, is_public?}: open a lobby"),
+    ROUTE(GET, PATH("/lobbies"), OPEN, IGNORED, false, handle_lobby_list,
+          "?scene= ?open=true ?limit= ?cursor=: public lobbies"),
+    ROUTE(GET, PATH_WITH("/lobbies/", "{code}", ""), OPEN, IGNORED, false, handle_lobby_get,
+          "one lobby"),
+    ROUTE(POST, PATH_WITH("/lobbies/", "{code}", "/join"), OPEN, JSON, true, handle_lobby_join,
+          "{player_name}: take a seat"),
+    ROUTE(POST, PATH_WITH("/lobbies/", "{code}", "/leave"), OPEN, JSON, false, handle_lobby_leave,
+          "{player_id, udp_token}: give it up"),
+#ifndef MPS_NO_ROOMS
+    ROUTE(GET, PATH("/"), SOCKET, IGNORED, true, handle_socket,
+          "Upgrade: websocket, ?token=: a socket"),
+    ROUTE(GET, PATH("/ws"), SOCKET, IGNORED, true, handle_socket,
+          "Upgrade: websocket, ?token=: a socket"),
+    ROUTE(GET, PATH("/api/presence"), USER, IGNORED, false, handle_presence,
+          "?limit= ?cursor=: who is online"),
+    ROUTE(POST, PATH("/api/rooms"), USER, JSON, true, handle_room_create,
+          "{gamemode, mapName?, maxPlayers?, isPublic?, version?}: make a room"),
+    ROUTE(GET, PATH("/api/rooms"), OPEN, IGNORED, false, handle_room_list,
+          "?gamemode= ?dungeon_id= ?limit= ?cursor=: public rooms"),
+    ROUTE(GET, PATH_WITH("/api/rooms/", "{id}", ""), OPEN, IGNORED, false, handle_room_get,
+          "one room"),
+    ROUTE(DELETE, PATH_WITH("/api/rooms/", "{id}", ""), USER, IGNORED, false, handle_room_delete,
+          "close a room, by its host"),
+#endif
+    ROUTE(DELETE, PATH_WITH("/lobbies/", "{code}", ""), OPTIONAL, IGNORED, false,
+          handle_lobby_delete, "{udp_token}? or ?udp_token=, ?force=true: close a lobby"),
 };
 
 /* What matches no row is counted behind the last. */
@@ -13546,21 +13863,6 @@ _Static_assert(COUNT_OF(routes) < METRIC_ROUTES_MAX, "raise METRIC_ROUTES_MAX");
 
 /* -- producers: long answers, one unit at a time, whole or not at all, as far as scratch and output
    have room. They keep a cursor and no pointer: what they list may change meanwhile. -- */
-
-/* Once for each metric and before its lines, as text format 0.0.4 has it. Help texts come from the
-   tables above and hold no backslash or line end, which would need escaping. */
-static void metrics_put_head(struct text *t, const char *metric, const char *type,
-                             const char *help) {
-    TEXT_LITERAL(t, "# HELP mpserver_");
-    text_z(t, metric);
-    text_char(t, ' ');
-    text_z(t, help);
-    TEXT_LITERAL(t, "\n# TYPE mpserver_");
-    text_z(t, metric);
-    text_char(t, ' ');
-    text_z(t, type);
-    text_char(t, '\n');
-}
 
 /* A sample without a time: it is of now. */
 static void metrics_put_line(struct text *t, const char *metric, const char *labels, u64 value) {
@@ -13576,35 +13878,31 @@ static void metrics_put_line(struct text *t, const char *metric, const char *lab
     text_char(t, '\n');
 }
 
-/* Rows without help continue the metric above them. */
+/* Rows of one metric stand together, under one head. */
 static void metrics_put_counter(struct text *t, const struct metrics *m, u32 i) {
-    if (counters[i].help[0]) {
+    if (!i || strcmp(counters[i].metric, counters[i - 1].metric) != 0) {
         metrics_put_head(t, counters[i].metric, "counter", counters[i].help);
     }
     metrics_put_line(t, counters[i].metric, counters[i].labels, m->counters[i]);
 }
 
-/* The columns of a table_row, one metric each. */
+/* The columns of a table, one metric each. */
 static const char *const table_metrics[] = {"table_used", "table_high", "table_limit"};
-static const char *const table_helps[] = {"Records in use.", "The most records ever in use.",
-                                          "Records there are."};
+static const char *const table_helps[] = {
+    DOC("Records in use."), DOC("The most records ever in use."), DOC("Records there are.")};
 
 /* Column by column, because all lines of a metric must stand together. */
 static void metrics_put_table(struct text *t, const struct mps_server *s, u32 column, u32 i) {
-    struct table_row row = table_row(s, i);
     char labels[64];
     struct text l = text_on(labels, sizeof labels - 1);
     if (i == 0) {
         metrics_put_head(t, table_metrics[column], "gauge", table_helps[column]);
     }
     TEXT_LITERAL(&l, "table=\"");
-    text_z(&l, row.name);
+    text_z(&l, tables[i].name);
     text_char(&l, '"');
     labels[l.bytes] = 0;
-    metrics_put_line(t, table_metrics[column], labels,
-                     column == 0   ? row.used
-                     : column == 1 ? row.high
-                                   : row.limit);
+    metrics_put_line(t, table_metrics[column], labels, server_u32(s, tables[i].at[column]));
 }
 
 /* A duration in seconds, exact to the nanosecond. */
@@ -13643,7 +13941,7 @@ static void metrics_put_histogram(struct text *t, const char *metric, const char
 /* Left out while it is 0: most routes never give most statuses. What matched no route has one label
    for all: a path chosen by a stranger must not become a series. */
 static void metrics_put_requests(struct text *t, const struct metrics *m, u32 route, u32 status) {
-    if (!m->requests[route][status]) {
+    if (!metrics_requests(m, route)[status]) {
         return;
     }
     TEXT_LITERAL(t, "mpserver_requests_total{route=\"");
@@ -13653,24 +13951,7 @@ static void metrics_put_requests(struct text *t, const struct metrics *m, u32 ro
     TEXT_LITERAL(t, "\",status=\"");
     text_u64(t, metric_statuses[status]);
     TEXT_LITERAL(t, "\"} ");
-    text_u64(t, m->requests[route][status]);
-    text_char(t, '\n');
-}
-
-/* What came in by type, then what went out. A type that there is not is "other": what a stranger
-   invents must not become a series. */
-#define MESSAGE_METRICS (MESSAGE_NONE + 1 + EVENT_COUNT)
-
-static void metrics_put_messages(struct text *t, const struct metrics *m, u32 i) {
-    bool in = i <= MESSAGE_NONE;
-    u32 event = in ? 0 : i - MESSAGE_NONE - 1;
-    if (i == 0) {
-        metrics_put_head(t, "websocket_messages_total", "counter", "Messages by type and way.");
-    }
-    TEXT_LITERAL(t, "mpserver_websocket_messages_total{type=\"");
-    text_z(t, !in ? event_types[event] : i < MESSAGE_NONE ? messages[i].type : "other");
-    text_z(t, in ? "\",direction=\"in\"} " : "\",direction=\"out\"} ");
-    text_u64(t, in ? m->messages_in[i] : m->messages_out[event]);
+    text_u64(t, metrics_requests(m, route)[status]);
     text_char(t, '\n');
 }
 
@@ -13687,24 +13968,24 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     i -= COUNTER_COUNT;
     if (i < COUNT_OF(gauges)) {
         metrics_put_head(t, gauges[i].metric, "gauge", gauges[i].help);
-        metrics_put_line(t, gauges[i].metric, "", gauge_value(s, i));
+        metrics_put_line(t, gauges[i].metric, "", gauge_value(s, gauges[i].at));
         return true;
     }
     i -= (u32)COUNT_OF(gauges);
-    if (i < 3 * TABLE_ROWS) {
+    if (i < TABLE_COLUMNS * TABLE_ROWS) {
         metrics_put_table(t, s, i / TABLE_ROWS, i % TABLE_ROWS);
         return true;
     }
-    i -= 3 * TABLE_ROWS;
-    if (i < MESSAGE_METRICS) {
+    i -= TABLE_COLUMNS * TABLE_ROWS;
+    if (i < metrics_message_rows()) {
         metrics_put_messages(t, m, i);
         return true;
     }
-    i -= MESSAGE_METRICS;
+    i -= metrics_message_rows();
     if (i < (ROUTE_NONE + 1) * METRIC_STATUSES) {
         /* Here and not at the first line: which line that is depends on what was asked. */
         if (i == 0) {
-            metrics_put_head(t, "requests_total", "counter", "Requests answered.");
+            metrics_put_head(t, "requests_total", "counter", DOC("Requests answered."));
         }
         metrics_put_requests(t, m, i / METRIC_STATUSES, i % METRIC_STATUSES);
         return true;
@@ -13712,68 +13993,47 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
     i -= (ROUTE_NONE + 1) * METRIC_STATUSES;
     if (i == 0) {
         metrics_put_histogram(t, "request_seconds",
-                              "From a request's first byte until its answer was sent.",
+                              DOC("From a request's first byte until its answer was sent."),
                               &m->request);
     } else if (i == 1) {
-        metrics_put_histogram(t, "core_call_seconds", "Single calls into the core, sampled.",
+        metrics_put_histogram(t, "core_call_seconds", DOC("Single calls into the core, sampled."),
                               &m->call);
     }
     return i < 2;
 }
 
-static void list_put_entry(struct text *t, const struct mps_server *s, const struct conn *conn,
-                           enum producer_kind kind, u32 index) {
-    if (kind == PRODUCE_LOBBIES) {
-        lobby_put(t, s, pool_at(&s->lobbies.pool, index), &conn->local);
-    } else if (kind == PRODUCE_ROOMS) {
-        room_put(t, s, room_at(&s->rooms, index));
-    } else {
-        json_put_open(t, '{');
-        put_user(t, user_at(&s->presence, index));
-        json_put_close(t, '}');
-    }
-}
-
-/* Lobbies are a bare array, as shipped clients know it; the others are counted. */
-static void list_put_end(struct text *t, const struct mps_server *s, enum producer_kind kind,
-                         u32 count) {
-    text_char(t, ']');
-    if (kind == PRODUCE_LOBBIES) {
-        return;
-    }
-    JSON_KEY(t, "count");
-    json_put_u64(t, count);
-    if (kind == PRODUCE_ROOMS) {
-        put_capacity(t, &s->rooms);
-    }
-    text_char(t, '}');
-}
+/* Where a list's row stands. */
+static const struct list_row *const lists[PRODUCERS] = {
+#ifndef MPS_NO_ROOMS
+    [PRODUCE_ROOMS] = &room_list_row,
+    [PRODUCE_USERS] = &user_list_row,
+#endif
+    [PRODUCE_LOBBIES] = &lobby_list,
+};
 
 /* A unit adds to the text and moves the producer on; false when nothing is left to add. The filter
    is asked again here: what was counted may be gone, or another have its slot. `count` tells
    whether a comma is due. */
 static bool produce_list(struct mps_server *s, const struct conn *conn, struct producer *p,
                          struct text *t) {
-    enum producer_kind kind = (enum producer_kind)p->kind;
+    const struct list_row *row = lists[p->kind];
     struct list_filter filter = {p->filter, p->open};
     if (!p->begun) {
-        text_z(t, kind == PRODUCE_LOBBIES ? "["
-                  : kind == PRODUCE_ROOMS ? "{\"rooms\":["
-                                          : "{\"users\":[");
+        text_z(t, row->open);
     }
     p->begun = true;
     /* At most the table's size of steps, and only those up to the next entry that is wanted. */
-    while (p->cursor < p->end && !list_has(s, kind, (u32)p->cursor, &filter)) {
+    while (p->cursor < p->end && !row->has(s, (u32)p->cursor, &filter)) {
         p->cursor++;
     }
     if (p->cursor >= p->end) {
-        list_put_end(t, s, kind, p->count);
+        row->end(t, s, p->count);
         return false;
     }
     if (p->count++) {
         text_char(t, ',');
     }
-    list_put_entry(t, s, conn, kind, (u32)p->cursor++);
+    row->put(t, s, conn, (u32)p->cursor++);
     return true;
 }
 
@@ -13815,6 +14075,7 @@ static bool produce_unit(struct mps_server *s, const struct conn *conn, struct p
     case PRODUCE_LOG:
         return produce_log(&s->log, p, t);
     case PRODUCE_NOTHING:
+    case PRODUCERS:
         break;
     }
     return false;
@@ -13982,16 +14243,16 @@ static void request_refuse(struct request *r, mps_error error) {
 /* Does the path match? {code} takes one segment; one that no code can be is kept empty. An empty
    code finds no lobby, like one that nobody has. */
 static bool route_match(const struct route *route, struct span path, struct request *r) {
-    size_t fixed = route->before.bytes + route->after.bytes;
-    if (path.bytes < fixed || memcmp(path.at, route->before.at, route->before.bytes) != 0) {
+    struct span after = span_z(route->after ? route->path + route->after : NULL);
+    size_t fixed = route->before_bytes + after.bytes;
+    if (path.bytes < fixed || memcmp(path.at, route->path, route->before_bytes) != 0) {
         return false;
     }
-    struct span code = span_of(path.at + route->before.bytes, path.bytes - fixed);
-    if (!route->after.at) {
+    struct span code = span_of(path.at + route->before_bytes, path.bytes - fixed);
+    if (!after.at) {
         return !code.bytes;
     }
-    if (!span_equal(span_of(code.at + code.bytes, route->after.bytes), route->after) ||
-        span_has(code, '/')) {
+    if (!span_equal(span_of(code.at + code.bytes, after.bytes), after) || span_has(code, '/')) {
         return false;
     }
     code.bytes = code.bytes <= sizeof r->param_text ? code.bytes : 0;
@@ -14031,7 +14292,7 @@ static bool route_allow(struct request *r, struct span path) {
 static mps_error route_find(struct request *r) {
     struct span path = r->head->path;
     if (span_has(path, '%')) {
-        char *decoded = near_get(r->s, r->s->work);
+        char *decoded = near_get(&r->s->work);
         i64 bytes = http_percent_decode(path, false, decoded, r->s->work_bytes);
         if (bytes < 0) {
             return MPS_E_BAD_REQUEST;
@@ -14490,8 +14751,7 @@ static void conn_give_way(struct mps_server *s, struct conn *conn) {
     struct request r;
     metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
     if (conn->upgraded) {
-        socket_refuse(s, conn, MPS_E_INPUTS_FULL);
-        socket_fail(s, conn, MPS_E_INPUTS_FULL);
+        socket_starve(s, conn);
         return;
     }
     request_make(&r, s, conn, NULL);
@@ -14560,6 +14820,7 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
     pool_give(&s->conns.pool, handle);
 }
 
+#ifndef MPS_NO_UDP
 /* == 86 datagram handlers =========================================================================
    What a datagram does: who may send it, what it changes, what is answered at once. The row of
    packets[] says who may; handlers hold only the work. Garbage is told apart by its first byte and
@@ -14792,6 +15053,20 @@ static void packet_ping(struct arrival *a) {
 
 /* -- of anybody -- */
 
+/* Addresses of which nobody on the internet can ask. RFC 1918; RFC 4193, fc00::/7; link-local:
+   RFC 3927, RFC 4291, 2.5.6. */
+static bool address_is_local(const mps_address *a) {
+    const u8 *v4 = a->ip + sizeof address_v4_prefix;
+    if (address_is_loopback(a)) {
+        return true;
+    }
+    if (address_is_v4(a)) {
+        return v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xF0) == 16) ||
+               (v4[0] == 192 && v4[1] == 168) || (v4[0] == 169 && v4[1] == 254);
+    }
+    return (a->ip[0] & 0xFE) == 0xFC || (a->ip[0] == 0xFE && (a->ip[1] & 0xC0) == 0x80);
+}
+
 /* Answered when the question was as long: who asks by broadcast in somebody else's name gains
    nothing. */
 static void packet_discover(struct arrival *a) {
@@ -14804,24 +15079,16 @@ static void packet_discover(struct arrival *a) {
         return;
     }
     json_put_open(&t, '{');
-    JSON_KEY(&t, "type");
-    json_put_string(&t, SPAN("here"));
-    JSON_KEY(&t, "nonce");
+    json_member_z(&t, "type", "here");
+    json_put_key(&t, "nonce");
     json_put_raw(&t, a->p.echo);
-    JSON_KEY(&t, "name");
-    json_put_string(&t, span_z(s->name));
-    JSON_KEY(&t, "version");
-    json_put_string(&t, SPAN(MPS_VERSION));
-    JSON_KEY(&t, "http_port");
-    json_put_u64(&t, c->http_port);
-    JSON_KEY(&t, "udp_port");
-    json_put_u64(&t, c->udp_port);
-    JSON_KEY(&t, "lobbies");
-    json_put_u64(&t, s->lobbies.pool.used);
-    JSON_KEY(&t, "players");
-    json_put_u64(&t, s->lobbies.players.used);
-    JSON_KEY(&t, "max_players");
-    json_put_u64(&t, c->players);
+    json_member_z(&t, "name", s->name);
+    json_member_z(&t, "version", MPS_VERSION);
+    json_member_u64(&t, "http_port", c->http_port);
+    json_member_u64(&t, "udp_port", c->udp_port);
+    json_member_u64(&t, "lobbies", s->lobbies.pool.used);
+    json_member_u64(&t, "players", s->lobbies.players.used);
+    json_member_u64(&t, "max_players", c->players);
     json_put_close(&t, '}');
     if (t.bytes > a->count) {
         arrival_drop(a, COUNTER_DROPS_REFUSED);
@@ -14866,14 +15133,15 @@ struct packet_row {
 };
 
 static const struct packet_row packets[] = {
-    [PACKET_JOIN] = {true, packet_join,
-                     "{lobby_code, player_id, udp_token?, batch?}: bind this address; welcome"},
-    [PACKET_STATE] = {false, packet_state, "{player_id, position, rotation}: where one is"},
-    [PACKET_LEAVE] = {false, packet_leave, "{lobby_code, player_id}: give the seat up"},
-    [PACKET_PING] = {false, packet_ping, "{t, cookie?}: pong; the cookie proves the address"},
+    [PACKET_JOIN] =
+        {true, packet_join,
+         DOC("{lobby_code, player_id, udp_token?, batch?}: bind this address; welcome")},
+    [PACKET_STATE] = {false, packet_state, DOC("{player_id, position, rotation}: where one is")},
+    [PACKET_LEAVE] = {false, packet_leave, DOC("{lobby_code, player_id}: give the seat up")},
+    [PACKET_PING] = {false, packet_ping, DOC("{t, cookie?}: pong; the cookie proves the address")},
     [PACKET_WEAPON] = {false, packet_weapon,
-                       "{lobby_code, player_id, weapon_id}: weapon_switched to the others"},
-    [PACKET_DISCOVER] = {true, packet_discover, "{nonce, pad}: here, on the local network"},
+                       DOC("{lobby_code, player_id, weapon_id}: weapon_switched to the others")},
+    [PACKET_DISCOVER] = {true, packet_discover, DOC("{nonce, pad}: here, on the local network")},
 };
 _Static_assert(COUNT_OF(packets) == PACKET_TYPES, "a row for each type");
 
@@ -14899,8 +15167,8 @@ static bool arrival_paid(struct arrival *a) {
         return !address_limit(s, RATE_DATAGRAMS, a->from);
     }
     return (s->config.dev && address_is_loopback(a->from)) ||
-           pace_spend(&s->kit, &s->rates, &player_at(&s->lobbies, a->player - 1)->paced,
-                      PACE_DATAGRAMS);
+           !bucket_spend(&player_at(&s->lobbies, a->player - 1)->paced, s->kit.now,
+                         &s->lobbies.pace);
 }
 
 static void datagram_packet(struct arrival *a, u8 *bytes) {
@@ -14950,6 +15218,98 @@ static void datagram_input(struct arrival *a, u8 *bytes) {
     }
 }
 
+/* -- the port's calls -- */
+
+static void datagram_arrives(struct mps_server *s, const mps_address *from, const mps_address *to,
+                             void *bytes, size_t count) {
+    struct arrival a = {.s = s, .from = from, .to = to, .count = count};
+    datagram_input(&a, bytes);
+}
+
+/* Answers come first: a welcome goes before the first state_sync. */
+static size_t datagrams_output(struct mps_server *s, mps_datagram *out, size_t max) {
+    size_t count = replies_output(&s->replies, out, max);
+    count += ticks_output(&s->kit, &s->lobbies, &s->ticks, out + count, max - count);
+    u64 bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += out[i].bytes;
+    }
+    s->kit.metrics.counters[COUNTER_DATAGRAMS_OUT] += count;
+    s->kit.metrics.counters[COUNTER_DATAGRAM_BYTES_OUT] += bytes;
+    return count;
+}
+
+/* -- making -- */
+
+/* Leavers that each lobby remembers. */
+static u32 config_gone(const mps_config *c) {
+    return 2 * c->lobby_players;
+}
+
+static void udp_layout(struct layout *l, const mps_config *c) {
+    layout_index(l, SERVER_AT(lobbies.by_address), "address index", c->players);
+    layout_zeroed(l, SERVER_AT(lobbies.gone), "lobby leavers", c->lobbies,
+                  config_gone(c) * sizeof(u32));
+    layout_zeroed(l, SERVER_AT(ticks.marks), "tick marks", c->lobby_players,
+                  sizeof(struct tick_mark));
+    layout_zeroed(l, SERVER_AT(ticks.arena), "tick arena", 1, tick_bytes(c->lobby_players));
+    layout_zeroed(l, SERVER_AT(ticks.heads), "datagram heads", c->datagram_batch, TICK_HEAD_BYTES);
+    layout_zeroed(l, SERVER_AT(replies.bytes), "datagram replies", 1, c->datagram_reply_bytes);
+}
+
+static void udp_create(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct lobbies *l = &s->lobbies;
+    struct ticks *t = &s->ticks;
+    l->by_address.key = server_key(s);
+    l->cookie_key = server_key(s);
+    l->due.link_at = offsetof(struct lobby, due);
+    l->gone_max = config_gone(c);
+    t->players_max = c->lobby_players;
+    t->arena_bytes = tick_bytes(c->lobby_players);
+    t->heads_max = c->datagram_batch;
+    s->replies.capacity = c->datagram_reply_bytes;
+}
+
+static void udp_apply(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->lobbies.tick_hz = c->tick_hz;
+    s->lobbies.tick_us = S_US / c->tick_hz / TICK_STEPS_OF_PERIOD * TICK_STEPS_OF_PERIOD;
+    s->lobbies.speed_max = c->player_speed_max;
+    s->lobbies.pace = pace_of(c->player_datagrams_per_s);
+    s->rates.paces[RATE_DATAGRAMS] = pace_of(c->datagrams_per_s);
+    s->rates.paces[RATE_STUN] = pace_of(c->stun_per_s);
+    /* Its answers may be longer than what asks for them, so there is no burst. */
+    s->rates.paces[RATE_STUN].burst_us /= 2;
+}
+#else
+/* Counted, and dropped as what nobody here understands. */
+static void datagram_arrives(struct mps_server *s, const mps_address *from, const mps_address *to,
+                             void *bytes, size_t count) {
+    (void)from, (void)to, (void)bytes;
+    metrics_count(&s->kit.metrics, COUNTER_DATAGRAMS);
+    s->kit.metrics.counters[COUNTER_DATAGRAM_BYTES] += count;
+    metrics_count(&s->kit.metrics, COUNTER_DROPS_UNKNOWN);
+}
+
+static size_t datagrams_output(struct mps_server *s, mps_datagram *out, size_t max) {
+    (void)s, (void)out, (void)max;
+    return 0;
+}
+
+static void udp_layout(struct layout *l, const mps_config *c) {
+    (void)l, (void)c;
+}
+
+static void udp_create(struct mps_server *s) {
+    (void)s;
+}
+
+static void udp_apply(struct mps_server *s) {
+    (void)s;
+}
+#endif
+
 /* == 87 settle ===================================================================================
    Tells the game and the log what happened, before the call that made it happen returns. Hooks run
    only here and in the handlers above; what they do may add outcomes, which are settled too, at
@@ -14965,9 +15325,9 @@ static void settle_lobby(struct mps_server *s, const struct outcome *o) {
     mps_log_record record;
     MPS_ASSERT(lobby);
     if (server_log_begin(s, opened ? LOG_ITEM_LOBBY_OPENED : LOG_ITEM_LOBBY_CLOSED, &record)) {
-        log_text(&record, "code", span_z(lobby->code));
+        log_z(&record, "code", lobby->code);
         if (opened) {
-            log_text(&record, "scene", span_z(lobby->scene));
+            log_z(&record, "scene", lobby->scene);
             log_number(&record, "max_players", lobby->max_players);
         }
         log_emit(&s->log, &record);
@@ -14995,11 +15355,11 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
     const struct lobby *lobby = pool_get(&s->lobbies.pool, player->lobby);
     MPS_ASSERT(lobby);
     if (server_log_begin(s, joined ? LOG_ITEM_PLAYER_JOINED : LOG_ITEM_PLAYER_LEFT, &record)) {
-        log_text(&record, "code", span_z(lobby->code));
+        log_z(&record, "code", lobby->code);
         log_number(&record, "player_id", player->id);
-        log_text(&record, "name", span_z(player->name));
+        log_z(&record, "name", player->name);
         if (!joined) {
-            log_text(&record, "cause", span_z(leave_causes[o->cause]));
+            log_z(&record, "cause", leave_causes[o->cause]);
         }
         log_emit(&s->log, &record);
     }
@@ -15010,55 +15370,6 @@ static void settle_player(struct mps_server *s, const struct outcome *o) {
     }
     if (!joined) {
         pool_give(&s->lobbies.players, o->subject);
-    }
-}
-
-/* A closed room keeps its record until here, as a lobby does. */
-static void settle_room(struct mps_server *s, const struct outcome *o) {
-    const mps_hooks *hooks = &s->config.hooks;
-    const struct room *room = pool_get(&s->rooms.pool, o->subject);
-    bool opened = o->kind == OUTCOME_ROOM_OPENED;
-    mps_log_record record;
-    MPS_ASSERT(room);
-    if (server_log_begin(s, opened ? LOG_ITEM_ROOM_OPENED : LOG_ITEM_ROOM_CLOSED, &record)) {
-        log_text(&record, "room_id", span_z(room->id));
-        log_text(&record, "gamemode", span_z(room->gamemode));
-        log_number(&record, "max_players", room->max_players);
-        log_emit(&s->log, &record);
-    }
-    if (opened && hooks->room_opened) {
-        hooks->room_opened(hooks->user, (mps_room){o->subject}, room->id, room->gamemode);
-    } else if (!opened && hooks->room_closed) {
-        hooks->room_closed(hooks->user, (mps_room){o->subject}, room->id);
-    }
-    if (!opened) {
-        pool_give(&s->rooms.pool, o->subject);
-    }
-}
-
-/* Who was the last to leave is told before the room closes, so the record is there. */
-static void settle_peer(struct mps_server *s, const struct outcome *o) {
-    const mps_hooks *hooks = &s->config.hooks;
-    const struct room *room = pool_get(&s->rooms.pool, o->subject);
-    bool joined = o->kind == OUTCOME_PEER_JOINED;
-    mps_log_record record;
-    MPS_ASSERT(room);
-    if (server_log_begin(s, joined ? LOG_ITEM_PEER_JOINED : LOG_ITEM_PEER_LEFT, &record)) {
-        log_text(&record, "room_id", span_z(room->id));
-        log_number(&record, "peer_id", o->cause);
-        log_emit(&s->log, &record);
-    }
-    if (joined && hooks->peer_joined) {
-        hooks->peer_joined(hooks->user, (mps_room){o->subject}, o->cause);
-    } else if (!joined && hooks->peer_left) {
-        hooks->peer_left(hooks->user, (mps_room){o->subject}, o->cause);
-    }
-}
-
-/* Sockets that are over leave their seats and users, at most as many as outcomes. */
-static void settle_ended(struct mps_server *s) {
-    for (u32 i = 0; i < s->config.settle_max && s->conns.ended.count; i++) {
-        socket_over(s, conn_at(&s->conns, queue_pop(&s->conns.ended, &s->conns.pool) - 1));
     }
 }
 
@@ -15084,21 +15395,15 @@ static void settle(struct mps_server *s) {
         case OUTCOME_PLAYER_LEFT:
             settle_player(s, &o);
             break;
-        case OUTCOME_ROOM_OPENED:
-        case OUTCOME_ROOM_CLOSED:
-            settle_room(s, &o);
-            break;
-        case OUTCOME_PEER_JOINED:
-        case OUTCOME_PEER_LEFT:
-            settle_peer(s, &o);
-            break;
         case OUTCOME_SLOW_READER:
             settle_slow_reader(s, &o);
             break;
+        default:
+            rooms_settle(s, &o);
+            break;
         }
     }
-    settle_ended(s);
-    announce_rooms(s);
+    sockets_settle(s);
 }
 
 /* == 88 advance ==================================================================================
@@ -15121,7 +15426,7 @@ static void timer_lobby(struct mps_server *s, u32 index) {
     struct lobbies *l = &s->lobbies;
     const struct lobby *lobby = pool_at(&l->pool, index);
     if (lobby->players.count) {
-        queue_push_once(&l->due, &l->pool, index);
+        lobby_tick(l, index);
     } else {
         lobby_close(&s->kit, l, pool_handle(&l->pool, index));
     }
@@ -15132,26 +15437,11 @@ static void timer_player(struct mps_server *s, u32 index) {
     player_leave(&s->kit, &s->lobbies, index, LEAVE_SILENT);
 }
 
-/* A room has this timer only while nobody has entered it. */
-static void timer_room(struct mps_server *s, u32 index) {
-    room_dissolve(s, room_at(&s->rooms, index));
-}
-
-/* Its socket did not come back; or its address was barred. */
-static void timer_seat(struct mps_server *s, u32 index) {
-    struct seat *seat = seat_at(&s->rooms, index);
-    if (seat->barred) {
-        room_remove(s, seat, "host_ban");
-    } else {
-        room_part(s, seat);
-    }
-}
-
-/* The time to say again that rooms have changed; or the end of the grace period. Then the walk over
-   the connections begins anew, since the first one spared those that were busy. */
+/* The time to say again that rooms have changed, which is said at the end of every call; or the end
+   of the grace period. Then the walk over the connections begins anew, since the first one spared
+   those that were busy. */
 static void timer_server(struct mps_server *s, u32 index) {
     if (index == SERVER_TIMER_ROOMS) {
-        announce_rooms(s);
         return;
     }
     MPS_ASSERT(index == SERVER_TIMER_DRAIN && s->drain == DRAIN_GRACE);
@@ -15162,8 +15452,11 @@ static void timer_server(struct mps_server *s, u32 index) {
 
 /* Timers are data, a kind and an index; which code a kind runs stands here alone. */
 static void (*const timers[TIMER_KINDS])(struct mps_server *s, u32 index) = {
-    [TIMER_CONN] = timer_conn, [TIMER_LOBBY] = timer_lobby, [TIMER_PLAYER] = timer_player,
-    [TIMER_ROOM] = timer_room, [TIMER_SEAT] = timer_seat,   [TIMER_SERVER] = timer_server,
+#ifndef MPS_NO_ROOMS
+    [TIMER_ROOM] = timer_room,     [TIMER_SEAT] = timer_seat,
+#endif
+    [TIMER_CONN] = timer_conn,     [TIMER_LOBBY] = timer_lobby,
+    [TIMER_PLAYER] = timer_player, [TIMER_SERVER] = timer_server,
 };
 
 /* Room for the outcomes is asked before a timer is taken out: one that was taken and could not be
@@ -15242,7 +15535,7 @@ static void advance_drain(struct mps_server *s) {
         }
         conn->keep_alive = false; /* the answer under way is the last */
         if (last_call && conn_is_socket(conn)) {
-            conn_close_socket(&s->kit, c, conn, 1001, SPAN("draining"));
+            socket_drain(&s->kit, c, conn);
         } else if (last_call || (conn->state < CONN_FINISH && drain_idle(conn))) {
             conn_finish(&s->kit, c, conn);
         }
@@ -15259,10 +15552,197 @@ static void advance_drain(struct mps_server *s) {
 
 /* 0 whenever something is left that needs no event to go on, or the port would sleep on it. */
 static u64 server_deadline(const struct mps_server *s) {
-    bool now = s->kit.outcomes.count || s->conns.work.count || s->conns.ended.count ||
-               s->presence.sweep || drain_sweeping(s) || drain_over(s);
+    bool now = s->kit.outcomes.count || s->conns.work.count || sockets_wait(s) ||
+               drain_sweeping(s) || drain_over(s);
     u64 timer = timer_next(&s->kit.timers), keeping = conns_give_way_at(&s->conns);
     return now ? 0 : timer < keeping ? timer : keeping;
+}
+
+/* == 89 making ===================================================================================
+   From a configuration to a server: the layout of the block, and what every table begins with. The
+   subsystems of sections 82 to 86 lay out and make their own. */
+
+/* Sizes and places every table, and makes them when there is a block. Whoever adds a table adds it
+   here and nowhere else; mps_memory_report shows the rows to the operator. */
+static void server_layout(struct layout *l, const mps_config *c) {
+    u32 conns = config_conns(c);
+    layout_take(l, "server", 1, sizeof(struct mps_server));
+    layout_pool(l, SERVER_AT(conns.pool), "connections", conns, sizeof(struct conn));
+    layout_near(l, SERVER_AT(conns.own_input), "connection input", conns, c->input_bytes);
+    layout_near(l, SERVER_AT(conns.own_output), "connection output", conns, c->output_bytes);
+    layout_zeroed(l, SERVER_AT(conns.chunk_info), "chunk list", conns + c->chunks,
+                  sizeof(struct chunk));
+    layout_near(l, SERVER_AT(conns.chunk_data), "chunks", c->chunks, c->chunk_bytes);
+    layout_zeroed(l, SERVER_AT(conns.large_info), "large input list", c->large_inputs,
+                  sizeof(struct large));
+    layout_near(l, SERVER_AT(conns.large_data), "large inputs", c->large_inputs,
+                config_large_bytes(c));
+    rooms_layout(l, c);
+    layout_pool(l, SERVER_AT(lobbies.pool), "lobbies", c->lobbies, sizeof(struct lobby));
+    layout_index(l, SERVER_AT(lobbies.by_code), "lobby index", c->lobbies);
+    layout_pool(l, SERVER_AT(lobbies.players), "players", c->players, sizeof(struct player));
+    udp_layout(l, c);
+    layout_pool(l, SERVER_AT(rates.pool), "buckets", c->buckets, sizeof(struct bucket));
+    layout_index(l, SERVER_AT(rates.index), "bucket index", c->buckets);
+    layout_heap(l, SERVER_AT(rates.fullest), "bucket heap", c->buckets);
+    layout_heap(l, SERVER_AT(kit.timers.heap), "timers", config_timers(c));
+    layout_zeroed(l, SERVER_AT(kit.metrics.requests), "request counters", ROUTE_NONE + 1,
+                  METRIC_STATUSES * sizeof(u64));
+    layout_zeroed(l, SERVER_AT(kit.outcomes.ring), "outcomes", config_outcomes(c),
+                  sizeof(struct outcome));
+    layout_zeroed(l, SERVER_AT(log.entries), "log", c->log_entries, sizeof(struct log_entry));
+    layout_zeroed(l, SERVER_AT(ranges), "address ranges", 2 * MPS_RANGES_MAX,
+                  sizeof(struct address_range));
+    layout_near(l, SERVER_AT(answer), "answer scratch", 1,
+                ANSWER_HEAD_MAX + config_answer_bytes(c));
+    layout_near(l, SERVER_AT(work), "input scratch", 1, config_work_bytes(c));
+}
+
+/* Enough for what a fast member is sent in one round, whatever the cap: with more, every member
+   that stalls would hold that much. */
+#define OUTPUT_STATES_MAX 16384
+
+static void server_create_conns(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct conns *conns = &s->conns;
+    u32 count = config_conns(c);
+    conns->live_max = c->connections;
+    conns->input_bytes = c->input_bytes;
+    conns->output_bytes = c->output_bytes;
+    conns->chunk_bytes = c->chunk_bytes;
+    conns->large_bytes = config_large_bytes(c);
+    conns->output_bytes_max = c->output_bytes_max;
+    /* Up to high water there is room for the longest answer. */
+    conns->output_high = u32_min(c->output_bytes_max / 4,
+                                 c->output_bytes_max - config_answer_bytes(c) - ANSWER_HEAD_MAX);
+    conns->output_states = u32_min(conns->output_high, OUTPUT_STATES_MAX);
+    conns->output_low = u32_min(conns->output_high / 2, conns->output_states);
+    conns->chunks_count = c->chunks;
+    conns->large_count = c->large_inputs;
+    conns->large_per_address = c->large_inputs_per_address;
+    /* From the last to the first, as the list is LIFO: the first chunk is lent first. */
+    for (u32 i = c->chunks; i > 0; i--) {
+        chunk_info(conns, count + i - 1)->next = conns->chunk_free;
+        conns->chunk_free = count + i;
+    }
+    conns->dirty.link_at = offsetof(struct conn, dirty);
+    conns->work.link_at = offsetof(struct conn, work);
+    conns->starving.link_at = offsetof(struct conn, starving);
+    conns->keeping.link_at = offsetof(struct conn, keeping);
+    for (u32 i = 0; i <= CONN_HELD_MAX; i++) {
+        conns->holders[i].link_at = offsetof(struct conn, holding);
+    }
+}
+
+/* A run of ids for each kind; the connections' start at 0, which base[TIMER_CONN] is already. */
+static void server_create_timers(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    struct timers *t = &s->kit.timers;
+    const u32 counts[TIMER_KINDS] = {config_conns(c), c->lobbies,      c->players,
+                                     config_rooms(c), config_seats(c), SERVER_TIMERS};
+    for (u32 kind = 0; kind < TIMER_KINDS; kind++) {
+        t->base[kind + 1] = t->base[kind] + counts[kind];
+    }
+    MPS_ASSERT(t->base[TIMER_KINDS] == config_timers(c));
+}
+
+/* The rest of the tables. */
+static void server_create_tables(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->lobbies.by_code.key = server_key(s);
+    s->lobbies.players_max = c->lobby_players;
+    s->rates.index.key = server_key(s);
+    s->kit.outcomes.capacity = config_outcomes(c);
+    s->log.entries_max = c->log_entries;
+    s->answer += ANSWER_HEAD_MAX;
+    s->answer_bytes = config_answer_bytes(c);
+    s->work_bytes = config_work_bytes(c);
+}
+
+/* What may change while running. Deadlines that are set already stay; a connection's is reckoned
+   anew when it comes up. */
+static void server_apply_live(struct mps_server *s) {
+    const mps_config *c = &s->config;
+    s->conns.head_us = c->head_timeout_ms * MS_US;
+    s->conns.body_us = c->body_timeout_ms * MS_US;
+    s->conns.idle_us = c->idle_timeout_ms * MS_US;
+    s->conns.send_us = c->send_timeout_ms * MS_US;
+    s->conns.linger_us = c->linger_ms * MS_US;
+    s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
+    s->conns.input_hold_us = c->input_hold_ms * MS_US;
+    s->conns.auth_us = c->auth_timeout_ms * MS_US;
+    s->lobbies.player_us = c->player_timeout_ms * MS_US;
+    s->lobbies.empty_us = c->lobby_timeout_ms * MS_US;
+    s->rates.paces[RATE_CONNECTIONS] = pace_of(c->connections_per_s);
+    s->rates.paces[RATE_REQUESTS] = pace_of(c->requests_per_s);
+    rooms_apply(s);
+    udp_apply(s);
+    s->log.level = c->log_level;
+}
+
+/* Guest login without being asked for: with dev, or when nobody gave a secret. Asked anew whenever
+   the configuration changes. */
+static bool config_guest_login(const mps_config *c, bool has_secret) {
+    return c->guest_login == MPS_ON || (c->guest_login == MPS_AUTO && (c->dev || !has_secret));
+}
+
+/* `given` still has the caller's strings, so this comes before server_copy_strings. Without a
+   secret the key is random: tokens are good for this run, and nobody else can make any. */
+static void server_create_auth(struct mps_server *s, const mps_config *given) {
+    u8 made[32], boot[AUTH_BOOT_BYTES / 2], mark[sizeof s->request_mark / 2];
+    const void *secret = given->jwt_secret;
+    size_t bytes = given->jwt_secret_bytes;
+    random_bytes(&s->kit.random, made, sizeof made);
+    hmac256_start(&s->auth.key, secret ? secret : made, secret ? bytes : sizeof made);
+    crypto_wipe(made, sizeof made);
+    random_bytes(&s->kit.random, boot, sizeof boot);
+    struct text t = text_on(s->auth.boot, AUTH_BOOT_BYTES);
+    text_hex(&t, boot, sizeof boot);
+    copy_z(s->auth.issuer, sizeof s->auth.issuer, span_z(given->jwt_issuer));
+    copy_z(s->auth.audience, sizeof s->auth.audience, span_z(given->jwt_audience));
+    s->has_secret = secret != NULL;
+    s->guest_login = config_guest_login(given, s->has_secret);
+    random_bytes(&s->kit.random, mark, sizeof mark);
+    t = text_on(s->request_mark, sizeof s->request_mark);
+    text_hex(&t, mark, sizeof mark);
+}
+
+/* The strings are copied; what the caller handed over may go. The pointers are cleared, so that
+   nothing can follow them later; the lists were frozen before. */
+static void server_copy_strings(struct mps_server *s) {
+    copy_z(s->name, sizeof s->name, span_z(s->config.name));
+    copy_z(s->public_host, sizeof s->public_host, span_z(s->config.public_host));
+    copy_z(s->cors_origin, sizeof s->cors_origin, span_z(s->config.cors_origin));
+    for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
+        if (config_keys[i].type == CONFIG_STRING || config_keys[i].type == CONFIG_SECRET) {
+            *config_string(&s->config, &config_keys[i]) = NULL;
+        }
+    }
+    memset(s->config.trusted_proxies, 0, sizeof s->config.trusted_proxies);
+    memset(s->config.metrics_allow, 0, sizeof s->config.metrics_allow);
+}
+
+/* Loads what was given as lists. The chunks are not in use yet and serve as scratch. */
+static mps_error server_load(struct mps_server *s, const mps_config *c) {
+    struct load_arena arena = {near_get(&s->conns.chunk_data), 0,
+                               (size_t)c->chunks * c->chunk_bytes};
+    struct address_range *ranges = near_get(&s->ranges);
+    load_arena = &arena;
+    mps_error error = ranges_load(&s->trusted_proxies, c->trusted_proxies, ranges);
+    if (!error) {
+        error = ranges_load(&s->metrics_allow, c->metrics_allow, ranges + MPS_RANGES_MAX);
+    }
+    /* Whatever loading came to: no pointer into the arena outlives this call. */
+    load_arena = NULL;
+    return error;
+}
+
+/* For tests and for a port that suspects damage. Walks every table, so not for every call. */
+static bool server_check(const struct mps_server *s) {
+    return s->magic == SERVER_MAGIC && conns_check(&s->conns) && sockets_check(s) &&
+           lobbies_check(&s->lobbies) && pool_check(&s->rates.pool) &&
+           heap_check(&s->rates.fullest) && heap_check(&s->kit.timers.heap) &&
+           s->kit.outcomes.count <= s->kit.outcomes.capacity;
 }
 
 /* == 90 api ======================================================================================
@@ -15382,27 +15862,27 @@ uint32_t mps_connections_max(const mps_config *config) {
 
 /* By the function that mps_create lays the block out with, so the two cannot disagree. */
 size_t mps_memory_needed(const mps_config *config) {
-    struct server_layout o;
+    struct layout layout = {0};
     mps_config effective = config_effective(config);
     if (config_check(&effective, NULL)) {
         return 0;
     }
-    server_layout(&effective, &o);
-    return o.layout.bytes;
+    server_layout(&layout, &effective);
+    return layout.bytes;
 }
 
 /* Laid out anew for every row: it is asked for once, by people, and keeps no state. */
 bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *out) {
-    struct server_layout o;
+    struct layout layout = {.wanted = row};
     mps_config effective = config_effective(config);
     if (config_check(&effective, NULL)) {
         return false;
     }
-    server_layout(&effective, &o);
-    if (row >= o.layout.rows) {
+    server_layout(&layout, &effective);
+    if (row >= layout.rows) {
         return false;
     }
-    *out = o.layout.row[row];
+    *out = layout.row;
     return true;
 }
 
@@ -15423,7 +15903,7 @@ static void server_open_test_lobby(mps_server *s) {
    scratch; strings are copied after all that read them; the magic when all of it stands. */
 mps_error mps_create(mps_server **server, const mps_config *config, void *memory, size_t bytes,
                      const uint8_t entropy[32]) {
-    struct server_layout o;
+    struct layout layout = {0};
     if (!server || !config || !entropy) {
         return MPS_E_ARGUMENT;
     }
@@ -15432,8 +15912,8 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     if (config_check(&effective, NULL)) {
         return MPS_E_CONFIG;
     }
-    server_layout(&effective, &o);
-    if (!memory || bytes < o.layout.bytes) {
+    server_layout(&layout, &effective);
+    if (!memory || bytes < layout.bytes) {
         return MPS_E_MEMORY_SIZE;
     }
     if ((uintptr_t)memory % SERVER_ALIGN) {
@@ -15442,17 +15922,19 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     mps_server *s = memory;
     memset(s, 0, sizeof *s);
     s->config = effective;
-    s->memory_bytes = o.layout.bytes;
+    s->memory_bytes = layout.bytes;
+    layout = (struct layout){.block = memory};
+    server_layout(&layout, &effective);
     random_seed(&s->kit.random, entropy);
-    mps_error error = server_load(s, &effective, &o, memory);
+    mps_error error = server_load(s, &effective);
     if (error) {
         return error;
     }
-    server_create_conns(s, &o, memory);
-    server_create_tables(s, &o, memory);
-    server_create_rooms(s, &o, memory);
-    server_create_real_time(s, &o, memory);
-    server_create_timers(s, &o, memory);
+    server_create_conns(s);
+    server_create_tables(s);
+    rooms_create(s);
+    udp_create(s);
+    server_create_timers(s);
     server_create_auth(s, &effective);
     /* Asked of what the caller gave: the effective configuration always has an issuer. */
     s->auth.issuer_required = config->jwt_issuer != NULL;
@@ -15539,7 +16021,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
         }
         if (server_log_begin(s, row->live ? LOG_ITEM_CONFIG_CHANGED : LOG_ITEM_CONFIG_WAITS,
                              &record)) {
-            log_text(&record, "key", span_z(row->key));
+            log_z(&record, "key", row->key);
             if (row->type < CONFIG_STRING) {
                 log_number(&record, "value", config_choice(&wanted, row));
             }
@@ -15564,12 +16046,7 @@ static void clock_set(mps_server *s, i64 shift_ms) {
             lobby_set_created(lobby, lobby->created_ms + shift_ms);
         }
     }
-    for (u32 i = 0; i < s->rooms.pool.capacity; i++) {
-        if (pool_alive(&s->rooms.pool, i)) {
-            struct room *room = room_at(&s->rooms, i);
-            room_set_created(room, room->created_ms + shift_ms);
-        }
-    }
+    rooms_date(s, shift_ms);
     if (server_log_begin(s, LOG_ITEM_CLOCK_SET, &record)) {
         log_emit(&s->log, &record);
     }
@@ -15603,7 +16080,7 @@ uint64_t mps_advance(mps_server *s, uint64_t now) {
     settle(s);
     advance_timers(s);
     advance_work(s);
-    presence_sweep(&s->kit, &s->conns, &s->presence, s->kit.work + s->config.settle_max);
+    sockets_advance(s);
     advance_keeping(s);
     advance_drain(s);
     call_end(s);
@@ -15636,7 +16113,7 @@ void mps_note_port_error(mps_server *s, const char *what, int code) {
     mps_log_record record;
     metrics_count(&s->kit.metrics, COUNTER_PORT_ERRORS);
     if (server_log_begin(s, LOG_ITEM_PORT_ERROR, &record)) {
-        log_text(&record, "what", span_z(what));
+        log_z(&record, "what", what);
         log_number(&record, "code", code);
         log_emit(&s->log, &record);
     }
@@ -15764,28 +16241,18 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
 /* A hook runs in the middle of a change, so what it brings here is left out. */
 void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
                    void *bytes, size_t count) {
-    struct arrival a = {.s = s, .from = from, .to = to, .count = count};
     if (call_begin(s, now)) {
-        datagram_input(&a, bytes);
+        datagram_arrives(s, from, to, bytes, count);
         call_end(s);
     }
 }
 
-/* Answers come first: a welcome goes before the first state_sync. */
 size_t mps_udp_output(mps_server *s, uint64_t now, mps_datagram *out, size_t max) {
     if (s->in_call) {
         return 0;
     }
     kit_tick(&s->kit, now);
-    size_t count = replies_output(&s->replies, out, max);
-    count += ticks_output(&s->kit, &s->lobbies, &s->ticks, out + count, max - count);
-    u64 bytes = 0;
-    for (size_t i = 0; i < count; i++) {
-        bytes += out[i].bytes;
-    }
-    s->kit.metrics.counters[COUNTER_DATAGRAMS_OUT] += count;
-    s->kit.metrics.counters[COUNTER_DATAGRAM_BYTES_OUT] += bytes;
-    return count;
+    return datagrams_output(s, out, max);
 }
 
 void mps_note_udp_drops(mps_server *s, uint64_t count) {
@@ -15911,6 +16378,14 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     return MPS_OK;
 }
 
+bool mps_check(const mps_server *s) {
+    return s && server_check(s);
+}
+
+#ifndef MPS_NO_ROOMS
+/* == 91 rooms: the game's calls ==================================================================
+   What the embedding game asks of relay rooms. */
+
 /* As with lobbies: the search goes on behind the slot of `after`. */
 mps_room mps_room_next(const mps_server *s, mps_room after) {
     for (u32 i = (u32)after.id; i < s->rooms.pool.capacity; i++) {
@@ -15936,6 +16411,17 @@ mps_error mps_room_get(const mps_server *s, mps_room handle, mps_room_info *info
     *info = (mps_room_info){room->id,          room->gamemode, room->map,       room->seats.count,
                             room->max_players, host,           room->is_public, room->created_ms};
     return MPS_OK;
+}
+
+/* Tells whether the whole text is one value, white space around it allowed. Changes nothing. */
+static bool json_check(const char *text, size_t bytes, struct json_fault *fault) {
+    struct json_reader r = {.at = (const u8 *)text};
+    r.end = bytes ? r.at + bytes : r.at;
+    if (!json_read_text(&r)) {
+        *fault = (struct json_fault){(size_t)(r.fault_at - (const u8 *)text), r.fault_text};
+        return false;
+    }
+    return true;
 }
 
 /* A frame of the game's own, in the scratch. */
@@ -16024,15 +16510,48 @@ mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room handle, uint32_t p
     game_call_end(s);
     return MPS_OK;
 }
-
-bool mps_check(const mps_server *s) {
-    return s && server_check(s);
+#else
+/* There are no rooms, and nobody is online. */
+mps_room mps_room_next(const mps_server *s, mps_room after) {
+    (void)s, (void)after;
+    return (mps_room){0};
 }
 
-/* -- the tables as text -- */
+mps_room mps_room_find(const mps_server *s, const char *id) {
+    (void)s, (void)id;
+    return (mps_room){0};
+}
 
+mps_error mps_room_get(const mps_server *s, mps_room room, mps_room_info *info) {
+    (void)s, (void)room, (void)info;
+    return MPS_E_HANDLE;
+}
+
+mps_error mps_room_send(mps_server *s, uint64_t now, mps_room room, uint32_t peer_id,
+                        const char *type, const char *data, size_t bytes) {
+    (void)s, (void)now, (void)room, (void)peer_id, (void)type, (void)data, (void)bytes;
+    return MPS_E_HANDLE;
+}
+
+mps_error mps_user_send(mps_server *s, uint64_t now, const mps_identity *to, const char *type,
+                        const char *data, size_t bytes) {
+    (void)s, (void)now, (void)to, (void)type, (void)data, (void)bytes;
+    return MPS_E_INVALID_TARGET;
+}
+
+mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room room, uint32_t peer_id) {
+    (void)s, (void)now, (void)room, (void)peer_id;
+    return MPS_E_HANDLE;
+}
+#endif
+
+/* == 92 texts ====================================================================================
+   The tables that the server runs on as lines for --help-*. */
+
+#ifndef MPS_NO_DOCS
 /* Limits show the default of each preset, since the preset is chosen with them in view. */
 static void doc_config(struct text *t, const struct config_row *row) {
+    static const char *const units[] = {"", "B, ", "ms, ", "s, ", "/s, ", "Hz, ", "units/s, "};
     const char *const *names;
     text_z(t, row->key);
     text_char(t, ' ');
@@ -16044,8 +16563,7 @@ static void doc_config(struct text *t, const struct config_row *row) {
         TEXT_LITERAL(t, ", large ");
         text_u64(t, row->defaults[MPS_PRESET_LARGE]);
         TEXT_LITERAL(t, ") ");
-        text_z(t, row->unit);
-        text_z(t, row->unit[0] ? ", " : "");
+        text_z(t, units[row->unit]);
         text_u64(t, row->min);
         TEXT_LITERAL(t, "..");
         text_u64(t, row->max);
@@ -16081,8 +16599,10 @@ static void doc_route(struct text *t, const struct route *route) {
     text_z(t, route->doc);
 }
 
+#ifndef MPS_NO_ROOMS
 /* In the order of enum message_needs. */
-static void doc_message(struct text *t, const struct message_row *row) {
+static void doc_message(struct text *t, u32 i) {
+    const struct message_row *row = &messages[i];
     static const char *const needs[] = {"anybody", "signed in, in no room", "in a room", "host"};
     TEXT_LITERAL(t, "message ");
     text_z(t, row->type);
@@ -16091,7 +16611,15 @@ static void doc_message(struct text *t, const struct message_row *row) {
     TEXT_LITERAL(t, "): ");
     text_z(t, row->doc);
 }
+#else
+#define MESSAGE_NONE 0
 
+static void doc_message(struct text *t, u32 i) {
+    (void)t, (void)i;
+}
+#endif
+
+#ifndef MPS_NO_UDP
 /* Both names of it, where it has two. */
 static void doc_packet(struct text *t, u32 type) {
     TEXT_LITERAL(t, "datagram ");
@@ -16103,6 +16631,13 @@ static void doc_packet(struct text *t, u32 type) {
     text_z(t, packets[type].anybody ? " (anybody): " : " (joined): ");
     text_z(t, packets[type].doc);
 }
+#else
+#define PACKET_TYPES 0
+
+static void doc_packet(struct text *t, u32 type) {
+    (void)t, (void)type;
+}
+#endif
 
 static void doc_error(struct text *t, const struct error_row *row) {
     text_u64(t, row->http);
@@ -16127,8 +16662,8 @@ static void doc_counter(struct text *t, const struct counter_row *row) {
 
 /* The same rows that the server runs on, so the help cannot say something else. */
 size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
-    const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes),   COUNT_OF(errors),
-                           COUNT_OF(counters),    COUNT_OF(messages), PACKET_TYPES};
+    const size_t rows[] = {COUNT_OF(config_keys), COUNT_OF(routes), COUNT_OF(errors),
+                           COUNT_OF(counters),    MESSAGE_NONE,     PACKET_TYPES};
     struct text t = text_on(line, capacity);
     if ((u32)table >= COUNT_OF(rows) || row >= rows[table]) {
         return 0;
@@ -16147,7 +16682,7 @@ size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
         doc_counter(&t, &counters[row]);
         break;
     case MPS_DOC_MESSAGES:
-        doc_message(&t, &messages[row]);
+        doc_message(&t, row);
         break;
     case MPS_DOC_DATAGRAMS:
         doc_packet(&t, row);
@@ -16155,3 +16690,9 @@ size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
     }
     return t.bytes;
 }
+#else
+size_t mps_doc_row(mps_doc table, uint32_t row, char *line, size_t capacity) {
+    (void)table, (void)row, (void)line, (void)capacity;
+    return 0;
+}
+#endif

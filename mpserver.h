@@ -64,6 +64,17 @@
    ASSERTIONS stay on in release builds and mark programmer errors only, never wire data. Define
    MPS_ASSERT(x) before including mpserver.c to handle them your way.
 
+   SWITCHES, defined for mpserver.c alone, leave out what a build does not need. What is declared
+   here stays and links, and mps_config is the same in every build; a configuration file that sets
+   a key of what is left out is told so.
+     MPS_NO_ROOMS        no WebSocket, presence, relay rooms: their routes are 404, mps_room_* and
+                         mps_user_send find nobody, announcements reach nobody
+     MPS_NO_UDP          no positions, LAN discovery, STUN: datagrams are counted and dropped,
+                         mps_udp_output gives 0. Lobby players are not heard: they stay until they
+                         leave, are kicked, or player_timeout_ms (an hour, then) is over
+     MPS_NO_DOCS         mps_doc_row has no rows, /metrics no help
+     MPS_NO_ERROR_TEXTS  mps_error_text and `message` of an answer repeat the code
+
    LIMITS. Zero in any number of mps_config means the preset's default. `mpserver --help-config`
    prints every key with its defaults, range and unit; it is the same table the core reads. */
 #ifndef MPSERVER_H

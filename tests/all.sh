@@ -33,6 +33,7 @@ if [ -z "${T:-}" ]; then
     part 'symbols, freestanding, C++' tests/symbols.sh
     part 'tarball' tests/dist_test.sh
     part 'what ports leave out' node tests/node.mjs tests/left_out.test.mjs
+    part 'what builds leave out' tests/switches.sh
 fi
 part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \

@@ -228,7 +228,9 @@ static void config_metrics_fit(void) {
     bool more = true;
     CHECK_INT(mps_create(&s, &c, block, needed, entropy), MPS_OK);
     CHECK_INT(s->answer_bytes, ANSWER_BYTES_MIN);
-    memset(&s->kit.metrics, 0xff, sizeof s->kit.metrics);
+    memset(&s->kit.metrics, 0xff, offsetof(struct metrics, requests));
+    memset(metrics_requests(&s->kit.metrics, 0), 0xff,
+           (ROUTE_NONE + 1) * METRIC_STATUSES * sizeof(u64));
     while (more) {
         struct text t = text_on(text, sizeof text);
         more = metrics_put_row(&t, s, rows++);

@@ -29,9 +29,9 @@ static void lobbies_test_start(struct lobbies_test *t) {
     heap_create(&t->kit.timers.heap, LOBBIES_TEST_TIMERS, t->entries, t->order);
     memcpy(t->kit.timers.base, bases, sizeof bases);
     t->kit.outcomes.capacity = 64;
-    t->kit.outcomes.ring = near_set(&t->kit.outcomes, t->ring);
+    near_set(&t->kit.outcomes.ring, t->ring);
     t->l.players_max = 8;
-    t->l.gone = near_set(&t->l, t->gone);
+    near_set(&t->l.gone, t->gone);
     t->l.gone_max = 16;
     t->l.player_us = 10;
     t->l.empty_us = 100;

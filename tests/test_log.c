@@ -19,7 +19,7 @@ static void log_test_start(struct log_test *t) {
     t->log.hook = log_test_heard;
     t->log.user = t;
     t->log.entries_max = 3;
-    t->log.entries = near_set(&t->log, t->entries);
+    near_set(&t->log.entries, t->entries);
 }
 
 static void log_errors(void) {

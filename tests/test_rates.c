@@ -20,7 +20,7 @@ static void rates_test_start(struct rates_test *t, u32 per_s) {
     index_create(&r->index, 2 * RATES_TEST_BUCKETS, t->index, (struct siphash_key){1, 2});
     heap_create(&r->fullest, RATES_TEST_BUCKETS, t->entries, t->order);
     for (u32 i = 0; i < RATE_CLASSES; i++) {
-        rates_set(&r->cost_us[i], &r->burst_us[i], per_s);
+        r->paces[i] = pace_of(per_s);
     }
 }
 
@@ -163,7 +163,7 @@ static void rates_forwarded(void) {
         struct address_range table[2];
     } trusted;
     trusted.ranges.count = 2;
-    trusted.ranges.at = near_set(&trusted.ranges, trusted.table);
+    near_set(&trusted.ranges.at, trusted.table);
     CHECK(address_range_parse(SPAN("10.0.0.0/8"), &trusted.table[0]));
     CHECK(address_range_parse(SPAN("2001:db8::/48"), &trusted.table[1]));
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

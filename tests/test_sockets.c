@@ -430,7 +430,8 @@ static size_t table_play(struct hall *h, struct ws_bytes stream, size_t first, s
 static void table_judge(struct hall *h, const struct ws_row *row, const char *out, size_t bytes) {
     struct ws_bytes events = ws_text_read(row->events, true);
     struct peer p = {.l = {.out = malloc(bytes + 1), .out_bytes = bytes}};
-    u32 code = row->ending < 0 ? error_row((mps_error)row->ending)->ws : (u32)row->ending;
+    u32 code =
+        row->ending < 0 ? error_close_code(error_row((mps_error)row->ending)) : (u32)row->ending;
     char want[256];
     memcpy(p.l.out, out, bytes + 1);
     for (size_t at = 0; at < events.bytes;) {

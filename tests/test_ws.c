@@ -848,7 +848,7 @@ static void ws_errors(void) {
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         const struct error_row *row = error_row(rows[i].error);
         CHECK_INT(row->http, rows[i].http);
-        CHECK_INT(row->ws, rows[i].ws);
+        CHECK_INT(error_close_code(row), rows[i].ws);
         CHECK_TEXT(row->code, strlen(row->code), rows[i].code);
     }
 }

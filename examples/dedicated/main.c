@@ -241,6 +241,10 @@ static int print_done(void) {
 /* The table ends where the core gives 0 bytes; the bound is only there to have one. */
 static int print_rows(mps_doc table) {
     char line[1024];
+    if (mps_doc_row(MPS_DOC_CONFIG, 0, line, sizeof line) == 0) {
+        return complain(EXIT_USAGE, "this build has no such texts (MPS_NO_DOCS); the same version "
+                                    "built without that switch prints them");
+    }
     for (uint32_t row = 0; row < ROWS_MAX; row++) {
         size_t bytes = mps_doc_row(table, row, line, sizeof line);
         if (bytes == 0) {
@@ -446,7 +450,9 @@ static int print(const struct options *options) {
     case ACTION_HELP_CONFIG:
         return print_rows(MPS_DOC_CONFIG);
     case ACTION_HELP_ROUTES:
-        print_rows(MPS_DOC_ROUTES);
+        if (print_rows(MPS_DOC_ROUTES) == EXIT_USAGE) {
+            return EXIT_USAGE;
+        }
         print_rows(MPS_DOC_MESSAGES);
         return print_rows(MPS_DOC_DATAGRAMS);
     case ACTION_VERSION:
