@@ -7,6 +7,9 @@ export WINEDEBUG=-all WINEPREFIX=$PWD/build/wine
 PATH=$PATH:/usr/lib/wine
 trap 'wineserver -k' EXIT
 ulimit -n "$(ulimit -Hn)" # its server holds the sockets of all
+mkdir -p "$WINEPREFIX"
 wineserver -p             # from here on, so that it is not started anew for each test
 timeout 120 wine64 wineboot -i >/dev/null 2>&1
-MPSERVER=tests/wine/mpserver node tests/node.mjs tests/wire/*.test.mjs tests/wine/*.test.mjs
+# A program that is left over would hold node up for ever.
+MPSERVER=tests/wine/mpserver timeout 480 \
+    node tests/node.mjs tests/wire/*.test.mjs tests/wine/*.test.mjs
