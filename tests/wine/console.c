@@ -16,7 +16,9 @@
 
 int wmain(int argc, wchar_t **argv); /* the system's, as main; no header has it */
 
-static void event_send(HANDLE program, DWORD event) {
+static HANDLE program;
+
+static void event_send(DWORD event) {
     HMODULE kernel = GetModuleHandleW(L"kernel32.dll");
     FARPROC routine = GetProcAddress(kernel, "CtrlRoutine");
     LPTHREAD_START_ROUTINE start = (LPTHREAD_START_ROUTINE)(void (*)(void))routine;
@@ -30,19 +32,35 @@ static void event_send(HANDLE program, DWORD event) {
     CloseHandle(thread);
 }
 
-static DWORD WINAPI events_read(void *program) {
+static DWORD WINAPI events_read(void *unused) {
     char line[16];
+    (void)unused;
     while (fgets(line, sizeof line, stdin)) {
-        event_send(program, strtoul(line, NULL, 10));
+        event_send(strtoul(line, NULL, 10));
     }
     return 0;
+}
+
+/* A Ctrl-C to this program is one to the other: it must not end before it. */
+static BOOL WINAPI event_arrived(DWORD event) {
+    event_send(event);
+    return TRUE;
+}
+
+/* Whatever ends this program ends the other. */
+static void program_tie(void) {
+    HANDLE job = CreateJobObjectW(NULL, NULL);
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limit = {
+        .BasicLimitInformation = {.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE}};
+    SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limit, sizeof limit);
+    AssignProcessToJobObject(job, program);
 }
 
 /* The program's arguments are ours but for our name; those of the tests hold no quotes. */
 int wmain(int argc, wchar_t **argv) {
     static wchar_t command[32768];
     STARTUPINFOW startup = {.cb = sizeof startup};
-    PROCESS_INFORMATION program;
+    PROCESS_INFORMATION made;
     DWORD status = 1;
     for (int i = 1; i < argc; i++) {
         wcscat(command, i > 1 ? L" \"" : L"\"");
@@ -50,12 +68,15 @@ int wmain(int argc, wchar_t **argv) {
         wcscat(command, L"\"");
     }
     setvbuf(stderr, NULL, _IONBF, 0);
-    if (!CreateProcessW(NULL, command, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &program)) {
+    if (!CreateProcessW(NULL, command, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &made)) {
         fprintf(stderr, "console: cannot start it, error %lu\n", GetLastError());
         return 1;
     }
-    CreateThread(NULL, 0, events_read, program.hProcess, 0, NULL);
-    WaitForSingleObject(program.hProcess, INFINITE);
-    GetExitCodeProcess(program.hProcess, &status);
+    program = made.hProcess;
+    program_tie();
+    SetConsoleCtrlHandler(event_arrived, TRUE);
+    CreateThread(NULL, 0, events_read, NULL, 0, NULL);
+    WaitForSingleObject(program, INFINITE);
+    GetExitCodeProcess(program, &status);
     return (int)status;
 }
