@@ -3,14 +3,15 @@
 # With T=name only unit and wire tests whose names contain it.
 set -u
 cd "$(dirname "$0")/.."
-passed=0 failed=0 skipped=0
-broken=()
-log=$(mktemp build/part.XXXXXX)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d build/parts.XXXXXX)
+others=
+trap '[ -z "$others" ] || kill -- "-$others" 2>/dev/null; wait; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
 
 part() { # TITLE COMMAND...
-    local title=$1 code totals p f s
+    local title=$1 log code totals p f s
     shift
+    log=$(mktemp "$work/log.XXXXXX")
     printf '\n== %s\n' "$title"
     "$@" 2>&1 | tee "$log"
     code=${PIPESTATUS[0]}
@@ -21,55 +22,76 @@ part() { # TITLE COMMAND...
     if [ -z "$totals" ] || { [ "$code" != 0 ] && [ "$f" = 0 ] && [ -z "${T:-}" ]; }; then
         f=$((${f:-0} + 1))
     fi
-    passed=$((passed + ${p:-0})) failed=$((failed + f)) skipped=$((skipped + ${s:-0}))
-    [ "$f" = 0 ] || broken+=("$title")
+    echo "${p:-0} $f ${s:-0} $title" >>"$work/tallies"
 }
+
+# What waits more than it works, or keeps one processor busy; shown when it is done.
+other_machines() {
+    part 'firmware in QEMU' tests/firmware.sh
+    part 'wire tests, Windows' tests/wine/all.sh
+    part 'what builds leave out' tests/switches.sh
+}
+
+# Floods measure what one processor drains: nothing else may run meanwhile.
+wire=$(ls tests/wire/*.test.mjs | grep -v flood)
 
 part 'unit tests' build/unit ${T:+"$T"}
 part 'unit tests, sanitized' build/unit-sanitized ${T:+"$T"}
 if [ -z "${T:-}" ]; then
+    set -m # a process group of its own, to be ended as one
+    other_machines >"$work/others" 2>&1 &
+    others=$!
+    set +m
     part 'lint' node tests/lint.mjs
     part 'lint finds what is planted' node tests/node.mjs tests/lint.test.mjs
     part 'symbols, freestanding, C++' tests/symbols.sh
     part 'tarball' tests/dist_test.sh
     part 'what ports leave out' node tests/node.mjs tests/left_out.test.mjs
-    part 'what builds leave out' tests/switches.sh
 fi
-part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
-MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \
-    node tests/node.mjs tests/wire/*.test.mjs
+part 'wire tests' node tests/node.mjs $wire
+MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' node tests/node.mjs $wire
 part 'listen server' node tests/node.mjs tests/embed/*.test.mjs
 EMBED=build/embed-sanitized part 'listen server, sanitized' \
     node tests/node.mjs tests/embed/*.test.mjs
 if [ -z "${T:-}" ]; then
     for port in poll kqueue; do
-        MPSERVER=build/mpserver-$port part "wire tests, $port" \
-            node tests/node.mjs tests/wire/*.test.mjs
+        MPSERVER=build/mpserver-$port part "wire tests, $port" node tests/node.mjs $wire
     done
+    MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
+        node tests/node.mjs tests/wire/udp.test.mjs
     part 'lwIP on a bad network, virtual time' tests/lwip/virtual.sh
     MPSERVER=build/mpserver-lwip WITHOUT=tests/lwip/left_out.mjs part 'wire tests, lwIP over TAP' \
-        tests/lwip/netns.sh node tests/node.mjs \
-        $(ls tests/wire/*.test.mjs | grep -vE 'crowd|flood')
-    MPSERVER=build/mpserver-plain part 'UDP, one call a datagram' \
-        node tests/node.mjs tests/wire/udp.test.mjs tests/wire/flood.test.mjs
-    part 'firmware in QEMU' tests/firmware.sh
-    part 'wire tests, Windows' tests/wine/all.sh
+        tests/lwip/netns.sh node tests/node.mjs ${wire/tests\/wire\/crowd.test.mjs/}
     part 'console port, attacked in memory' build/console_test
     WITHOUT=tests/console/left_out.mjs MPSERVER=build/mpserver-console \
-        part 'wire tests, console port' node tests/node.mjs tests/wire/*.test.mjs
+        part 'wire tests, console port' node tests/node.mjs $wire
     WITHOUT=tests/console/left_out.mjs MPSERVER=tests/console/awkward.sh \
         part 'console port, awkward system, sanitized' node tests/node.mjs \
         tests/wire/{http,upgrade,frames,lobbies,presence,relay,resume,udp,operations}.test.mjs
     WITHOUT=tests/console/left_out_kestrel.mjs MPSERVER=build/mpserver-kestrel \
         part 'console port, another system' \
         node tests/node.mjs tests/wire/{upgrade,lobbies,udp}.test.mjs
+    wait "$others"
+    others=
+    cat "$work/others"
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
     part 'soak' node tests/soak/soak.mjs
     COUNT=100000 MPSERVER=build/mpserver-sanitized part 'soak, sanitized' node tests/soak/soak.mjs
 fi
+part 'floods' node tests/node.mjs tests/wire/flood.test.mjs
+if [ -z "${T:-}" ]; then
+    for port in sanitized poll kqueue plain; do
+        MPSERVER=build/mpserver-$port part "floods, $port" \
+            node tests/node.mjs tests/wire/flood.test.mjs
+    done
+    WITHOUT=tests/console/left_out.mjs MPSERVER=build/mpserver-console \
+        part 'floods, console port' node tests/node.mjs tests/wire/flood.test.mjs
+fi
 
-echo
-[ ${#broken[@]} = 0 ] || printf 'failed in: %s\n' "${broken[@]}"
+awk '$2 > 0 { $1 = $2 = $3 = ""; print "failed in:" $0 }' "$work/tallies"
+read -r passed failed skipped \
+    <<<"$(awk '{ p += $1; f += $2; s += $3 } END { print p, f, s }' "$work/tallies")"
+
 [ $((passed + failed)) != 0 ] || { echo "nothing is named like '${T:-}'"; failed=1; }
 if [ "$skipped" = 0 ]; then
     echo "$passed passed, $failed failed"
