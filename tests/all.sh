@@ -33,6 +33,7 @@ if [ -z "${T:-}" ]; then
     part 'symbols, freestanding, C++' tests/symbols.sh
     part 'tarball' tests/dist_test.sh
     part 'what builds leave out' tests/switches.sh
+    part 'sizes in the README' node tests/size.mjs --check
 fi
 part 'wire tests' node tests/node.mjs tests/wire/*.test.mjs
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' \
