@@ -77,7 +77,7 @@ lint: ## the rules of style that a program can check
 format: ## clang-format over every C file
 	clang-format -i $(FORMATTED)
 
-size: ## text, data and bss of the core at -Os, by section; blocks of the presets
+size: ## text, data and bss of the core at -Os, by section and by switches; blocks of the presets
 	@tests/need.sh size
 	@$(MAKE) --no-print-directory build/mpserver
 	@node tests/size.mjs

@@ -14003,7 +14003,7 @@ static bool metrics_put_row(struct text *t, const struct mps_server *s, u64 row)
 }
 
 /* Where a list's row stands. */
-static const struct list_row *const lists[PRODUCERS] = {
+static const struct list_row *const list_rows[PRODUCERS] = {
 #ifndef MPS_NO_ROOMS
     [PRODUCE_ROOMS] = &room_list_row,
     [PRODUCE_USERS] = &user_list_row,
@@ -14016,7 +14016,7 @@ static const struct list_row *const lists[PRODUCERS] = {
    whether a comma is due. */
 static bool produce_list(struct mps_server *s, const struct conn *conn, struct producer *p,
                          struct text *t) {
-    const struct list_row *row = lists[p->kind];
+    const struct list_row *row = list_rows[p->kind];
     struct list_filter filter = {p->filter, p->open};
     if (!p->begun) {
         text_z(t, row->open);

@@ -47,6 +47,7 @@ if [ -z "${T:-}" ]; then
     part 'symbols, freestanding, C++' tests/symbols.sh
     part 'tarball' tests/dist_test.sh
     part 'what ports leave out' node tests/node.mjs tests/left_out.test.mjs
+    part 'sizes in the README' node tests/size.mjs --check
 fi
 part 'wire tests' node tests/node.mjs $wire
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' node tests/node.mjs $wire
