@@ -20,9 +20,9 @@ uint32_t mps_lwip_random(void);
 #define LWIP_RAND() mps_lwip_random()
 #define PBUF_NEEDS_COPY(p) ((p) != 0)
 
-/* lwIP 2.1.3 keeps a segment that comes out of order without cutting it to the window, unless others
-   stand before it (tcp_receive). A FIN just beyond a full window, or whatever a peer likes, then
-   stops it by an assertion or makes the window wrap. Without that queue segments are sent again. */
+/* lwIP 2.1.3 keeps a segment that comes out of order without cutting it to the window, unless
+   others stand before it (tcp_receive). A FIN just beyond a full window, or whatever a peer likes,
+   then stops it by an assertion or makes the window wrap. Without that queue it is sent again. */
 #define TCP_QUEUE_OOSEQ 0
 
 #define NO_SYS 1
