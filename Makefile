@@ -137,8 +137,8 @@ build/mpserver-kqueue: $(SERVER) $(HEADERS) $(wildcard tests/kqueue/*.c tests/kq
 
 # The dedicated server over lwIP and a TAP device. lwIP's own headers are not held to our warnings.
 LWIP_HOST := $(DEDICATED) examples/dedicated/system_posix.c tests/lwip/port_tap.c platform/lwip.c
-build/mpserver-lwip: $(LWIP_HOST) $(HEADERS) $(wildcard tests/lwip/*.h tests/lwip/*/*.h) \
-    build/lwip-host.a Makefile | build stb
+build/mpserver-lwip: $(LWIP_HOST) $(HEADERS) tests/port_life.h \
+    $(wildcard tests/lwip/*.h tests/lwip/*/*.h) build/lwip-host.a Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) -Itests/lwip -isystem $(LWIP)/include $(CPPFLAGS) -o $@ \
 	    $(LWIP_HOST) build/lwip-host.a $(LDFLAGS)
 
@@ -163,7 +163,8 @@ CONSOLE := $(DEDICATED) examples/dedicated/system_posix.c platform/template.c \
 KESTREL := $(CONSOLE) tests/console/kestrel_fill.c tests/console/kestrel.c
 NOVA := $(CONSOLE) tests/console/nova_fill.c tests/console/nova.c
 
-build/mpserver-console: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) Makefile | build stb
+build/mpserver-console: $(NOVA) $(HEADERS) tests/port_life.h $(wildcard tests/console/*.h) \
+    Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
 
 build/mpserver-console-sanitized: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) \

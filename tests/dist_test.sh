@@ -20,7 +20,8 @@ for file in mpserver.h mpserver.c platform/posix.c platform/win32.c stb/stb_ds.h
     tally "it has $file" test -s "$dir/$name/$file"
 done
 cp tests/dist_embed.c "$dir/"
-awk '/^```/ { on = $0 == "```c"; next } on' README.md >"$dir/readme.c"
+awk '/^## / { here = /Put it into your game/ } /^```/ { on = $0 == "```c"; next } here && on' \
+    README.md >"$dir/readme.c"
 for cc in gcc clang; do
     tally "a game builds from it with $cc" env -C "$dir" $cc -std=c11 -Wall -Wextra -Werror -O2 \
         -ffp-contract=off -I"$name" -o "embed-$cc" dist_embed.c "$name/mpserver.c"

@@ -10,6 +10,7 @@
 #endif
 
 #include "../../platform/port.h"
+#include "../port_life.h"
 #include "../../platform/template.h"
 
 #include <arpa/inet.h>
@@ -126,21 +127,6 @@ mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout
         p->state = MPS_PORT_DRAINED;
     }
     return p->state;
-}
-
-mps_port_state mps_port_run(struct mps_port *p, mps_server *server) {
-    while (p->state == MPS_PORT_RUNNING) {
-        mps_port_step(p, server, -1);
-    }
-    return p->state;
-}
-
-void mps_port_reload_soon(struct mps_port *p) {
-    p->reload_soon = true;
-}
-
-void mps_port_stop_soon(struct mps_port *p) {
-    p->state = MPS_PORT_STOPPED;
 }
 
 void mps_port_close(struct mps_port *p) {

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "../../platform/lwip.h"
 #include "../../platform/port.h"
+#include "../port_life.h"
 
 #include "lwip/init.h"
 #include "lwip/netif.h"
@@ -265,21 +266,6 @@ mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout
         p->state = MPS_PORT_DRAINED;
     }
     return p->state;
-}
-
-mps_port_state mps_port_run(struct mps_port *p, mps_server *server) {
-    while (p->state == MPS_PORT_RUNNING) {
-        mps_port_step(p, server, -1);
-    }
-    return p->state;
-}
-
-void mps_port_reload_soon(struct mps_port *p) {
-    p->reload_soon = true;
-}
-
-void mps_port_stop_soon(struct mps_port *p) {
-    p->state = MPS_PORT_STOPPED;
 }
 
 /* The TAP, its routes and neighbours go with the descriptor; the rules with the namespace. */
