@@ -25,11 +25,20 @@ part() { # TITLE COMMAND...
     echo "${p:-0} $f ${s:-0} $title" >>"$work/tallies"
 }
 
-# What waits more than it works, or keeps one processor busy; shown when it is done.
-other_machines() {
+# Beside the rest, which waits more than it works; shown when it is done.
+other_ports() {
     part 'firmware in QEMU' tests/firmware.sh
     part 'wire tests, Windows' tests/wine/all.sh
     part 'what builds leave out' tests/switches.sh
+    part 'console port, attacked in memory' build/console_test
+    WITHOUT=tests/console/left_out.mjs MPSERVER=build/mpserver-console \
+        part 'wire tests, console port' node tests/node.mjs $wire
+    WITHOUT=tests/console/left_out.mjs MPSERVER=tests/console/awkward.sh \
+        part 'console port, awkward system, sanitized' node tests/node.mjs \
+        tests/wire/{http,upgrade,frames,lobbies,presence,relay,resume,udp,operations}.test.mjs
+    WITHOUT=tests/console/left_out_kestrel.mjs MPSERVER=build/mpserver-kestrel \
+        part 'console port, another system' \
+        node tests/node.mjs tests/wire/{upgrade,lobbies,udp}.test.mjs
 }
 
 # Floods measure what one processor drains: nothing else may run meanwhile.
@@ -39,7 +48,7 @@ part 'unit tests' build/unit ${T:+"$T"}
 part 'unit tests, sanitized' build/unit-sanitized ${T:+"$T"}
 if [ -z "${T:-}" ]; then
     set -m # a process group of its own, to be ended as one
-    other_machines >"$work/others" 2>&1 &
+    other_ports >"$work/others" 2>&1 &
     others=$!
     set +m
     part 'lint' node tests/lint.mjs
@@ -63,15 +72,6 @@ if [ -z "${T:-}" ]; then
     part 'lwIP on a bad network, virtual time' tests/lwip/virtual.sh
     MPSERVER=build/mpserver-lwip WITHOUT=tests/lwip/left_out.mjs part 'wire tests, lwIP over TAP' \
         tests/lwip/netns.sh node tests/node.mjs ${wire/tests\/wire\/crowd.test.mjs/}
-    part 'console port, attacked in memory' build/console_test
-    WITHOUT=tests/console/left_out.mjs MPSERVER=build/mpserver-console \
-        part 'wire tests, console port' node tests/node.mjs $wire
-    WITHOUT=tests/console/left_out.mjs MPSERVER=tests/console/awkward.sh \
-        part 'console port, awkward system, sanitized' node tests/node.mjs \
-        tests/wire/{http,upgrade,frames,lobbies,presence,relay,resume,udp,operations}.test.mjs
-    WITHOUT=tests/console/left_out_kestrel.mjs MPSERVER=build/mpserver-kestrel \
-        part 'console port, another system' \
-        node tests/node.mjs tests/wire/{upgrade,lobbies,udp}.test.mjs
     wait "$others"
     others=
     cat "$work/others"
