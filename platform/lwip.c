@@ -16,6 +16,7 @@
 #include "lwip/ip.h"
 #include "lwip/netif.h"
 #include "lwip/pbuf.h"
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/tcp.h"
 #include "lwip/udp.h"
 
@@ -23,6 +24,9 @@
 
 #ifndef MPSERVER_LWIP_OPTS_H
 #error "include lwip_opts.h from your lwipopts.h: sequence numbers would be guessable"
+#endif
+#if TCP_QUEUE_OOSEQ
+#error "leave TCP_QUEUE_OOSEQ at 0: lwip_opts.h says what a peer could do with it"
 #endif
 #if TCP_SND_QUEUELEN < 8
 #error "set TCP_SND_QUEUELEN to 8 or more: one segment takes up to four pbufs"
@@ -38,6 +42,8 @@
 #define DATAGRAMS_A_STEP 256    /* the rest at once, behind what came in meanwhile */
 #define DATAGRAM_RETRY_US 10000 /* after lwIP had no memory for one */
 #define WALL_EVERY_US 1000000
+#define HALF_OPEN_TICKS 2   /* half seconds that a handshake has, when others find no record */
+#define CROWDED_US 5000000  /* after the last one that found none */
 #define POLL_HALF_SECONDS 1 /* a connection that ran short of memory is tried again by then */
 
 enum slot_state {
@@ -99,11 +105,21 @@ static bool entropy_is_blank(const uint8_t *bytes, size_t count) {
     return memcmp(bytes, bytes + 1, count - 1) == 0;
 }
 
+/* A part as long as a key. */
+static bool entropy_has_blank(const uint8_t *bytes, size_t count) {
+    for (size_t at = 0; at + KEY_BYTES <= count; at++) {
+        if (entropy_is_blank(bytes + at, KEY_BYTES)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool mps_lwip_start(struct mps_lwip *p, const struct mps_lwip_board *board) {
     uint8_t bytes[MPS_LWIP_ENTROPY_BYTES] = {0};
     *p = (struct mps_lwip){.board = *board};
     if (!board->entropy || !board->entropy(board->user, bytes, sizeof bytes) ||
-        entropy_is_blank(bytes, sizeof bytes)) {
+        entropy_has_blank(bytes, sizeof bytes)) {
         p->error = "the board has no entropy: every token could be guessed; give its hardware "
                    "generator or a fresh seed of 64 bytes";
         return false;
@@ -446,12 +462,28 @@ static void on_error(void *arg, err_t code) {
     slot_gone(slot);
 }
 
+/* For a while after lwIP had no record for a newcomer, connections that have been half open for
+   longer than a handshake takes make way, without a word to whoever asked for them: lwIP keeps each
+   for 20 s, and a few forged SYNs in that time would keep everybody out. Not from lwIP's callbacks,
+   which look at the same list. */
+static void half_open_drop(const struct mps_lwip *p) {
+    struct tcp_pcb *next;
+    for (struct tcp_pcb *pcb = p->now < p->crowded_until ? tcp_active_pcbs : NULL; pcb;
+         pcb = next) {
+        next = pcb->next;
+        if (pcb->state == SYN_RCVD && tcp_ticks - pcb->tmr >= HALF_OPEN_TICKS) {
+            tcp_abandon(pcb, 0);
+        }
+    }
+}
+
 /* The slot's index is the core's, which has just given it: it is free here too. Refused, lwIP
    resets the connection by itself. */
 static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t code) {
     struct mps_lwip *p = arg;
     clock_take(p);
     if (code != ERR_OK || !pcb) {
+        p->crowded_until = p->now + CROWDED_US;
         memory_short(p, "lwIP had no record for a connection; raise MEMP_NUM_TCP_PCB", code);
         return ERR_VAL;
     }
@@ -695,6 +727,7 @@ static bool outputs_flush(struct mps_lwip *p) {
 
 uint64_t mps_lwip_step(struct mps_lwip *p) {
     clock_take(p);
+    half_open_drop(p);
     mps_advance(p->server, p->now);
     slots_due_flush(p);
     bool left = outputs_flush(p);

@@ -4,7 +4,8 @@
    and entropy; your lwipopts.h includes lwip_opts.h. Main loop:
 
        mps_lwip_start(&port, &board)                      asks the board for entropy
-       lwip_init(), netif_add(...), netif_set_up(...)
+       lwip_init(), netif_add(...), netif_set_default(...), netif_set_up(...)
+       netif_set_link_up(...), with DHCP: wait for the address
        mps_lwip_open(&port, http_port, udp_port)          binds
        config.http_port = port.http.port, config.udp_port = port.udp.port
        mps_lwip_entropy(&port, entropy)
@@ -14,22 +15,32 @@
            hand received frames to netif->input
            sys_check_timeouts()
            due = mps_lwip_step(&port)                     everything to be sent goes out here
-           sleep until `due`, sys_timeouts_sleeptime() or the driver's interrupt
+           sleep until the clock says `due`, for sys_timeouts_sleeptime() milliseconds at most, or
+           until the driver's interrupt
        }
 
    What lwIP calls back only takes note or hands bytes to the core; sending and closing happen in
    mps_lwip_step, so no callback ever has to tell lwIP that its connection is gone.
 
-   BACK-PRESSURE. Bytes that the core has no room for stay in lwIP's pbufs, and the window that the
-   peer sees stays shut by as much, so one peer pins TCP_WND bytes at most. Output leaves without
-   being copied: lwIP refers to the core's memory until the peer has acknowledged it. A driver must
-   not read a pbuf after it has given it back; one that keeps it (DMA) holds a reference.
+   BACK-PRESSURE. Bytes that the core has no room for stay in lwIP's pbufs, and the window that
+   the peer sees stays shut by as much, so one peer pins TCP_WND bytes at most. Output leaves
+   without being copied: lwIP refers to the core's block until the peer has acknowledged it or
+   the connection is aborted, and then the core writes there again. A driver that copies a frame
+   in `linkoutput` need not care. One that lets a DMA read the pbufs has to be through with a
+   frame before it returns to the main loop, or copy: a reference keeps the pbuf, not the core's
+   bytes. The block must then be memory that the DMA can reach, with what the core wrote flushed
+   from a cache.
 
-   SIZES. MEMP_NUM_TCP_PCB: `connections` + `refusals` of the configuration and some for those that
-   are closing. PBUF_POOL_SIZE: what all connections may pin, TCP_WND / PBUF_POOL_BUFSIZE each, and
-   some to receive with. MEM_SIZE: headers, 100 bytes for each segment in flight, and datagrams.
-   When one of these runs out, it costs time: what failed is counted (mpserver_port_errors_total)
-   and tried again. */
+   SIZES, in lwipopts.h. MEMP_NUM_TCP_PCB: `connections` + `refusals` of the configuration and
+   some for those that are closing; when there is none left, those that are half open get a
+   second, not lwIP's 20. TCP_SND_BUF, at least 2 * TCP_MSS, is how much of one connection's
+   output is under way; TCP_SND_QUEUELEN, at least 8, in how many pieces; MEMP_NUM_TCP_SEG and
+   MEMP_NUM_PBUF: a few of each for each connection that sends. TCP_WND and PBUF_POOL_SIZE: all
+   connections may pin TCP_WND / PBUF_POOL_BUFSIZE pbufs each, and some are wanted to receive
+   with. MEM_SIZE: headers, 100 bytes for each segment in flight, and datagrams. When one of
+   these runs out, it costs time: that it failed is counted (mpserver_port_errors_total, once
+   until something went well) and it is tried again. The board brings sys_now, in milliseconds
+   of the same clock. examples/firmware/ has all of it for two sizes. */
 #ifndef MPSERVER_LWIP_H
 #define MPSERVER_LWIP_H
 
@@ -53,8 +64,9 @@ struct mps_lwip_board {
 
 /* To read: http, udp, error. The rest is the port's own. */
 struct mps_lwip {
-    mps_address http, udp; /* of the default netif, with the real ports */
-    const char *error;     /* what failed and what to do, after a call that says so */
+    mps_address http,
+        udp;           /* of the default netif as it was at mps_lwip_open, with the real ports */
+    const char *error; /* what failed and what to do, after a call that says so */
 
     struct mps_lwip_board board;
     mps_server *server;
@@ -62,7 +74,8 @@ struct mps_lwip {
     struct udp_pcb *datagrams;
     uint8_t entropy[32]; /* until mps_lwip_entropy hands it out */
     uint64_t now, wall_due;
-    uint64_t retry_due; /* not 0: lwIP ran short, and is asked again then */
+    uint64_t crowded_until; /* half-open connections have little time */
+    uint64_t retry_due;     /* not 0: lwIP ran short, and is asked again then */
     uint32_t slots_count;
     uint32_t due_first, due_last; /* slots with something to do, index + 1; a queue */
     struct lwip_slot *slots;

@@ -95,7 +95,10 @@ static const char help[] =
     "  --hz N          frames a second, 1 to 1000 (60)\n"
     "  --budget-us N   of each frame for the server, in microseconds (700; 0: no limit)\n"
     "  --quiet         no log\n"
-    "  --help          this text\n";
+    "  --help          this text\n"
+    "MPSERVER_JWT_SECRET is the key of its tokens. Passes of a platform are made up here: "
+    "`now:NAME`\n"
+    "is known at once, `later:NAME` in the next frame, and no other token is.\n";
 
 /* The place of a number, or NULL when there is no such option. */
 static uint32_t *option_number(struct options *o, const char *name, uint32_t *most) {
