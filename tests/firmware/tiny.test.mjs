@@ -57,7 +57,8 @@ test('firmware, tiny: lobbies, a room, positions', DEADLINE, async (t) => {
 });
 
 test('firmware, tiny: a board without a seed says so and serves nobody', DEADLINE, async (t) => {
-  for (const seed of [null, Buffer.alloc(64)]) {
+  const half = Buffer.concat([randomBytes(32), Buffer.alloc(32)]);
+  for (const seed of [null, Buffer.alloc(64), half]) {
     const board = await Board.start(t, IMAGE, { seed });
     await board.says(/^mpserver: the board has no entropy: .*64 bytes$/m);
     assert.doesNotMatch(board.uart, /ready/);
