@@ -36,6 +36,8 @@
 #define FRAME_BYTES 1536
 #define FRAMES_A_ROUND 256
 #define LOOPBACK "127.0.0.1"
+#define ANY_PORT 20000
+#define ANY_PORTS 12000
 
 static struct {
     struct mps_lwip port;
@@ -163,6 +165,11 @@ static bool tap_route(struct mps_port *p) {
     return system(command) == 0 || failed(p, "cannot lead the ports to the TAP device");
 }
 
+/* Below those that the host gives its clients, or their packets would be led here, too. */
+static uint16_t port_or_any(uint16_t port) {
+    return port ? port : (uint16_t)(ANY_PORT + mps_lwip_random() % ANY_PORTS);
+}
+
 bool mps_port_open(struct mps_port *p, const struct mps_port_options *options) {
     struct mps_lwip_board board = {
         .entropy = board_entropy, .now_us = board_now_us, .unix_ms = board_unix_ms};
@@ -184,7 +191,8 @@ bool mps_port_open(struct mps_port *p, const struct mps_port_options *options) {
     netif_add(&tap.netif, &ip, &mask, &none, NULL, netif_begin, ethernet_input);
     netif_set_default(&tap.netif);
     netif_set_up(&tap.netif);
-    if (!mps_lwip_open(&tap.port, options->http_port, options->udp_port)) {
+    if (!mps_lwip_open(&tap.port, port_or_any(options->http_port),
+                       port_or_any(options->udp_port))) {
         return failed(p, tap.port.error);
     }
     p->http = tap.port.http;
