@@ -9231,6 +9231,8 @@ static bool lobbies_check(const struct lobbies *l) {
 #define MOVE_SLACK_US (100 * MS_US) /* datagrams may come closer together than they were sent */
 #define JOINED_AGAIN_US (2 * SYNC_US + S_US / 2) /* names are told at two syncs more, at least */
 #define CREDIT_MAX 65536
+#define SEQ_NEAR 256 /* by so much, and for so long, a network may mix up the datagrams of one */
+#define SEQ_NEAR_US S_US
 #define TICK_MEMBER_MAX 512 /* bytes of one player of a state_sync, at most */
 #define TICK_UPDATE_MAX 256 /* the same of a position_update or a position_correction */
 #define TICK_HEAD_BYTES 144 /* of a datagram, what it has for itself: a name of 128 and its head */
@@ -9307,7 +9309,7 @@ static void player_bind(struct kit *k, struct lobbies *l, u32 index, const mps_a
     player->local = *to;
     player->speech = (u8)speech;
     player->bound_at = k->now;
-    player->acted = player->seq_known = false;
+    player->acted = false;
     player_news(k, l, index, NEWS_SYNC);
 }
 
@@ -9332,6 +9334,14 @@ static bool player_may_get(struct kit *k, struct player *player, size_t bytes) {
 static bool seq_newer(u16 a, u16 b) {
     u16 ahead = (u16)(a - b);
     return ahead && ahead < 0x8000;
+}
+
+/* A join may come late, or twice: with a number near that of the newest state, and soon behind it,
+   it is one of the same count, and what is older than that state stays so. Otherwise the client has
+   begun to count anew. */
+static bool seq_goes_on(const struct kit *k, const struct player *player, u16 seq) {
+    u16 ahead = (u16)(seq - player->seq_in + SEQ_NEAR);
+    return player->seq_known && ahead <= 2 * SEQ_NEAR && k->now - player->posed_at < SEQ_NEAR_US;
 }
 
 /* As kept, so that who stands still has not moved. */
@@ -14956,9 +14966,11 @@ static void packet_join(struct arrival *a) {
     enum player_speech speech = a->p.binary  ? SPEECH_BINARY
                                 : a->p.batch ? SPEECH_BATCH
                                              : SPEECH_JSON;
+    struct player *player = player_at(l, index);
+    bool goes_on = again && a->p.binary && seq_goes_on(&s->kit, player, a->p.seq);
     player_bind(&s->kit, l, index, a->from, a->to, speech);
     a->player = index + 1;
-    struct player *player = player_at(l, index);
+    player->seq_known = goes_on;
     player_credit(player, again ? 0 : a->count);
     arrival_note(a);
     if (a->p.binary) {

@@ -761,6 +761,35 @@ static void realtime_speed(void) {
     drive_stop(&rt.d);
 }
 
+/* A join that comes late, or twice, takes nobody back; one that counts anew does. */
+static void realtime_late_join(void) {
+    static const struct {
+        u16 states, join;
+        u32 later_ms;
+        bool moves;
+    } rows[] = {
+        {5, 1, 0, false},    {5, 5, 0, false},     {5, 7, 0, false},     {5, 261, 0, false},
+        {300, 44, 0, false}, {300, 43, 0, true},   {5, 262, 0, true},    {5, 1, 999, false},
+        {5, 1, 1000, true},  {2, 65535, 0, false}, {65534, 3, 0, false},
+    };
+    mps_config c = rt_config();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct rt rt;
+        rt_start(&rt, &c);
+        struct rt_client *one = rt_enter(&rt, SPEECH_BINARY);
+        one->seq = rows[i].states;
+        rt_move(&rt, one, 1);
+        rt_run(&rt, rows[i].later_ms * MS_US);
+        one->seq = rows[i].join;
+        rt_join_as(&rt, one, SPEECH_BINARY);
+        one->seq = (u16)(rows[i].states - 1);
+        rt_move(&rt, one, 2);
+        const struct player *p = player_at(&drive_server(&rt.d)->lobbies, 0);
+        CHECK_INT((int)p->stance.position[0], rows[i].moves ? 2 : 1);
+        drive_stop(&rt.d);
+    }
+}
+
 static u32 realtime_hook_calls;
 
 static bool realtime_hook(void *user, mps_lobby lobby, uint32_t id, const double position[3],
@@ -1075,6 +1104,7 @@ static const struct check_test realtime_tests[] = {
     {"same", realtime_same},
     {"largest", realtime_largest},
     {"speed", realtime_speed},
+    {"late_join", realtime_late_join},
     {"hooked", realtime_hooked},
     {"unproved", realtime_unproved},
     {"cookie", realtime_cookie},
