@@ -12688,7 +12688,7 @@ static void room_put(struct text *t, const struct mps_server *s, const struct ro
 static void put_capacity(struct text *t, const struct rooms *r) {
     json_put_key(t, "server_capacity");
     json_put_open(t, '{');
-    json_member_u64(t, "current_rooms", r->pool.used);
+    json_member_u64(t, "current_rooms", r->by_id.used); /* without what closed in this call */
     json_member_u64(t, "max_rooms", r->pool.capacity);
     json_member_bool(t, "can_create_room", r->pool.used < r->pool.capacity);
     json_put_close(t, '}');

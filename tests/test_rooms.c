@@ -660,6 +660,22 @@ static void rooms_delete(void) {
     hall_stop(&hall);
 }
 
+/* A room that closes is out of the count at once, also for what came in the same read. */
+static void rooms_delete_counts(void) {
+    char request[2048];
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    const char *room = rooms_make(&hall, "a", ROOM_BODY);
+    snprintf(request, sizeof request,
+             "DELETE /api/rooms/%s HTTP/1.1\r\nAuthorization: Bearer %s" END
+             "GET /api/rooms HTTP/1.1" END,
+             room, hall_token("a", "a"));
+    CHECK_INT(hall_status(&hall, request), 200);
+    CHECK(strstr(hall.text, "\"count\":0,\"server_capacity\":{\"current_rooms\":0,"));
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
 /* -- rooms_changed -- */
 
 #define CHANGED "{'type':'rooms_changed','data':{}}"
@@ -1451,6 +1467,7 @@ static const struct check_test rooms_tests[] = {
     {"resume", rooms_resume},
     {"bans", rooms_bans},
     {"delete", rooms_delete},
+    {"delete_counts", rooms_delete_counts},
     {"changed", rooms_changed},
     {"full_seats", rooms_full_seats},
     {"relay", rooms_relay},
