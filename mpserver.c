@@ -10113,8 +10113,8 @@ struct config_row {
         NUMBER(room_bans_max, FIXED, 64, 16, 256, 1, 1000000, NONE, "of these in one room"),    \
         NUMBER(message_bytes_max, FIXED, 65536, 4096, 65536, 1024, 16777216, B,                 \
                "WebSocket message"),                                                            \
-        NUMBER(fanout_bytes_max, LIVE, 4194304, 65536, 4194304, 4096, 1073741824, B,            \
-               "of one relayed message over all members that it goes to"),                      \
+        NUMBER(fanout_bytes_max, LIVE, 4194304, 16384, 3145728, 4096, 1073741824, B,            \
+               "of one relayed message, times the members of its room"),                        \
         NUMBER(slot_bytes, FIXED, 512, 256, 512, 128, 4096, B,                                  \
                "newest state of a member, two each; longer ones count as events"),              \
         NUMBER(announce_bytes, FIXED, 262144, 8192, 2097152, ANNOUNCE_BYTES_MIN, 1073741824, B, \

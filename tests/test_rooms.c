@@ -1292,6 +1292,7 @@ static void rooms_brim(void) {
     c.connections = c.users = c.seats = 90;
     c.room_players_max = 80;
     c.output_bytes_max = 32768;
+    c.fanout_bytes_max = 65536;
     c.chunks = 90 * 33;
     hall_start(&hall, &c);
     snprintf(room, sizeof room, "%s",
