@@ -16321,11 +16321,15 @@ size_t mps_token_mint(const mps_token_claims *claims, const void *secret, size_t
                       char *token, size_t capacity) {
     struct hmac256 key;
     struct text t = text_on(token, capacity ? capacity - 1 : 0);
-    struct auth_grant grant = {claims->who,      claims->issuer ? claims->issuer : "mpserver",
-                               claims->audience, NULL,
-                               claims->unix_s,   claims->unix_s + claims->ttl_s,
+    mps_identity who = *claims->who;
+    struct auth_grant grant = {&who,
+                               claims->issuer ? claims->issuer : "mpserver",
+                               claims->audience,
+                               NULL,
+                               claims->unix_s,
+                               claims->unix_s + claims->ttl_s,
                                claims->unix_s};
-    if (!id_valid(span_z(claims->who->id))) {
+    if (!identity_complete(&who)) {
         return 0; /* no server would take it */
     }
     hmac256_start(&key, secret, secret_bytes);

@@ -619,8 +619,9 @@ mps_error mps_auth_finish(mps_server *server, uint64_t now, uint64_t ticket,
                           const mps_identity *who);
 
 /* Mints an HS256 token (RFC 7519) for `who`, valid `ttl_s` seconds from `unix_s`, into `token`;
-   gives its bytes without the terminating zero, 0 when `capacity` is too small or the id is empty,
-   no UTF-8 or holds control characters. */
+   gives its bytes without the terminating zero, 0 when `capacity` is too small, the role is none,
+   or the id is empty, no UTF-8 or holds control characters. A name that is not 1 to 32 code points
+   of UTF-8 becomes the id, as after an authenticate hook. */
 typedef struct mps_token_claims {
     const mps_identity *who;
     const char *issuer, *audience; /* NULL: "mpserver", none */
