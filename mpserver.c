@@ -6784,7 +6784,7 @@ static u32 chunk_cut_at(const struct conns *c, u32 id, u32 from) {
         }
         at += bytes;
     }
-    return chunk->frame && at <= chunk->used ? (u32)at : UINT32_MAX;
+    return chunk->frame && at >= from && at <= chunk->used ? (u32)at : UINT32_MAX;
 }
 
 /* Drops what is unsent behind the frame that is being sent: a frame that was begun has to end.
