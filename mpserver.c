@@ -3556,6 +3556,12 @@ static void address_prefix(const mps_address *a, u8 out[ADDRESS_BYTES]) {
     address_cut(out, address_is_v4(a) ? ADDRESS_BITS : 64);
 }
 
+/* Have they the same prefix? */
+static bool address_shares(const mps_address *a, const mps_address *b) {
+    bool v4 = address_is_v4(a);
+    return v4 == address_is_v4(b) && memcmp(a->ip, b->ip, v4 ? ADDRESS_BYTES : 8) == 0;
+}
+
 /* The readers below take what they know off the front of `rest`; whoever calls them judges what is
    behind it. */
 static bool address_take(struct span *rest, char c) {
@@ -6341,6 +6347,7 @@ struct conn {
     u32 out_start;            /* bytes of the first chunk that are sent */
     u32 out_bytes, out_taken; /* not sent yet; of these, in the port's hands */
     struct link dirty, work;
+    u32 kept;  /* when it took the lent memory for its input, by input_clock */
     u64 since; /* when the present phase began: idle, head, body, auth, linger; of a socket its last
                   byte */
     u64 progress_at; /* when output was last added to none, or sent */
@@ -6384,15 +6391,17 @@ struct conns {
     u32 output_states; /* above it a socket is behind: it gets no states before it has drained */
     u32 chunks_count, large_count, large_per_address;
     u32 chunk_free, chunks_used, chunks_high; /* chunk_free: chunk + 1, LIFO: recent is in cache */
+    u32 chunks_input;                         /* of those used, how many hold input */
     u32 chunks_round;                         /* lent since the port was last told to drain */
     u32 large_used, large_high;
-    bool input_freed; /* since those who wait for input memory were last looked at */
+    u32 waking; /* of those who wait for input memory, how many are to be looked at: it came free */
     ptrdiff_t own_input, own_output, chunk_info, chunk_data, large_info, large_data;
     struct queue dirty, work, starving; /* to be drained; has input or a producer; lacks memory */
-    struct queue keeping; /* unfinished input in lent memory: who took it first stands first */
-    u64 keeping_next;     /* they are not looked at before: those that stay would be, without end */
-    struct queue ended;   /* sockets that are over, and whose user and seat have not heard of it */
-    u32 held_max;         /* no list above this one has members */
+    u64 starving_since;                 /* somebody has lacked it all the time */
+    struct queue keeping;               /* has input in lent memory: looked at in turn */
+    u64 keeping_next;   /* they are not looked at before: those that stay would be, without end */
+    struct queue ended; /* sockets that are over, and whose user and seat have not heard of it */
+    u32 held_max;       /* no list above this one has members */
     u64 head_us, body_us, idle_us, send_us, linger_us, buffer_wait_us, auth_us;
     u64 input_hold_us;                   /* then it gives way to those who wait for memory */
     u64 ping_us, silence_us, message_us; /* of sockets */
@@ -6445,6 +6454,19 @@ static u32 chunks_free(const struct conns *c) {
     return c->chunks_count - c->chunks_used;
 }
 
+/* A quarter at most, whatever output takes: many slow heads must not eat them all, nor many slow
+   readers keep everybody else from saying more than fits the connection's own bytes. */
+static bool input_chunk_allowed(const struct conns *c) {
+    return c->chunks_input < c->chunks_count / 4 && chunks_free(c);
+}
+
+/* Input memory came free: if chunks can be had again, those who wait for one are looked at. */
+static void input_chunk_freed(struct conns *c, bool could) {
+    if (!could && input_chunk_allowed(c)) {
+        c->waking = c->starving.count;
+    }
+}
+
 /* Keeps the connection in the list of those who hold as much. That makes the one that holds most
    known at once when memory is short. Among equals the one that came to its number first stands in
    front. */
@@ -6484,11 +6506,12 @@ static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     if (!chunk_is_lent(c, id)) {
         return;
     }
+    bool could = input_chunk_allowed(c);
     *chunk_info(c, id) = (struct chunk){c->chunk_free, 0, 0};
     c->chunk_free = id + 1;
     c->chunks_used--;
     conn_hold(c, conn, conn->held - 1);
-    c->input_freed = true;
+    input_chunk_freed(c, could);
 }
 
 /* -- output -- */
@@ -6640,7 +6663,6 @@ static u32 input_tier_bytes(const struct conns *c, enum input_tier tier) {
 
 /* May this connection take a large buffer now? One is free, and its address has not its share. */
 static bool input_large_allowed(const struct conns *c, const struct conn *conn) {
-    u8 prefix[16], other[16];
     u32 mine = 0;
     if (c->large_used == c->large_count) {
         return false;
@@ -6648,20 +6670,18 @@ static bool input_large_allowed(const struct conns *c, const struct conn *conn) 
     if (!c->large_used) {
         return true;
     }
-    address_prefix(&conn->peer, prefix);
     for (u32 i = 0; i < c->large_count; i++) {
-        if (large_info(c, i)->owner) {
-            address_prefix(&conn_at(c, large_info(c, i)->owner - 1)->peer, other);
-            mine += memcmp(prefix, other, sizeof prefix) == 0;
-        }
+        u32 owner = large_info(c, i)->owner;
+        mine += owner && address_shares(&conn->peer, &conn_at(c, owner - 1)->peer);
     }
     return mine < c->large_per_address;
 }
 
-/* Input takes lent chunks only while three quarters of them are free: output comes first, and many
-   slow heads must not eat them all. */
-static bool input_chunk_allowed(const struct conns *c) {
-    return chunks_free(c) > c->chunks_count / 4 * 3;
+static void input_chunk_return(struct conns *c, struct conn *conn, u32 id) {
+    bool could = input_chunk_allowed(c);
+    chunk_return(c, conn, id);
+    c->chunks_input--;
+    input_chunk_freed(c, could);
 }
 
 /* The best tier that the connection could move to now. */
@@ -6685,11 +6705,11 @@ static void input_release(struct conns *c, struct conn *conn) {
     conn->in_bytes = 0;
     queue_remove(&c->keeping, &c->pool, conn_index(c, conn));
     if (tier == INPUT_CHUNK) {
-        chunk_return(c, conn, index);
+        input_chunk_return(c, conn, index);
     } else if (tier == INPUT_LARGE) {
         large_info(c, index)->owner = 0;
         c->large_used--;
-        c->input_freed = true;
+        c->waking = c->starving.count;
     }
 }
 
@@ -6705,9 +6725,14 @@ static u32 large_take(struct conns *c, const struct conn *conn) {
     return index;
 }
 
+/* Steps of 1,024 us, which come round in 50 days: nothing is kept for so long. */
+static u32 input_clock(const struct kit *k) {
+    return (u32)(k->now >> 10);
+}
+
 /* Makes the input kept hold `bytes` in all: moves it up as many tiers as that needs. False when the
    memory is not there. `bytes` may be what stands elsewhere: nothing is lost on failure. */
-static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
+static bool input_grow(const struct kit *k, struct conns *c, struct conn *conn, size_t bytes) {
     enum input_tier tier = conn->tier ? (enum input_tier)conn->tier : INPUT_OWN;
     enum input_tier reach = input_tier_reach(c, conn);
     if (tier == INPUT_OWN && bytes > c->input_bytes) {
@@ -6727,12 +6752,14 @@ static bool input_grow(struct conns *c, struct conn *conn, size_t bytes) {
     bool was_chunk = conn->tier == INPUT_CHUNK;
     conn->tier_index = tier == INPUT_LARGE ? large_take(c, conn) : chunk_lend(c, conn);
     conn->tier = (u8)tier;
+    conn->kept = input_clock(k);
+    c->chunks_input += tier == INPUT_CHUNK;
     queue_push_once(&c->keeping, &c->pool, conn_index(c, conn));
     if (kept) {
         memcpy(input_data(c, conn), from, kept);
     }
     if (was_chunk) {
-        chunk_return(c, conn, old_index);
+        input_chunk_return(c, conn, old_index);
     }
     return true;
 }
@@ -6867,6 +6894,9 @@ static u64 conn_deadline(const struct conns *c, const struct conn *conn) {
     if (conn->state == CONN_BODY) {
         return time_after(conn->since, c->body_us);
     }
+    if (conn->ready) {
+        return NEVER; /* what it sent is whole: it is the server's turn */
+    }
     bool idle = !conn->in_bytes && conn->served;
     return time_after(conn->since, idle ? c->idle_us : c->head_us);
 }
@@ -6955,7 +6985,9 @@ static bool conn_reads(const struct conn *conn) {
 }
 
 /* How many bytes the port may bring now; 0 is back pressure: they stay in the kernel and the peer's
-   window closes. Never more than could be kept if none of them could be used. */
+   window closes. Never more than could be kept if none of them could be used. While others wait for
+   memory, who has some reads in small steps: at the end of its message what came of the next one
+   fits its own bytes, and the memory is free. */
 static size_t conn_room(const struct conns *c, const struct conn *conn) {
     if (conn->state == CONN_FINISH || conn->state == CONN_LINGER) {
         return CONN_DISCARD_BYTES;
@@ -6963,7 +6995,9 @@ static size_t conn_room(const struct conns *c, const struct conn *conn) {
     if (!conn_reads(conn) || conn->ready || conn->ended || conn->out_bytes > c->output_high) {
         return 0;
     }
-    return input_tier_bytes(c, input_tier_reach(c, conn)) - conn->in_bytes;
+    size_t room = input_tier_bytes(c, input_tier_reach(c, conn)) - conn->in_bytes;
+    bool wanted = c->starving.count && conn->tier > INPUT_OWN;
+    return wanted ? size_min(room, c->input_bytes) : room;
 }
 
 /* Has it work that could go on now, its output being low enough? The distance between high and low
@@ -6984,12 +7018,18 @@ static void conn_go_on(struct conns *c, struct conn *conn) {
     }
 }
 
-/* A connection that waits for the rest of a request and cannot be given memory for it. Its patience
-   runs from the first time it was short, so `starved_at` stays while it waits. */
+/* Does it wait for more than the memory holds that it has? */
+static bool conn_is_full(const struct conns *c, const struct conn *conn) {
+    return conn_reads(conn) && !conn->ready && conn->in_bytes &&
+           conn->in_bytes >= input_tier_bytes(c, (enum input_tier)conn->tier);
+}
+
+/* A connection that waits for the rest of a request and cannot be given memory for it. Whoever has
+   filled what it has takes more now: what is free now may be gone when the rest comes, and nobody
+   would tell. Its patience runs from the first time it was short, so `starved_at` stays while it
+   waits. */
 static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn) {
-    bool waits = conn_reads(conn) && !conn->ready;
-    bool full =
-        waits && conn->in_bytes && conn->in_bytes >= input_tier_bytes(c, input_tier_reach(c, conn));
+    bool full = conn_is_full(c, conn) && !input_grow(k, c, conn, (size_t)conn->in_bytes + 1);
     if (!full) {
         if (conn->starved) {
             conn_unstarve(c, conn);
@@ -7001,37 +7041,53 @@ static void conn_check_starved(struct kit *k, struct conns *c, struct conn *conn
         conn->starved_at = k->now;
         metrics_count(&k->metrics, COUNTER_FULL_LARGE_INPUTS);
     }
+    c->starving_since = c->starving.count ? c->starving_since : k->now;
     queue_push_once(&c->starving, &c->pool, conn_index(c, conn));
 }
 
-/* When its unfinished input has been kept as long as others who wait for memory must bear. */
-static u64 conn_holds_until(const struct conns *c, const struct conn *conn) {
-    u64 began = conn->upgraded ? socket_began(conn) : conn->request.started;
-    return time_after(began, c->input_hold_us);
+/* The rest of its request or message has not come. */
+static bool conn_keeps_half(const struct conn *conn) {
+    return conn_reads(conn) && !conn->ready && !conn->starved;
 }
 
-/* When the connection whose turn it is to give way must, if anybody waits for memory for input;
-   NEVER when nobody does. */
-static u64 conns_give_way_at(const struct conns *c) {
-    if (!c->starving.count || !c->keeping.head) {
-        return NEVER;
+/* Has it kept lent memory as long as others who wait for some must bear? Half an input is judged by
+   its own age, time that it waited itself included, or a crowd of halves would hold each place for
+   that long in turn. Whole requests that wait for their peer to read are judged by the time in
+   which it has not read, or in which others have waited. Who waits for the game, or for memory
+   itself, is not at fault. */
+static bool conn_keeps_too_long(const struct kit *k, const struct conns *c,
+                                const struct conn *conn) {
+    if (conn_keeps_half(conn)) {
+        u64 began = conn->upgraded ? socket_began(conn) : conn->request.started;
+        return time_after(began, c->input_hold_us) <= k->now;
     }
-    u64 due = conn_holds_until(c, conn_at(c, c->keeping.head - 1));
-    return due > c->keeping_next ? due : c->keeping_next;
+    u64 waited = conn->progress_at < c->starving_since ? conn->progress_at : c->starving_since;
+    return conn->out_bytes > c->output_low && time_after(waited, c->input_hold_us) <= k->now &&
+           input_clock(k) - conn->kept >= c->input_hold_us >> 10;
+}
+
+/* When those who keep input are to be looked at: NEVER when nobody waits for their memory. */
+static u64 conns_give_way_at(const struct conns *c) {
+    return c->starving.count && c->keeping.count ? c->keeping_next : NEVER;
 }
 
 #define CONN_WAKE_MAX 64 /* waiting connections looked at when input memory came free */
 
-/* Names those who wait for input memory and could have it now. They stay in the list until they are
-   given some: who reads first gets it. Going round, so that many of one address that has had its
-   share cannot hide the others. */
-static void conns_wake_starving(struct conns *c) {
-    u32 left = c->input_freed ? u32_min(c->starving.count, CONN_WAKE_MAX) : 0;
-    for (c->input_freed = false; left; left--) {
+/* Gives those who wait for input memory what has come free: who reads first may be somebody else,
+   each time. Going round, so that many of one address that has had its share cannot hide the
+   others. */
+static void conns_wake_starving(struct kit *k, struct conns *c) {
+    c->waking = u32_min(c->waking, c->starving.count);
+    u32 left = u32_min(c->waking, CONN_WAKE_MAX);
+    for (c->waking -= left; left; left--) {
         u32 index = queue_pop(&c->starving, &c->pool) - 1;
-        queue_push(&c->starving, &c->pool, index);
-        if (conn_room(c, conn_at(c, index))) {
-            conn_mark(c, conn_at(c, index));
+        struct conn *conn = conn_at(c, index);
+        if (input_grow(k, c, conn, (size_t)conn->in_bytes + 1)) {
+            conn_unstarve(c, conn);
+            conn_wait(k, c, conn);
+            conn_mark(c, conn);
+        } else {
+            queue_push(&c->starving, &c->pool, index);
         }
     }
 }
@@ -7162,13 +7218,13 @@ struct input_view {
 
 /* Spares the copy in the usual case, in which nothing is kept and whole requests arrive. False when
    there is no memory for old and new together; then nothing has changed. */
-static bool conn_input_begin(struct conns *c, struct conn *conn, char *bytes, size_t count,
-                             struct input_view *view) {
+static bool conn_input_begin(const struct kit *k, struct conns *c, struct conn *conn, char *bytes,
+                             size_t count, struct input_view *view) {
     *view = (struct input_view){bytes, count, false};
     if (!conn->in_bytes) {
         return true;
     }
-    if (!input_grow(c, conn, conn->in_bytes + count)) {
+    if (!input_grow(k, c, conn, conn->in_bytes + count)) {
         return false;
     }
     if (count) {
@@ -7180,30 +7236,30 @@ static bool conn_input_begin(struct conns *c, struct conn *conn, char *bytes, si
 }
 
 /* Keeps what was not consumed; false when there is no memory for it. `view` is what
-   conn_input_begin gave, possibly shortened at its end since. Input that is used up gives its
-   memory back at once. */
-static bool conn_input_end(struct conns *c, struct conn *conn, struct input_view view,
-                           size_t consumed) {
+   conn_input_begin gave, possibly shortened at its end since. Input that is used up, or so short
+   that the connection's own bytes hold it and more, gives lent memory back at once. */
+static bool conn_input_end(const struct kit *k, struct conns *c, struct conn *conn,
+                           struct input_view view, size_t consumed) {
     size_t rest = view.bytes - consumed;
     MPS_ASSERT(consumed <= view.bytes);
-    if (!rest) {
+    if (rest < c->input_bytes) {
         input_release(c, conn);
-        return true;
-    }
-    if (!view.kept && !input_grow(c, conn, rest)) {
+        conn->tier = rest ? INPUT_OWN : INPUT_NONE;
+    } else if (!view.kept && !input_grow(k, c, conn, rest)) {
         return false;
     }
-    if (!view.kept || consumed) {
-        memmove(input_data(c, conn), view.at + consumed, rest);
+    char *to = input_data(c, conn);
+    if (rest && to != view.at + consumed) {
+        memmove(to, view.at + consumed, rest); /* of what was just given back, too */
     }
     conn->in_bytes = (u32)rest;
     return true;
 }
 
 /* What must hold between two calls: every chunk is free or held, every chain adds up to the bytes
-   it owes, every large buffer has one owner. */
+   it owes, every large buffer has one owner, and who has no room waits in the line for it. */
 static bool conns_check(const struct conns *c) {
-    u32 lent = 0, held = 0, larges = 0, live = 0;
+    u32 lent = 0, held = 0, inputs = 0, larges = 0, live = 0;
     for (u32 at = c->chunk_free; at && lent <= c->chunks_count; at = chunk_info(c, at - 1)->next) {
         lent++;
     }
@@ -7218,13 +7274,16 @@ static bool conns_check(const struct conns *c) {
         }
         held += conn->held;
         live += !conn->refused;
+        inputs += conn->tier == INPUT_CHUNK;
         larges += conn->tier == INPUT_LARGE;
-        if (bytes != conn->out_bytes + conn->out_start || conn->out_taken > conn->out_bytes) {
+        if (bytes != conn->out_bytes + conn->out_start || conn->out_taken > conn->out_bytes ||
+            (conn_is_full(c, conn) && !conn->starved)) {
             return false;
         }
     }
     return pool_check(&c->pool) && lent + held == c->chunks_count && held == c->chunks_used &&
-           larges == c->large_used && live == c->live && live <= c->live_max;
+           inputs == c->chunks_input && larges == c->large_used && live == c->live &&
+           live <= c->live_max;
 }
 
 /* == 52 auth =====================================================================================
@@ -10206,7 +10265,7 @@ static const struct config_row config_keys[] = {
     CONFIG_NUMBER(buffer_wait_ms, LIVE, 5000, 5000, 5000, 10, 60000, MS,
                   "for a large buffer to come free"),
     CONFIG_NUMBER(input_hold_ms, LIVE, 4000, 4000, 4000, 10, 60000, MS,
-                  "that unfinished input keeps lent memory while others wait for some"),
+                  "that input not yet of use keeps lent memory while others wait"),
     CONFIG_NUMBER(auth_timeout_ms, LIVE, 10000, 10000, 10000, 10, 60000, MS,
                   "for the game to answer an authenticate hook"),
     CONFIG_NUMBER(player_timeout_ms, LIVE, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS, PLAYER_TIMEOUT_MS,
@@ -14637,6 +14696,7 @@ static bool conn_owes(const struct conn *conn) {
 /* Requests, then the frames behind one that was an upgrade; keeps what is left of the view. */
 static void conn_run(struct mps_server *s, struct conn *conn, struct input_view view,
                      const mps_identity *granted) {
+    bool starved = conn->starved; /* its time is that of who waits for memory */
     size_t at = conn->upgraded ? 0 : requests_answer(s, conn, &view, granted);
     if (conn->state == CONN_SOCKET) {
         at = socket_read(s, conn, &view, at);
@@ -14644,7 +14704,7 @@ static void conn_run(struct mps_server *s, struct conn *conn, struct input_view 
     if (conn->state >= CONN_FINISH) {
         return; /* what is left is discarded */
     }
-    if (!conn_input_end(&s->conns, conn, view, at)) {
+    if (!conn_input_end(&s->kit, &s->conns, conn, view, at)) {
         metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
         conn_abort(&s->kit, &s->conns, conn);
         return;
@@ -14652,7 +14712,8 @@ static void conn_run(struct mps_server *s, struct conn *conn, struct input_view 
     conn_check_starved(&s->kit, &s->conns, conn);
     conn_want_work(&s->conns, conn);
     conn_go_on(&s->conns, conn);
-    if (!conn->upgraded || conn->starved) { /* sockets put their time off when it comes up */
+    if (!conn->upgraded || starved || conn->starved) {
+        /* Other sockets put their time off when it comes up. */
         conn_wait(&s->kit, &s->conns, conn);
     }
     if (conn->ended && !conn_owes(conn)) {
@@ -14677,7 +14738,7 @@ static void conn_work(struct mps_server *s, struct conn *conn) {
             return;
         }
     }
-    conn_input_begin(&s->conns, conn, NULL, 0, &view);
+    conn_input_begin(&s->kit, &s->conns, conn, NULL, 0, &view);
     conn_run(s, conn, view, NULL);
     conn_mark(&s->conns, conn); /* room may have come back */
 }
@@ -14689,7 +14750,7 @@ static void conn_input(struct mps_server *s, struct conn *conn, char *bytes, siz
     if (conn->state >= CONN_FINISH) {
         return; /* discarded, RFC 9112, 9.6 */
     }
-    if (!conn_input_begin(&s->conns, conn, bytes, count, &view)) {
+    if (!conn_input_begin(&s->kit, &s->conns, conn, bytes, count, &view)) {
         metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
         conn_abort(&s->kit, &s->conns, conn);
         return;
@@ -14755,10 +14816,14 @@ static void conn_timed_out(struct mps_server *s, struct conn *conn) {
                                                   : MPS_E_REQUEST_TIMEOUT);
 }
 
-/* Others wait for the memory that its half a request or message has kept for long: it is told
-   so, and closed. */
+/* Others wait for the memory that its input has kept for long: it is closed, and told so where its
+   peer reads. */
 static void conn_give_way(struct mps_server *s, struct conn *conn) {
     struct request r;
+    if (!conn_keeps_half(conn)) {
+        conn_evict(&s->kit, &s->conns, conn);
+        return;
+    }
     metrics_count(&s->kit.metrics, COUNTER_CLOSED_NO_ROOM);
     if (conn->upgraded) {
         socket_starve(s, conn);
@@ -15500,26 +15565,27 @@ static void advance_work(struct mps_server *s) {
 }
 
 #define KEEPING_LOOK_US ((u64)50000)
+#define KEEPING_LOOK_SOON_US ((u64)5000) /* there may be more who keep too long */
+#define KEEPING_LOOK_MAX 256
 
-/* Many halves of requests must not keep everybody else out. One that was kept whole, that the game
-   thinks about, or that waits for memory itself goes to the end of the line instead. */
+/* Many halves of requests must not keep everybody else out, nor whole ones of those who do not read
+   the answers. No more of them are closed than others wait for what they hold. */
 static void advance_keeping(struct mps_server *s) {
     struct conns *c = &s->conns;
     if (conns_give_way_at(c) > s->kit.now) {
         return;
     }
-    for (u32 i = u32_min(c->keeping.count, CONN_EVICTIONS_MAX); i > 0; i--) {
-        struct conn *conn = conn_at(c, c->keeping.head - 1);
-        bool half = conn_reads(conn) && !conn->ready && !conn->starved;
-        if (half && conn_holds_until(c, conn) > s->kit.now) {
-            break; /* those behind it are younger */
-        }
-        queue_push(&c->keeping, &c->pool, queue_pop(&c->keeping, &c->pool) - 1);
-        if (half && server_outcomes_room(s)) {
+    u32 most = u32_min(c->starving.count, CONN_EVICTIONS_MAX), closed = 0;
+    for (u32 i = u32_min(c->keeping.count, KEEPING_LOOK_MAX); i && closed < most; i--) {
+        u32 index = queue_pop(&c->keeping, &c->pool) - 1;
+        struct conn *conn = conn_at(c, index);
+        queue_push(&c->keeping, &c->pool, index);
+        if (conn_keeps_too_long(&s->kit, c, conn) && server_outcomes_room(s)) {
             conn_give_way(s, conn);
+            closed++;
         }
     }
-    c->keeping_next = time_after(s->kit.now, KEEPING_LOOK_US);
+    c->keeping_next = time_after(s->kit.now, closed ? KEEPING_LOOK_SOON_US : KEEPING_LOOK_US);
 }
 
 /* The walk goes by slot and continues where the last call ended. */
@@ -15778,7 +15844,7 @@ static bool call_begin(mps_server *s, u64 now) {
    who wait for it, whatever freed it. */
 static void call_end(mps_server *s) {
     settle(s);
-    conns_wake_starving(&s->conns);
+    conns_wake_starving(&s->kit, &s->conns);
     s->in_call = false;
 }
 
@@ -16247,7 +16313,7 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
     if (was_full && conn->out_bytes <= s->conns.output_high) {
         conn_mark(&s->conns, conn);
     }
-    conns_wake_starving(&s->conns);
+    conns_wake_starving(&s->kit, &s->conns);
 }
 
 /* A hook runs in the middle of a change, so what it brings here is left out. */
@@ -16304,7 +16370,7 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
         socket_granted(s, conn, &copy);
     }
     /* The request itself, which was kept whole while the game thought; or what came since. */
-    conn_input_begin(&s->conns, conn, NULL, 0, &view);
+    conn_input_begin(&s->kit, &s->conns, conn, NULL, 0, &view);
     conn_run(s, conn, view, &copy);
     conn_mark(&s->conns, conn);
     call_end(s);

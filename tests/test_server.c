@@ -386,6 +386,15 @@ static void links_open(struct drive *d, struct link_test *links, u32 count, cons
     }
 }
 
+/* Each from an address of its own, with shares of its own. */
+static void links_open_apart(struct drive *d, struct link_test *links, u32 count) {
+    char peer[32];
+    for (u32 i = 0; i < count; i++) {
+        snprintf(peer, sizeof peer, "198.51.100.%u", i + 1);
+        link_open(d, &links[i], peer);
+    }
+}
+
 static void links_close(struct link_test *links, u32 count) {
     for (u32 i = 0; i < count; i++) {
         link_close(&links[i]);
@@ -468,16 +477,31 @@ static void server_full_lobbies(void) {
     drive_stop(&d);
 }
 
-/* A body that only a large buffer holds: its head and all but the last byte. */
-static void link_send_large(struct link_test *l) {
+/* A body that only a large buffer holds: its head and all but the last byte, behind `before`. What
+   was not taken is of blanks. */
+static size_t link_send_large_behind(struct link_test *l, const char *before) {
     char text[2200];
-    int head = snprintf(text, sizeof text,
-                        "POST /lobbies HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n");
+    int head =
+        snprintf(text, sizeof text,
+                 "%sPOST /lobbies HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n", before);
     memset(text + head, ' ', 2000);
     memcpy(text + head, "{}", 2);
     link_forget(l);
     l->stalled = false;
-    link_send_bytes(l, text, (size_t)head + 1999);
+    return link_send_bytes(l, text, (size_t)head + 1999);
+}
+
+static size_t link_send_large(struct link_test *l) {
+    return link_send_large_behind(l, "");
+}
+
+static u32 drive_named(struct drive *d, mps_conn conn) {
+    mps_conn named;
+    u32 times = 0;
+    while (mps_next_output(d->s, &named)) {
+        times += named.id == conn.id;
+    }
+    return times;
 }
 
 static void server_full_large_inputs(void) {
@@ -499,16 +523,11 @@ static void server_full_large_inputs(void) {
     CHECK_INT(drive_count(&d, COUNTER_FULL_LARGE_INPUTS), 2);
     drive_run(&d, 4 * S_US, l, 4);
     /* One becomes free: the longest-waiting hears of it and goes on. */
-    mps_conn named;
-    while (mps_next_output(d.s, &named)) {
-    }
+    drive_named(&d, l[2].conn);
     CHECK_INT(link_send_bytes(&l[0], " ", 1), 0);
     CHECK_HAS(&l[0], "HTTP/1.1 200 ");
-    bool heard = false;
-    while (mps_next_output(d.s, &named)) {
-        heard |= named.id == l[2].conn.id;
-    }
-    CHECK(heard && mps_tcp_room(d.s, l[2].conn) > 0);
+    CHECK_INT(drive_named(&d, l[2].conn), 1);
+    CHECK(mps_tcp_room(d.s, l[2].conn) > 0);
     CHECK_INT(link_send_bytes(&l[2], "  ", 1), 0);
     CHECK_INT(d.s->conns.large_used, 2);
     /* The other one is out of luck. */
@@ -523,20 +542,53 @@ static void server_full_large_inputs(void) {
     drive_stop(&d);
 }
 
+/* Who waits for memory is told when some came free that it could use, once: not with each piece of
+   output that others are done with. */
+static void server_starving_told_once(void) {
+    mps_config c = server_test_config();
+    c.large_inputs = 2;
+    c.large_inputs_per_address = 1;
+    c.chunks = 256;
+    struct drive d;
+    struct link_test l[3];
+    drive_start(&d, &c);
+    links_open(&d, l, 2, "198.51.100.1");
+    links_open(&d, l + 2, 1, "127.0.0.1");
+    link_send_large(&l[0]);
+    link_send_large(&l[1]);
+    CHECK_INT(d.s->conns.starving.count, 1);
+    drive_named(&d, l[1].conn);
+    CHECK_INT(link_get(&l[2], "/metrics"), 200);
+    CHECK(d.s->conns.chunks_high > 1);
+    link_close(&l[0]);
+    CHECK_INT(drive_named(&d, l[1].conn), 1);
+    CHECK_INT(link_get(&l[2], "/metrics"), 200);
+    CHECK_INT(drive_named(&d, l[1].conn), 0);
+    CHECK(mps_tcp_room(d.s, l[1].conn) > 0);
+    links_close(l + 1, 2);
+    drive_stop(&d);
+}
+
+#define HALF_HEAD_BYTES 400 /* with a zero behind: more than a connection's own bytes hold */
+
+static void half_head(char head[HALF_HEAD_BYTES]) {
+    memset(head, 'x', HALF_HEAD_BYTES - 1);
+    memcpy(head, "GET /healthz HTTP/1.1\r\nHost: h\r\nX: ", 35);
+    head[HALF_HEAD_BYTES - 1] = 0;
+}
+
 /* Halves of requests keep all memory for input: the oldest give way to those who wait, as many as
    it takes, and none that is young or complete. */
 static void server_halves_give_way(void) {
     mps_config c = server_test_config();
-    char head[400];
+    char head[HALF_HEAD_BYTES];
     struct drive d;
     struct link_test l[12];
     c.large_inputs_per_address = 1;
     c.large_inputs = 1;
     drive_start(&d, &c);
     links_open(&d, l, 12, "198.51.100.1");
-    memset(head, 'x', sizeof head);
-    memcpy(head, "GET /healthz HTTP/1.1\r\nHost: h\r\nX: ", 35);
-    head[sizeof head - 1] = 0;
+    half_head(head);
     u32 kept = 0;
     while (kept < 11 && !link_send(&l[kept], head)) {
         kept++;
@@ -560,6 +612,156 @@ static void server_halves_give_way(void) {
     drive_run(&d, 4 * S_US, l, 12);
     CHECK_INT(mps_tcp_fate(d.s, l[1].conn), MPS_FATE_OPEN);
     links_close(l, 12);
+    drive_stop(&d);
+}
+
+/* Whoever sends the end of one request with the half of the next, and never is without half a
+   request, neither shields others nor keeps its memory: that is free at the end of a request. */
+static void server_renewed_give_way(void) {
+    mps_config c = server_test_config();
+    struct drive d;
+    struct link_test l[4];
+    drive_start(&d, &c);
+    links_open_apart(&d, l, 4);
+    link_send_large(&l[0]);
+    link_send_large(&l[1]);
+    drive_run(&d, 2 * S_US, l, 4);
+    CHECK_INT(link_send_large_behind(&l[0], " "), 0); /* nobody waits: it keeps its buffer */
+    CHECK_HAS(&l[0], "HTTP/1.1 200 ");
+    CHECK_INT(d.s->conns.large_used, 2);
+    drive_run(&d, S_US, l, 4);
+    link_send_large(&l[2]);
+    drive_run(&d, S_US - KEEPING_LOOK_US, l, 4);
+    CHECK_INT(mps_tcp_fate(d.s, l[1].conn), MPS_FATE_OPEN);
+    CHECK_INT(mps_tcp_room(d.s, l[2].conn), 0);
+    drive_run(&d, 2 * KEEPING_LOOK_US, l, 4);
+    CHECK_HAS(&l[1], "\"error\":\"large_inputs_full\"");
+    CHECK(mps_tcp_room(d.s, l[2].conn) > 0);
+    /* Two of them ask for the buffer of the first one, which is done with a request only. */
+    link_send_large(&l[3]);
+    CHECK_INT(mps_tcp_room(d.s, l[3].conn), 0);
+    CHECK(link_send_large_behind(&l[0], " ") > 0);
+    CHECK_HAS(&l[0], "HTTP/1.1 200 ");
+    CHECK(mps_tcp_room(d.s, l[3].conn) > 0);
+    CHECK_INT(mps_tcp_room(d.s, l[0].conn), 0);
+    CHECK_INT(mps_tcp_fate(d.s, l[0].conn), MPS_FATE_OPEN);
+    CHECK(mps_check(d.s));
+    links_close(l, 4);
+    CHECK_INT(d.s->conns.large_used, 0);
+    drive_stop(&d);
+}
+
+/* Sends so many requests at once that most of them wait for their peer to read the answers. */
+static void link_pipeline(struct link_test *l) {
+    char text[4000];
+    struct text t = text_on(text, sizeof text);
+    while (t.bytes < 3900) {
+        text_add(&t, SPAN("GET /healthz HTTP/1.1" END));
+    }
+    l->stalled = true;
+    link_send_bytes(l, text, t.bytes);
+}
+
+/* Whole requests whose answers nobody reads hold memory that others wait for no longer than halves
+   do, from when their peer last read. */
+static void server_unread_give_way(void) {
+    mps_config c = server_test_config();
+    struct drive d;
+    struct link_test l[3];
+    drive_start(&d, &c);
+    links_open_apart(&d, l, 3);
+    link_pipeline(&l[0]);
+    link_pipeline(&l[1]);
+    CHECK_INT(d.s->conns.large_used, 2);
+    drive_run(&d, 5 * S_US, l, 3); /* nobody waits yet */
+    link_read(&l[0]);
+    link_read(&l[1]);
+    drive_run(&d, S_US, l, 3);
+    link_read(&l[1]);
+    CHECK_INT(d.s->conns.large_used, 2);
+    size_t left = link_send_large(&l[2]);
+    CHECK_INT(mps_tcp_room(d.s, l[2].conn), 0);
+    drive_run(&d, 3 * S_US - KEEPING_LOOK_US, l, 3);
+    CHECK_INT(mps_tcp_fate(d.s, l[0].conn), MPS_FATE_OPEN);
+    drive_run(&d, KEEPING_LOOK_US, l, 3);
+    CHECK_INT(mps_tcp_fate(d.s, l[0].conn), MPS_FATE_ABORT);
+    CHECK_INT(mps_tcp_fate(d.s, l[1].conn), MPS_FATE_OPEN);
+    CHECK_INT(drive_count(&d, COUNTER_CLOSED_SLOW), 1);
+    CHECK(mps_tcp_room(d.s, l[2].conn) > 0);
+    for (left++; left; left--) {
+        CHECK_INT(link_send(&l[2], " "), 0);
+    }
+    CHECK_HAS(&l[2], "HTTP/1.1 200 ");
+    CHECK_INT(drive_count(&d, COUNTER_CLOSED_NO_ROOM), 0);
+    links_close(l, 3);
+    CHECK(mps_check(d.s));
+    drive_stop(&d);
+}
+
+/* However much memory slow readers have taken, what does not fit a connection's own bytes can be
+   said, until a quarter of all chunks holds input. */
+static void server_input_beside_output(void) {
+    mps_config c = server_test_config();
+    char head[HALF_HEAD_BYTES];
+    struct drive d;
+    struct link_test l[16];
+    c.chunks = 40;
+    drive_start(&d, &c);
+    links_open(&d, l, 2, "198.51.100.1");
+    links_open(&d, l + 2, 14, "198.51.100.2");
+    link_pipeline(&l[0]);
+    link_pipeline(&l[1]);
+    CHECK_INT(d.s->conns.large_used, 2);
+    for (u32 i = 2; i < 5; i++) {
+        l[i].stalled = true;
+        while (mps_tcp_room(d.s, l[i].conn)) {
+            link_send(&l[i], "GET /healthz HTTP/1.1" END);
+        }
+    }
+    CHECK(d.s->conns.chunks_used > 10);
+    half_head(head);
+    for (u32 i = 5; i < 15; i++) {
+        CHECK_INT(link_send(&l[i], head), 0);
+        CHECK(mps_tcp_room(d.s, l[i].conn) > 0);
+    }
+    CHECK_INT(d.s->conns.chunks_input, 10);
+    link_send(&l[15], head);
+    CHECK_INT(mps_tcp_room(d.s, l[15].conn), 0);
+    /* Whoever ends lets the next one go on. */
+    drive_named(&d, l[15].conn);
+    link_send(&l[5], "\r\n\r\n");
+    CHECK_HAS(&l[5], "HTTP/1.1 200 ");
+    CHECK_INT(drive_named(&d, l[15].conn), 1);
+    CHECK(mps_tcp_room(d.s, l[15].conn) > 0);
+    CHECK(mps_check(d.s));
+    links_close(l, 16);
+    drive_stop(&d);
+}
+
+/* Whoever has filled exactly what it has, with more to come, has the memory for that before others
+   can take it. */
+static void server_input_filled(void) {
+    mps_config c = server_test_config();
+    char head[HALF_HEAD_BYTES];
+    struct drive d;
+    struct link_test l[5];
+    c.chunks = 9;
+    c.message_bytes_max = 1024;
+    drive_start(&d, &c);
+    links_open_apart(&d, l, 5);
+    half_head(head);
+    CHECK_INT(link_send_bytes(&l[2], head, d.s->conns.input_bytes), 0);
+    link_send_large(&l[0]);
+    link_send_large(&l[1]);
+    link_send(&l[3], head);
+    link_send(&l[4], head);
+    CHECK_INT(d.s->conns.large_used, 2);
+    CHECK_INT(d.s->conns.chunks_input, 2);
+    CHECK(mps_tcp_room(d.s, l[2].conn) > 0);
+    CHECK_INT(link_send(&l[2], "\r\n\r\n"), 0);
+    CHECK_HAS(&l[2], "HTTP/1.1 200 ");
+    CHECK(mps_check(d.s));
+    links_close(l, 5);
     drive_stop(&d);
 }
 
@@ -916,6 +1118,23 @@ static void server_timeout_trickle(void) {
     drive_run(&d, 1, &l, 1);
     CHECK_INT(l.fate, MPS_FATE_FINISH);
     CHECK_INT(l.out_bytes, 0);
+    link_close(&l);
+    drive_stop(&d);
+}
+
+/* A whole request that is put off, as others have just taken much memory, is not blamed on its
+   peer, however long that was idle before. */
+static void server_timeout_own_turn(void) {
+    mps_config c = server_test_config();
+    struct drive d;
+    struct link_test l;
+    drive_start(&d, &c);
+    link_open(&d, &l, "198.51.100.1");
+    CHECK_INT(link_get(&l, "/healthz"), 200);
+    drive_run(&d, 20 * S_US, &l, 1); /* longer than for a head, shorter than for the next request */
+    d.s->conns.chunks_round = d.s->conns.chunks_count;
+    CHECK_INT(link_get(&l, "/healthz"), 200);
+    CHECK_INT(mps_tcp_fate(d.s, l.conn), MPS_FATE_OPEN);
     link_close(&l);
     drive_stop(&d);
 }
@@ -1590,7 +1809,12 @@ static const struct check_test server_tests[] = {
     {"full_connections", server_full_connections},
     {"full_lobbies", server_full_lobbies},
     {"full_large_inputs", server_full_large_inputs},
+    {"starving_told_once", server_starving_told_once},
     {"halves_give_way", server_halves_give_way},
+    {"renewed_give_way", server_renewed_give_way},
+    {"unread_give_way", server_unread_give_way},
+    {"input_beside_output", server_input_beside_output},
+    {"input_filled", server_input_filled},
     {"large_share", server_large_share},
     {"full_chunks", server_full_chunks},
     {"high_water", server_high_water},
@@ -1598,6 +1822,7 @@ static const struct check_test server_tests[] = {
     {"paging", server_paging},
     {"timeouts", server_timeouts},
     {"timeout_trickle", server_timeout_trickle},
+    {"timeout_own_turn", server_timeout_own_turn},
     {"hooks", server_hooks},
     {"hook_later", server_hook_later},
     {"hook_too_late", server_hook_too_late},

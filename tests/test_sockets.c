@@ -1302,8 +1302,8 @@ static void sockets_large(void) {
     static const struct {
         size_t bytes;
         enum input_tier tier;
-    } rows[] = {{16, INPUT_OWN},     {100, INPUT_OWN},    {193, INPUT_OWN},    {194, INPUT_CHUNK},
-                {1000, INPUT_CHUNK}, {1025, INPUT_CHUNK}, {1026, INPUT_LARGE}, {4096, INPUT_LARGE}};
+    } rows[] = {{16, INPUT_OWN},     {100, INPUT_OWN},    {192, INPUT_OWN},    {193, INPUT_CHUNK},
+                {1000, INPUT_CHUNK}, {1024, INPUT_CHUNK}, {1025, INPUT_LARGE}, {4096, INPUT_LARGE}};
     mps_config c = hall_config();
     hall_start(&hall, &c);
     struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
@@ -1323,7 +1323,55 @@ static void sockets_large(void) {
     hall_stop(&hall);
 }
 
-/* Both buffers are taken; of two who wait, one is given one in time. */
+/* The port takes `bytes` of what is to be sent; its peer has them, but it says so later. */
+static void peer_take(struct hall *h, struct peer *p, size_t bytes) {
+    mps_span spans[4];
+    size_t count = mps_tcp_output(h->d.s, p->l.conn, spans, COUNT_OF(spans)), left = bytes;
+    for (size_t i = 0; i < count && left; i++) {
+        size_t part = size_min(left, spans[i].count);
+        memcpy(p->l.out + p->l.out_bytes, spans[i].bytes, part);
+        p->l.out_bytes += part;
+        left -= part;
+    }
+    CHECK_INT(left, 0);
+    mps_tcp_taken(h->d.s, p->l.conn, bytes);
+}
+
+/* What the port has in its hands reaches beyond a chunk that ends with a frame: who is closed to
+   save memory loses nothing of that, and the next frame is not cut either. */
+static void sockets_cut_at_chunk_end(void) {
+    static const char text[125];
+    mps_config c = hall_config();
+    hall_start(&hall, &c);
+    struct peer *p = hall_open(&hall, "198.51.100.1", NULL, NULL);
+    struct conn *conn = conn_at(&hall.d.s->conns, (u32)p->l.conn.id - 1);
+    p->l.stalled = true;
+    for (u32 i = 0; i < 7; i++) {
+        peer_send(&hall, p, 0x89, text, i == 3 ? 1 : 125);
+        if (i == 3) {
+            CHECK_INT(conn->out_bytes, hall.d.s->conns.output_bytes);
+            peer_take(&hall, p, conn->out_bytes);
+        }
+    }
+    CHECK_INT(conn->out_bytes, 384 + 3 * 127);
+    peer_take(&hall, p, 200);
+    socket_evict(&hall.d.s->kit, &hall.d.s->conns, conn);
+    CHECK(mps_check(hall.d.s));
+    CHECK_INT(conn->out_bytes, 384 + 2 * 127 + 2 + 2 + strlen("slow_reader"));
+    mps_tcp_sent(hall.d.s, p->l.conn, hall.d.now, 584);
+    peer_unstall(&hall, p);
+    u32 pongs = 0;
+    const char *got = peer_hear(&hall, p);
+    for (; strncmp(got, "pong", 4) == 0; got = peer_hear(&hall, p)) {
+        pongs++;
+    }
+    CHECK_INT(pongs, 6);
+    CHECK_TEXT(got, strlen(got), "close 1013 slow_reader");
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* Both buffers are taken; two who wait are given one in turn, another one waits in vain. */
 static void sockets_large_full(void) {
     mps_config c = hall_config();
     c.input_hold_ms = 60000;
@@ -1350,16 +1398,45 @@ static void sockets_large_full(void) {
     CHECK_INT(link_send_bytes(&p[2]->l, rest, left), 0);
     large_end(&hall, p[2], 3000);
     CHECK_INT(peer_count(&hall, p[2], "pong"), 1);
-    p[0]->l.stalled = true;
-    CHECK_INT(large_begin(&hall, p[0], 3000), 0);
-    hall_run(&hall, S_US - 1);
-    CHECK_HEARS(p[3], "");
+    /* What comes free is for who waits, and not for who comes then. */
+    CHECK_INT(large_begin(&hall, p[0], 3000), left);
+    CHECK(mps_tcp_room(hall.d.s, p[3]->l.conn) > 0);
+    hall_run(&hall, 5 * S_US - 1);
+    CHECK_HEARS(p[0], "");
     hall_run(&hall, 1);
-    CHECK_FAULT(p[3], MPS_E_INPUTS_FULL, "");
-    CHECK_HEARS(p[3], "close 1013 large_inputs_full");
+    CHECK_FAULT(p[0], MPS_E_INPUTS_FULL, "");
+    CHECK_HEARS(p[0], "close 1013 large_inputs_full");
     CHECK_INT(drive_count(&hall.d, COUNTER_CLOSED_NO_ROOM), 1);
     CHECK_HEARS(p[1], "");
+    CHECK_HEARS(p[3], "");
     hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
+/* The ping is on time of a socket whose upgrade had to wait for memory. */
+static void sockets_large_upgrade(void) {
+    mps_config c = hall_config();
+    c.input_hold_ms = 60000;
+    c.ping_after_ms = 1000;
+    c.silence_timeout_ms = 20000;
+    hall_start(&hall, &c);
+    struct peer *p[3];
+    for (u32 i = 0; i < 2; i++) {
+        p[i] = hall_open(&hall, "198.51.100.1", NULL, NULL);
+        CHECK_INT(large_begin(&hall, p[i], 3000), 0);
+    }
+    char request[2048];
+    int bytes = snprintf(request, sizeof request, "GET /ws HTTP/1.1\r\nX-Long: %01200d" UPGRADE, 0);
+    p[2] = hall_connect(&hall, "198.51.100.2");
+    size_t left = link_send_bytes(&p[2]->l, request, (size_t)bytes);
+    CHECK(left > 100 && mps_tcp_room(hall.d.s, p[2]->l.conn) == 0);
+    hall_run(&hall, S_US / 2);
+    large_end(&hall, p[0], 3000);
+    CHECK_INT(peer_upgrade(&hall, p[2], request + bytes - left), 101);
+    hall_run(&hall, S_US - 1);
+    CHECK_HEARS(p[2], "");
+    hall_run(&hall, 1);
+    CHECK_HEARS(p[2], "ping");
     hall_stop(&hall);
 }
 
@@ -1507,7 +1584,9 @@ static const struct check_test sockets_tests[] = {
     {"rates_close", sockets_rates_close},
     {"rates_dev", sockets_rates_dev},
     {"large", sockets_large},
+    {"cut_at_chunk_end", sockets_cut_at_chunk_end},
     {"large_full", sockets_large_full},
+    {"large_upgrade", sockets_large_upgrade},
     {"ends", sockets_ends},
     {"closes", sockets_closes},
     {"again_moved", sockets_again_moved},
