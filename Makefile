@@ -2,7 +2,8 @@
 # Building needs a C11 compiler and stb_ds.h; run and test install what else they lack.
 
 VERSION := $(shell sed -n 's/^.define MPS_VERSION "\(.*\)"/\1/p' mpserver.h)
-DEDICATED := mpserver.c examples/dedicated/main.c examples/dedicated/options.c
+DEDICATED := mpserver.c examples/dedicated/main.c examples/dedicated/options.c \
+    examples/dedicated/recording.c platform/journal.c platform/replay.c
 SERVER := $(DEDICATED) examples/dedicated/system_posix.c platform/posix.c
 SERVER_WIN32 := $(DEDICATED) examples/dedicated/system_win32.c platform/win32.c
 HEADERS := mpserver.h $(wildcard platform/*.h examples/dedicated/*.h)
@@ -137,8 +138,8 @@ build/mpserver-kqueue: $(SERVER) $(HEADERS) $(wildcard tests/kqueue/*.c tests/kq
 
 # The dedicated server over lwIP and a TAP device. lwIP's own headers are not held to our warnings.
 LWIP_HOST := $(DEDICATED) examples/dedicated/system_posix.c tests/lwip/port_tap.c platform/lwip.c
-build/mpserver-lwip: $(LWIP_HOST) $(HEADERS) tests/port_life.h \
-    $(wildcard tests/lwip/*.h tests/lwip/*/*.h) build/lwip-host.a Makefile | build stb
+build/mpserver-lwip: $(LWIP_HOST) $(HEADERS) $(wildcard tests/lwip/*.h tests/lwip/*/*.h) \
+    build/lwip-host.a Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) -Itests/lwip -isystem $(LWIP)/include $(CPPFLAGS) -o $@ \
 	    $(LWIP_HOST) build/lwip-host.a $(LDFLAGS)
 
@@ -163,8 +164,7 @@ CONSOLE := $(DEDICATED) examples/dedicated/system_posix.c platform/template.c \
 KESTREL := $(CONSOLE) tests/console/kestrel_fill.c tests/console/kestrel.c
 NOVA := $(CONSOLE) tests/console/nova_fill.c tests/console/nova.c
 
-build/mpserver-console: $(NOVA) $(HEADERS) tests/port_life.h $(wildcard tests/console/*.h) \
-    Makefile | build stb
+build/mpserver-console: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) Makefile | build stb
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $(NOVA) $(LDFLAGS)
 
 build/mpserver-console-sanitized: $(NOVA) $(HEADERS) $(wildcard tests/console/*.h) \
@@ -177,6 +177,10 @@ build/mpserver-kestrel: $(KESTREL) $(HEADERS) $(wildcard tests/console/*.h) Make
 build/console_test: tests/console/console_test.c tests/console/paper.h platform/template.c \
     mpserver.c $(HEADERS) tests/check.h Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ tests/console/console_test.c mpserver.c
+
+JOURNAL_TEST := tests/journal/journal_test.c platform/journal.c platform/replay.c mpserver.c
+build/journal_test: $(JOURNAL_TEST) $(HEADERS) tests/check.h Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(JOURNAL_TEST)
 
 build/mpserver-sanitized: $(SERVER) $(HEADERS) Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ $(SERVER) $(LDFLAGS)

@@ -1185,14 +1185,18 @@ static void metrics_request(struct metrics *m, u32 route, u32 status) {
 }
 
 /* == 20 arena ====================================================================================
-   The layout of the block. The same functions place every table, once to size the block and once
-   more to carve it, so the two cannot disagree. What a table needs to find its items is a distance,
-   counted from where it is kept: the block may move. */
+   The layout of the block. The same functions place every table, once to size the block, once more
+   to carve it, and again whenever its state is hashed, so these cannot disagree. What a table needs
+   to find its items is a distance, counted from where it is kept: the block may move. */
 
 #define LAYOUT_ALIGN 16
 
+enum layout_use { LAYOUT_SIZES, LAYOUT_MAKE, LAYOUT_HASH };
+
 struct layout {
-    char *block;        /* NULL: sizes only */
+    enum layout_use use;
+    char *block;        /* NULL for sizes */
+    u64 hash;           /* of the tables so far */
     size_t bytes;       /* placed so far */
     u32 rows, wanted;   /* the same; the row that is asked for */
     mps_memory_row row; /* that one, once it is placed */
@@ -1213,12 +1217,23 @@ static size_t layout_take(struct layout *l, const char *table, size_t items, siz
     return at;
 }
 
+/* Each hash is the key of the next: the order counts. */
+static u64 hash_on(u64 hash, const void *bytes, size_t count) {
+    struct siphash_key key = {hash, 0};
+    return siphash(&key, bytes, count);
+}
+
+/* Takes in `bytes` of the block, without what only fills up to the next table. */
+static void layout_hash(struct layout *l, size_t at, size_t bytes) {
+    l->hash = hash_on(l->hash, l->block + at, bytes);
+}
+
 /* Places a table that is remembered at `near`, counted from the start of the block. Its bytes are
-   what they were. */
+   what they were, so they are no part of the state. */
 static void layout_near(struct layout *l, size_t near, const char *table, size_t items,
                         size_t item_bytes) {
     size_t at = layout_take(l, table, items, item_bytes);
-    if (l->block) {
+    if (l->use == LAYOUT_MAKE) {
         near_set((ptrdiff_t *)(void *)(l->block + near), l->block + at);
     }
 }
@@ -1228,8 +1243,10 @@ static void layout_zeroed(struct layout *l, size_t near, const char *table, size
                           size_t item_bytes) {
     size_t before = l->bytes;
     layout_near(l, near, table, items, item_bytes);
-    if (l->block) {
+    if (l->use == LAYOUT_MAKE) {
         memset(l->block + before, 0, l->bytes - before);
+    } else if (l->use == LAYOUT_HASH) {
+        layout_hash(l, before, l->bytes - before);
     }
 }
 
@@ -1359,19 +1376,35 @@ static void pool_create(struct pool *p, u32 capacity, u32 item_bytes, void *slot
     p->free_tail = capacity;
 }
 
+static bool pool_alive(const struct pool *p, u32 index) {
+    return pool_slot(p, index)->generation & 1;
+}
+
+/* The living records, and the order in which the others will be taken. */
+static u64 pool_hash(const struct pool *p, u64 hash) {
+    hash = hash_on(hash, near_get(&p->slots), (size_t)p->capacity * sizeof(struct pool_slot));
+    for (u32 i = 0; i < p->capacity; i++) {
+        if (pool_alive(p, i)) {
+            hash = hash_on(hash, pool_at(p, i), p->item_bytes);
+        }
+    }
+    return hash;
+}
+
 /* Places a pool that stands at `pool` of the block: its records, and the slots behind them. */
 static void layout_pool(struct layout *l, size_t pool, const char *table, u32 count,
                         u32 item_bytes) {
     size_t at = layout_take(l, table, count, item_bytes + sizeof(struct pool_slot));
-    if (l->block) {
-        char *items = l->block + at;
-        pool_create((struct pool *)(void *)(l->block + pool), count, item_bytes,
-                    items + (size_t)count * item_bytes, items);
+    if (l->use == LAYOUT_SIZES) {
+        return;
     }
-}
-
-static bool pool_alive(const struct pool *p, u32 index) {
-    return pool_slot(p, index)->generation & 1;
+    struct pool *p = (struct pool *)(void *)(l->block + pool);
+    if (l->use == LAYOUT_MAKE) {
+        char *items = l->block + at;
+        pool_create(p, count, item_bytes, items + (size_t)count * item_bytes, items);
+    } else {
+        l->hash = pool_hash(p, l->hash);
+    }
 }
 
 /* Records do not carry their index; it follows from where they stand. */
@@ -1497,9 +1530,11 @@ static void index_create(struct index *x, u32 slots, void *at, struct siphash_ke
 static void layout_index(struct layout *l, size_t index, const char *table, u32 items) {
     u32 slots = index_slots(items);
     size_t at = layout_take(l, table, slots, sizeof(struct index_slot));
-    if (l->block) {
+    if (l->use == LAYOUT_MAKE) {
         index_create((struct index *)(void *)(l->block + index), slots, l->block + at,
                      (struct siphash_key){0, 0});
+    } else if (l->use == LAYOUT_HASH) {
+        layout_hash(l, at, slots * sizeof(struct index_slot));
     }
 }
 
@@ -1716,10 +1751,12 @@ static void heap_create(struct heap *h, u32 capacity, void *entries, void *order
 /* Places the heap that stands at `heap` of the block: its entries, and their order behind them. */
 static void layout_heap(struct layout *l, size_t heap, const char *table, u32 count) {
     size_t at = layout_take(l, table, count, sizeof(struct heap_entry) + sizeof(u32));
-    if (l->block) {
+    if (l->use == LAYOUT_MAKE) {
         char *entries = l->block + at;
         heap_create((struct heap *)(void *)(l->block + heap), count, entries,
                     entries + count * sizeof(struct heap_entry));
+    } else if (l->use == LAYOUT_HASH) {
+        layout_hash(l, at, count * (sizeof(struct heap_entry) + sizeof(u32)));
     }
 }
 
@@ -15823,8 +15860,39 @@ static bool server_check(const struct mps_server *s) {
            s->kit.outcomes.count <= s->kit.outcomes.capacity;
 }
 
+/* Everything but the hooks, which are addresses of one process, the configuration, which says how
+   the server was made, and the bytes of tables without a beginning (rings, chunks, scratch): they
+   show in what is sent. */
+static u64 server_hash(const struct mps_server *s) {
+    const char *at = (const char *)s;
+    size_t log_hook = SERVER_AT(log.hook), log_rest = SERVER_AT(log.serial);
+    size_t config = SERVER_AT(config), rest = SERVER_AT(name);
+    struct layout layout = {.use = LAYOUT_HASH, .block = (char *)(uintptr_t)s};
+    u64 hash = hash_on(0, at, log_hook);
+    hash = hash_on(hash, at + log_rest, config - log_rest);
+    layout.hash = hash_on(hash, at + rest, sizeof *s - rest);
+    server_layout(&layout, &s->config);
+    return layout.hash;
+}
+
 /* == 90 api ======================================================================================
-   Thin wrappers: look the handle up, keep hooks from coming back in, settle before returning. */
+   Thin wrappers: tell the recorder of the call, look the handle up, keep hooks from coming back in,
+   settle before returning. */
+
+/* Calls that hooks make are not told: whoever replays the call around them has the same hooks. */
+static void call_tell(const mps_server *s, const mps_call *call) {
+    if (s->config.hooks.call && !s->in_call) {
+        s->config.hooks.call(s->config.hooks.user, call);
+    }
+}
+
+/* A call of numbers alone. */
+MPS_OUTLINE static void call_tell_numbers(const mps_server *s, mps_call_kind kind, u64 now, u64 id,
+                                          i64 number) {
+    if (s->config.hooks.call) {
+        call_tell(s, &(mps_call){.kind = kind, .now = now, .id = id, .number = number});
+    }
+}
 
 /* Begins a call that a hook must not make; false when one does. Also takes over the time. A server
    that mps_create did not finish has no magic. */
@@ -16001,7 +16069,7 @@ mps_error mps_create(mps_server **server, const mps_config *config, void *memory
     memset(s, 0, sizeof *s);
     s->config = effective;
     s->memory_bytes = layout.bytes;
-    layout = (struct layout){.block = memory};
+    layout = (struct layout){.use = LAYOUT_MAKE, .block = memory};
     server_layout(&layout, &effective);
     random_seed(&s->kit.random, entropy);
     mps_error error = server_load(s, &effective);
@@ -16087,6 +16155,7 @@ int mps_reconfigure(mps_server *s, const mps_config *config) {
     if (config_check(&wanted, NULL)) {
         return MPS_E_CONFIG;
     }
+    call_tell(s, &(mps_call){.kind = MPS_CALL_RECONFIGURE, .config = config});
     for (u32 i = 0; i < COUNT_OF(config_keys); i++) {
         const struct config_row *row = &config_keys[i];
         if (!server_config_differs(s, &wanted, row)) {
@@ -16134,6 +16203,7 @@ static void clock_set(mps_server *s, i64 shift_ms) {
    answers are made anew, since the second they were made in may come again. */
 void mps_wall_clock(mps_server *s, uint64_t now, int64_t unix_ms) {
     mps_log_record record;
+    call_tell_numbers(s, MPS_CALL_WALL_CLOCK, now, 0, unix_ms);
     kit_tick(&s->kit, now);
     bool known = s->kit.wall_known;
     i64 step = unix_ms - kit_unix_ms(&s->kit);
@@ -16152,6 +16222,7 @@ void mps_wall_clock(mps_server *s, uint64_t now, int64_t unix_ms) {
 
 /* What waited to be told comes first: timers and requests need the room that it takes. */
 uint64_t mps_advance(mps_server *s, uint64_t now) {
+    call_tell_numbers(s, MPS_CALL_ADVANCE, now, 0, 0);
     if (!call_begin(s, now)) {
         return 0;
     }
@@ -16172,6 +16243,7 @@ uint64_t mps_deadline(const mps_server *s) {
 
 /* A hook may call it: only state and timer are set, and no hook but the log's is run. */
 void mps_drain(mps_server *s, uint64_t now, uint32_t grace_ms) {
+    call_tell_numbers(s, MPS_CALL_DRAIN, now, 0, grace_ms);
     kit_tick(&s->kit, now);
     server_drain(s, grace_ms);
 }
@@ -16182,6 +16254,7 @@ bool mps_drained(const mps_server *s) {
 
 /* Changes a histogram and nothing else. */
 void mps_note_call_ns(mps_server *s, uint64_t ns) {
+    call_tell_numbers(s, MPS_CALL_NOTE_CALL_NS, 0, 0, (i64)ns);
     histogram_add(&s->kit.metrics.call, ns, 1);
 }
 
@@ -16189,6 +16262,7 @@ void mps_note_call_ns(mps_server *s, uint64_t ns) {
    all. */
 void mps_note_port_error(mps_server *s, const char *what, int code) {
     mps_log_record record;
+    call_tell(s, &(mps_call){.kind = MPS_CALL_NOTE_PORT_ERROR, .text = what, .number = code});
     metrics_count(&s->kit.metrics, COUNTER_PORT_ERRORS);
     if (server_log_begin(s, LOG_ITEM_PORT_ERROR, &record)) {
         log_z(&record, "what", what);
@@ -16200,6 +16274,7 @@ void mps_note_port_error(mps_server *s, const char *what, int code) {
 /* A hook cannot open one; the port closes the socket when it gets 0. */
 mps_conn mps_tcp_open(mps_server *s, uint64_t now, const mps_address *peer,
                       const mps_address *local) {
+    call_tell(s, &(mps_call){.kind = MPS_CALL_TCP_OPEN, .now = now, .from = peer, .to = local});
     if (!call_begin(s, now)) {
         return (mps_conn){0};
     }
@@ -16224,6 +16299,11 @@ mps_error mps_tcp_input(mps_server *s, mps_conn handle, uint64_t now, void *byte
     if (!bytes || count > conn_room(&s->conns, conn)) {
         return MPS_E_ARGUMENT;
     }
+    call_tell(s, &(mps_call){.kind = MPS_CALL_TCP_INPUT,
+                             .now = now,
+                             .id = handle.id,
+                             .bytes = bytes,
+                             .count = count});
     if (!call_begin(s, now)) {
         return MPS_E_NESTED;
     }
@@ -16236,6 +16316,7 @@ mps_error mps_tcp_input(mps_server *s, mps_conn handle, uint64_t now, void *byte
 
 /* A second FIN, as a port may report it, is nothing new. */
 void mps_tcp_eof(mps_server *s, mps_conn handle, uint64_t now) {
+    call_tell_numbers(s, MPS_CALL_TCP_EOF, now, handle.id, 0);
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && !conn->ended && call_begin(s, now)) {
         conn_eof(s, conn);
@@ -16245,6 +16326,7 @@ void mps_tcp_eof(mps_server *s, mps_conn handle, uint64_t now) {
 
 /* A stale handle is no error: who closes twice has closed. */
 void mps_tcp_closed(mps_server *s, mps_conn handle, uint64_t now) {
+    call_tell_numbers(s, MPS_CALL_TCP_CLOSED, now, handle.id, 0);
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && call_begin(s, now)) {
         conn_close(s, conn);
@@ -16255,9 +16337,14 @@ void mps_tcp_closed(mps_server *s, mps_conn handle, uint64_t now) {
 /* First in, first out, which is what makes the port fair. Not from a hook: the port alone
    drains. */
 bool mps_next_output(mps_server *s, mps_conn *handle) {
-    u32 first = s->in_call ? 0 : queue_pop(&s->conns.dirty, &s->conns.pool);
-    *handle = (mps_conn){first ? pool_handle(&s->conns.pool, first - 1) : 0};
-    return first != 0;
+    if (s->in_call || !s->conns.dirty.count) {
+        *handle = (mps_conn){0};
+        return false;
+    }
+    call_tell_numbers(s, MPS_CALL_NEXT_OUTPUT, 0, 0, 0);
+    u32 first = queue_pop(&s->conns.dirty, &s->conns.pool);
+    *handle = (mps_conn){pool_handle(&s->conns.pool, first - 1)};
+    return true;
 }
 
 /* Of a stale handle too: ABORT, so that a port that lost count closes the socket. */
@@ -16274,6 +16361,7 @@ size_t mps_tcp_output(const mps_server *s, mps_conn handle, mps_span *spans, siz
 /* Taken and sent are two steps, so that a port may hand memory to the kernel and free it when that
    is done: until then nothing moves these bytes. */
 void mps_tcp_taken(mps_server *s, mps_conn handle, size_t count) {
+    call_tell_numbers(s, MPS_CALL_TCP_TAKEN, 0, handle.id, (i64)count);
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (conn && !s->in_call) {
         /* No more than there is: a port that counts wrongly must not lead past the end. */
@@ -16284,6 +16372,7 @@ void mps_tcp_taken(mps_server *s, mps_conn handle, size_t count) {
 /* No hook is run here, so the call may be made for each write. The request histogram counts an
    answer when the last byte of all is sent; they share the time of the oldest. */
 void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
+    call_tell_numbers(s, MPS_CALL_TCP_SENT, now, handle.id, (i64)count);
     struct conn *conn = pool_get(&s->conns.pool, handle.id);
     if (!conn || !count || s->in_call) {
         return;
@@ -16319,6 +16408,12 @@ void mps_tcp_sent(mps_server *s, mps_conn handle, uint64_t now, size_t count) {
 /* A hook runs in the middle of a change, so what it brings here is left out. */
 void mps_udp_input(mps_server *s, uint64_t now, const mps_address *from, const mps_address *to,
                    void *bytes, size_t count) {
+    call_tell(s, &(mps_call){.kind = MPS_CALL_UDP_INPUT,
+                             .now = now,
+                             .from = from,
+                             .to = to,
+                             .bytes = bytes,
+                             .count = count});
     if (call_begin(s, now)) {
         datagram_arrives(s, from, to, bytes, count);
         call_end(s);
@@ -16330,11 +16425,18 @@ size_t mps_udp_output(mps_server *s, uint64_t now, mps_datagram *out, size_t max
         return 0;
     }
     kit_tick(&s->kit, now);
-    return datagrams_output(s, out, max);
+    size_t count = datagrams_output(s, out, max);
+    call_tell(s, &(mps_call){.kind = MPS_CALL_UDP_OUTPUT,
+                             .now = now,
+                             .number = (i64)max,
+                             .datagrams = out,
+                             .count = count});
+    return count;
 }
 
 void mps_note_udp_drops(mps_server *s, uint64_t count) {
     mps_log_record record;
+    call_tell_numbers(s, MPS_CALL_NOTE_UDP_DROPS, 0, 0, (i64)count);
     s->kit.metrics.counters[COUNTER_DROPS_KERNEL] += count;
     if (count && server_log_begin(s, LOG_ITEM_DATAGRAMS_LOST, &record)) {
         log_number(&record, "count", (i64)count);
@@ -16353,6 +16455,7 @@ mps_error mps_auth_finish(mps_server *s, uint64_t now, uint64_t ticket, const mp
     if (!conn || !pool_alive(&s->conns.pool, index) || !ticket || conn->auth_ticket != ticket) {
         return MPS_E_HANDLE;
     }
+    call_tell(s, &(mps_call){.kind = MPS_CALL_AUTH_FINISH, .now = now, .id = ticket, .who = who});
     if (!call_begin(s, now)) {
         return MPS_E_NESTED;
     }
@@ -16454,14 +16557,42 @@ mps_error mps_lobby_kick(mps_server *s, uint64_t now, mps_lobby handle, uint32_t
     if (!server_outcomes_room(s)) {
         return MPS_E_OUTPUT_FULL; /* a hook that kicks leaves room for the request it stands in */
     }
+    call_tell_numbers(s, MPS_CALL_LOBBY_KICK, now, handle.id, player_id);
     kit_tick(&s->kit, now);
     player_leave(&s->kit, &s->lobbies, at - 1, LEAVE_KICKED);
     game_call_end(s);
     return MPS_OK;
 }
 
+/* A layout made anew from what the block says of itself must come to the size it says: a block of
+   another build, or no block at all, does not. */
+mps_error mps_resume(mps_server **server, void *memory, size_t bytes, const mps_hooks *hooks) {
+    struct layout layout = {.use = LAYOUT_SIZES};
+    mps_server *s = memory;
+    *server = NULL;
+    if (!memory || (uintptr_t)memory % SERVER_ALIGN) {
+        return MPS_E_MEMORY_ALIGN;
+    }
+    if (bytes < sizeof *s || s->magic != SERVER_MAGIC || s->in_call) {
+        return MPS_E_ARGUMENT;
+    }
+    server_layout(&layout, &s->config);
+    if (layout.bytes != s->memory_bytes || bytes < layout.bytes) {
+        return MPS_E_MEMORY_SIZE;
+    }
+    s->config.hooks = *hooks;
+    s->log.hook = hooks->log;
+    s->log.user = hooks->user;
+    *server = s;
+    return MPS_OK;
+}
+
 bool mps_check(const mps_server *s) {
     return s && server_check(s);
+}
+
+uint64_t mps_state_hash(const mps_server *s) {
+    return server_hash(s);
 }
 
 #ifndef MPS_NO_ROOMS
@@ -16544,6 +16675,13 @@ mps_error mps_room_send(mps_server *s, uint64_t now, mps_room handle, uint32_t p
     if (error) {
         return error;
     }
+    call_tell(s, &(mps_call){.kind = MPS_CALL_ROOM_SEND,
+                             .now = now,
+                             .id = handle.id,
+                             .number = peer_id,
+                             .text = type,
+                             .bytes = data,
+                             .count = bytes});
     kit_tick(&s->kit, now);
     if (seat) {
         seat_send(&s->kit, &s->conns, seat, EVENT_GAME, frame);
@@ -16566,6 +16704,12 @@ mps_error mps_user_send(mps_server *s, uint64_t now, const mps_identity *to, con
     if (error) {
         return error;
     }
+    call_tell(s, &(mps_call){.kind = MPS_CALL_USER_SEND,
+                             .now = now,
+                             .who = to,
+                             .text = type,
+                             .bytes = data,
+                             .count = bytes});
     kit_tick(&s->kit, now);
     for (u32 at = sockets->head; at; at = conn_at(&s->conns, at - 1)->socket.of_user.next) {
         struct conn *conn = conn_at(&s->conns, at - 1);
@@ -16587,6 +16731,7 @@ mps_error mps_room_kick(mps_server *s, uint64_t now, mps_room handle, uint32_t p
     if (!server_outcomes_room(s)) {
         return MPS_E_OUTPUT_FULL; /* as for mps_lobby_kick */
     }
+    call_tell_numbers(s, MPS_CALL_ROOM_KICK, now, handle.id, peer_id);
     kit_tick(&s->kit, now);
     room_remove(s, seat, "host_kick");
     game_call_end(s);

@@ -58,6 +58,10 @@
    nested, and may call any mps_* function except mps_tcp_*, mps_udp_*, mps_advance,
    mps_next_output, mps_auth_finish and mps_create.
 
+   RECORDING. The `call` hook is told of every call that changes the server; the same calls on a
+   server made alike give the same bytes. platform/journal.h writes them to a file or keeps the last
+   seconds, platform/replay.h makes them again; mps_state_hash and mps_resume serve these.
+
    THREADS. One server is used by one thread at a time. Two servers share nothing, except that
    mps_create uses one static arena pointer while it runs: do not create from two threads at once.
 
@@ -215,7 +219,7 @@ extern "C" {
     X(RELOAD_UNAVAILABLE, -518, "reload_unavailable", 501, 0,                                      \
       "This server has nothing to reload: its host set no `reload` hook.")                         \
     X(RECORD_UNAVAILABLE, -519, "record_unavailable", 501, 0,                                      \
-      "This server has no recorder: its host set no `record` hook.")                               \
+      "This server has no recorder (operator: --flight or --record; a game: the `record` hook).")  \
     X(ROOM_NOT_FOUND, -520, "room_not_found", 404, 0,                                              \
       "No room has this id; list them with GET /api/rooms.")                                       \
     X(ROOM_UNCONFIRMED, -521, "room_not_found", 404, 0,                                            \
@@ -360,6 +364,50 @@ typedef struct mps_identity {
     mps_role role;
 } mps_identity;
 
+/* A call into the core that changes it, told to a recorder. Made again in the same order, on a
+   server of the same configuration, entropy and hooks, the calls give the same bytes and the same
+   mps_state_hash. Members that a call does not have are 0; all is borrowed until the hook returns.
+   platform/journal.h writes these down and makes them again. */
+typedef enum mps_call_kind {
+    MPS_CALL_WALL_CLOCK,      /* number: unix_ms */
+    MPS_CALL_ADVANCE,         /* now alone */
+    MPS_CALL_DRAIN,           /* number: grace_ms */
+    MPS_CALL_RECONFIGURE,     /* config; no `now` */
+    MPS_CALL_NOTE_CALL_NS,    /* number; no `now` */
+    MPS_CALL_NOTE_PORT_ERROR, /* text, number: code; no `now` */
+    MPS_CALL_NOTE_UDP_DROPS,  /* number; no `now` */
+    MPS_CALL_TCP_OPEN,        /* from: peer, to: local */
+    MPS_CALL_TCP_INPUT,       /* id, bytes */
+    MPS_CALL_TCP_EOF,         /* id */
+    MPS_CALL_TCP_CLOSED,      /* id */
+    MPS_CALL_NEXT_OUTPUT,     /* one that gives a connection; no `now` */
+    MPS_CALL_TCP_TAKEN,       /* id, number: count; no `now` */
+    MPS_CALL_TCP_SENT,        /* id, number: count */
+    MPS_CALL_UDP_INPUT,       /* from, to, bytes */
+    MPS_CALL_UDP_OUTPUT,      /* number: max; told behind it, with datagrams and their count */
+    MPS_CALL_AUTH_FINISH,     /* id: ticket, who */
+    MPS_CALL_LOBBY_KICK,      /* id, number: player_id */
+    MPS_CALL_ROOM_KICK,       /* id, number: peer_id */
+    MPS_CALL_ROOM_SEND,       /* id, number: peer_id, text: type, bytes: data */
+    MPS_CALL_USER_SEND,       /* who, text: type, bytes: data */
+    MPS_CALL_KINDS
+} mps_call_kind;
+
+typedef struct mps_call {
+    mps_call_kind kind;
+    uint64_t now, id;
+    int64_t number;
+    size_t count; /* of bytes or datagrams */
+    const void *bytes;
+    const mps_address *from, *to;
+    const char *text;
+    union { /* the one that the kind has: so often is a call told that it is kept short */
+        const mps_identity *who;
+        const struct mps_config *config;
+        const mps_datagram *datagrams;
+    };
+} mps_call;
+
 /* The game's side; every member may be NULL. `user` comes first in each call. */
 typedef struct mps_hooks {
     void *user;
@@ -394,6 +442,9 @@ typedef struct mps_hooks {
     void (*log)(void *user, const mps_log_record *record);
     void (*reload)(void *user); /* POST /admin/reload asks for what SIGHUP does */
     void (*record)(void *user); /* POST /admin/record */
+    /* The next call is about to be made; not told of those that hooks make. It must not change the
+       server, which is as it was between the calls: its block may be copied here. */
+    void (*call)(void *user, const mps_call *call);
 } mps_hooks;
 
 /* == configuration ============================================================================= */
@@ -528,6 +579,12 @@ bool mps_memory_report(const mps_config *config, uint32_t row, mps_memory_row *o
    MPS_E_CONFIG, MPS_E_MEMORY_SIZE, MPS_E_MEMORY_ALIGN, MPS_E_ARGUMENT. */
 mps_error mps_create(mps_server **server, const mps_config *config, void *memory, size_t bytes,
                      const uint8_t entropy[32]);
+
+/* Takes a block into use that was saved or moved: a copy of all its bytes, made between two calls
+   (or in the `call` hook), by a build with the same layout. The hooks are those of this process.
+   Errors: MPS_E_ARGUMENT (no server), MPS_E_MEMORY_SIZE (cut, or another build's),
+   MPS_E_MEMORY_ALIGN. */
+mps_error mps_resume(mps_server **server, void *memory, size_t bytes, const mps_hooks *hooks);
 
 /* Takes over those values of `config` that may change while running (the `live` keys: rates,
    time-outs, guest login, log level). Gives the number of other keys that differ and therefore
@@ -672,6 +729,12 @@ mps_error mps_room_kick(mps_server *server, uint64_t now, mps_room room, uint32_
 /* Checks the server's own invariants, every table; false means memory was damaged. For tests,
    fuzzers and the paranoid: work proportional to all there is. */
 bool mps_check(const mps_server *server);
+
+/* A hash of the state: the same for two servers of the same build that were made with the same
+   configuration and entropy and have seen the same calls, wherever their blocks are and whatever
+   was in them before. Bytes that wait to be sent or completed are not in it: they show in what is
+   sent. Work proportional to all there is. */
+uint64_t mps_state_hash(const mps_server *server);
 
 #ifdef __cplusplus
 }

@@ -49,11 +49,4 @@ static struct event backend_event(const struct mps_port *p, int index) {
     return event;
 }
 
-static void backend_close(struct mps_port *p) {
-    if (p->backend >= 0) {
-        close(p->backend);
-    }
-    p->backend = -1;
-}
-
 #endif

@@ -28,6 +28,14 @@ static int poll_call(struct pollfd *list, uint32_t count, int timeout_ms) {
 }
 
 #include "socket_poll.h"
+#else
+static void backend_close(struct mps_port *p) {
+    if (p->backend >= 0) {
+        close(p->backend);
+    }
+    p->backend = -1;
+}
+
 #endif
 
 #endif

@@ -22,6 +22,7 @@
 #define MPSERVER_SOCKET_LOOP_H
 
 #include "port.h"
+#include "port_life.h"
 #include "socket_clock.h"
 #include "socket_datagrams.h"
 #include "socket_events.h"
@@ -567,21 +568,6 @@ mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout
 
 mps_port_state mps_port_frame(struct mps_port *p, mps_server *server, uint32_t budget_us) {
     return round_make(p, server, 0, budget_us);
-}
-
-static mps_port_state rounds_run(struct mps_port *p, mps_server *server) {
-    while (p->state == MPS_PORT_RUNNING) {
-        mps_port_step(p, server, -1);
-    }
-    return p->state;
-}
-
-void mps_port_reload_soon(struct mps_port *p) {
-    p->reload_soon = true;
-}
-
-void mps_port_stop_soon(struct mps_port *p) {
-    p->state = MPS_PORT_STOPPED;
 }
 
 /* The core is not told: this port does not call it again. */

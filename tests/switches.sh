@@ -38,8 +38,7 @@ combination() { # WORD: all builds of one, tallied into a file of its own
     read -ra defines <<<"$(flags "$word")"
     tally "without $word: gcc builds a server" \
         gcc -std=c11 -O0 -ffp-contract=off "${WARNINGS[@]}" ${defines[@]+"${defines[@]}"} \
-        -o "$at" mpserver.c build/switches/posix.o build/switches/main.o build/switches/options.o \
-        build/switches/system_posix.o
+        -o "$at" mpserver.c build/switches/server/*.o
     tally "without $word: clang -ffreestanding" \
         tests/freestanding.sh "$at-clang.o" clang -O0 "${WARNINGS[@]}" \
         ${defines[@]+"${defines[@]}"}
@@ -52,17 +51,17 @@ combination() { # WORD: all builds of one, tallied into a file of its own
     echo "$passed $failed" >"$at.tally"
 }
 
-for file in platform/posix.c examples/dedicated/{main,options,system_posix}.c; do
-    gcc -std=c11 -O1 -c $file -o build/switches/"$(basename ${file%.c})".o || exit 1
+mkdir -p build/switches/server
+for file in platform/{posix,journal,replay}.c \
+    examples/dedicated/{main,options,recording,system_posix}.c; do
+    gcc -std=c11 -O1 -c $file -o build/switches/server/"$(basename ${file%.c})".o || exit 1
 done
 words=()
 for ((i = 0; i < 1 << ${#SWITCHES[@]}; i++)); do
     words+=("$(left_out $i)")
 done
 rm -f build/switches/*.tally
-# The first fills build/freestanding, which the others only read.
-(combination nothing)
-for word in "${words[@]:1}"; do
+for word in "${words[@]}"; do
     while (($(jobs -rp | wc -l) >= ${JOBS:-2})); do
         wait -n
     done

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . tests/tally.sh
 mkdir -p build/symbols
 wanted='^(memcpy|memmove|memset|memcmp|strlen|strcmp|bcmp)$'
-dedicated='examples/dedicated/main.c examples/dedicated/options.c'
+dedicated=$(echo examples/dedicated/{main,options,recording}.c platform/{journal,replay}.c)
 writable='^load_arena(\.[0-9]+)?$'
 
 none_of() { # TITLE SYMBOLS: passes when the list is empty

@@ -1243,7 +1243,7 @@ static void play_log(void *user, const mps_log_record *record) {
     g->logs++;
 }
 
-static void play_start(struct game *g, struct drive *d, mps_config *c) {
+static void play_start_filled(struct game *g, struct drive *d, mps_config *c, int fill) {
     memset(g, 0, sizeof *g);
     g->d = d;
     g->allow_lobby = g->allow_join = true;
@@ -1257,8 +1257,12 @@ static void play_start(struct game *g, struct drive *d, mps_config *c) {
                            .player_left = play_player_left,
                            .log = play_log};
     c->log_level = MPS_LOG_DEBUG;
-    drive_start(d, c);
+    drive_start_filled(d, c, fill);
     g->s = d->s;
+}
+
+static void play_start(struct game *g, struct drive *d, mps_config *c) {
+    play_start_filled(g, d, c, 0xAA);
 }
 
 static void server_hooks(void) {
@@ -1736,7 +1740,8 @@ static void chaos_step(struct drive *d, struct chaos_link *c, struct game *g) {
     }
 }
 
-static void chaos_run(u64 seed, u32 steps) {
+/* Gives the hash of the state at the end. */
+static u64 chaos_run(u64 seed, u32 steps, int fill) {
     static struct chaos_link links[CHAOS_LINKS];
     mps_config c = server_test_config();
     struct drive d;
@@ -1748,7 +1753,7 @@ static void chaos_run(u64 seed, u32 steps) {
     c.chunks = 20;
     test_random_seed(seed);
     memset(links, 0, sizeof links);
-    play_start(&g, &d, &c);
+    play_start_filled(&g, &d, &c, fill);
     g.late = true;
     for (u32 step = 0; step < steps; step++) {
         struct chaos_link *link = &links[test_random(CHAOS_LINKS)];
@@ -1785,13 +1790,55 @@ static void chaos_run(u64 seed, u32 steps) {
     CHECK_INT(g.opened, g.closed);
     CHECK_INT(g.joined, g.left);
     CHECK(g.joined > 2 && g.opened > 20); /* it was not idle */
+    u64 hash = mps_state_hash(d.s);
     drive_stop(&d);
+    return hash;
 }
 
 static void server_chaos(void) {
     for (u64 seed = 1; seed <= 12; seed++) {
-        chaos_run(seed, 30000);
+        chaos_run(seed, 30000, 0xAA);
     }
+}
+
+/* What was in the block before is no part of the state, what happened is. */
+static void server_state_hash(void) {
+    u64 hash = chaos_run(3, 30000, 0);
+    CHECK(hash == chaos_run(3, 30000, 0xAA));
+    CHECK(hash != chaos_run(4, 30000, 0));
+}
+
+/* A saved block runs on elsewhere, with the hooks of that process; anything else is refused. */
+static void server_resume(void) {
+    mps_config c = server_test_config();
+    mps_hooks hooks = {.user = &c};
+    struct link_test l;
+    struct drive d;
+    mps_server *s;
+    drive_start(&d, &c);
+    link_open(&d, &l, "192.0.2.7");
+    link_send(&l, "GET /heal");
+    u64 hash = mps_state_hash(d.s);
+    char *raw = calloc(1, d.bytes + SERVER_ALIGN), *block = drive_align(raw);
+    CHECK_INT(mps_resume(&s, block, d.bytes, &hooks), MPS_E_ARGUMENT);
+    memcpy(block, d.block, d.bytes);
+    memset(d.block, 0x55, d.bytes);
+    CHECK_INT(mps_resume(&s, block + 1, d.bytes - 1, &hooks), MPS_E_MEMORY_ALIGN);
+    CHECK_INT(mps_resume(&s, block, d.bytes - 1, &hooks), MPS_E_MEMORY_SIZE);
+    CHECK_INT(mps_resume(&s, block, 100, &hooks), MPS_E_ARGUMENT);
+    CHECK(s == NULL);
+    CHECK_INT(mps_resume(&s, block, d.bytes, &hooks), MPS_OK);
+    CHECK(s->config.hooks.user == &c && mps_state_hash(s) == hash);
+    free(d.raw);
+    d.raw = raw;
+    d.block = block;
+    d.s = s;
+    CHECK_INT(link_ask(&l, "thz HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    link_close(&l);
+    d.s->config.lobbies++; /* as another build would lay it out */
+    CHECK_INT(mps_resume(&s, block, d.bytes, &hooks), MPS_E_MEMORY_SIZE);
+    d.s->config.lobbies--;
+    drive_stop(&d);
 }
 
 static const struct check_test server_tests[] = {
@@ -1801,6 +1848,8 @@ static const struct check_test server_tests[] = {
     {"wall_clock", server_wall_clock},
     {"ends", server_ends},
     {"chaos", server_chaos},
+    {"state_hash", server_state_hash},
+    {"resume", server_resume},
     {"output_full", server_output_full},
     {"proxies", server_proxies},
     {"script_says", server_script_says},

@@ -8,6 +8,7 @@
    server. */
 #include "../../platform/port.h"
 #include "options.h"
+#include "recording.h"
 #include "system.h"
 
 #include <stdio.h>
@@ -36,6 +37,7 @@ struct app {
     uint16_t asked_http, asked_udp; /* the ports as configured, 0 for picked ones */
     uint64_t log_lost, started_us;
     mps_level log_level;
+    struct recording recording;
 };
 
 /* == log =========================================================================================
@@ -163,6 +165,33 @@ static void on_reload_asked(void *user) {
     mps_port_reload_soon(&app->port);
 }
 
+static void on_record_asked(void *user) {
+    struct app *app = user;
+    recording_ask(&app->recording);
+}
+
+static void recording_tell(struct app *app) {
+    enum recording_news news = recording_news(&app->recording);
+    if (news == RECORDING_WRITTEN) {
+        log_say(app, MPS_LOG_INFO, "recording_written", "the recording is in the file", "file",
+                app->recording.name, 0);
+    } else if (news == RECORDING_FAILED) {
+        log_say(app, MPS_LOG_ERROR, "recording_failed", "the recording cannot be written", "file",
+                app->recording.name, 0);
+    } else if (news == RECORDING_NAMES_TAKEN) {
+        log_say(app, MPS_LOG_ERROR, "recording_failed",
+                "every name for a recording is taken; move the files away", "last",
+                app->recording.name, 0);
+    }
+}
+
+static void on_call(void *user, const mps_call *call) {
+    struct app *app = user;
+    if (recording_call(&app->recording, call)) {
+        recording_tell(app);
+    }
+}
+
 /* Reads everything anew. False: `why` says what is wrong and where. The members of `config` that
    are text point into file_text, the environment and argv. */
 static bool config_build(struct app *app, mps_config *config, char *why) {
@@ -184,6 +213,10 @@ static bool config_build(struct app *app, mps_config *config, char *why) {
     config_flags(&app->options, config);
     config->hooks.user = app;
     config->hooks.log = log_hook;
+    if (app->options.record || app->options.flight) {
+        config->hooks.call = on_call;
+        config->hooks.record = on_record_asked;
+    }
     if (mps_config_check(config, &fault) != MPS_OK) {
         fault_text(app->options.config, &fault, why);
         return false;
@@ -268,9 +301,9 @@ static size_t aligned(size_t bytes) {
     return (bytes + 15) & ~(size_t)15;
 }
 
-/* The one block: the core, the port, the text of the configuration file. */
+/* The one block: the core, the port, the recorder, the text of the configuration file. */
 struct block {
-    size_t core, port, file, bytes;
+    size_t core, port, recorder, file, bytes;
 };
 
 /* The file's text gets its place only when there is a file to read again. */
@@ -279,7 +312,8 @@ static struct block block_of(const struct app *app, const mps_config *config) {
     b.core = aligned(mps_memory_needed(config));
     b.port = aligned(mps_port_memory_needed(mps_connections_max(config)));
     b.file = app->options.config ? FILE_BYTES_MAX : 0;
-    b.bytes = b.core + b.port + b.file;
+    b.recorder = aligned(recording_memory_needed(&app->options, b.core));
+    b.bytes = b.core + b.port + b.recorder + b.file;
     return b;
 }
 
@@ -293,6 +327,7 @@ static int print_memory(const struct app *app, const mps_config *config) {
     }
     printf("%-28s %10s %10s %12zu\n", "core", "", "", b.core);
     printf("%-28s %10s %10s %12zu\n", "port: sockets, buffers", "", "", b.port);
+    printf("%-28s %10s %10s %12zu\n", "recorder", "", "", b.recorder);
     printf("%-28s %10s %10s %12zu\n", "configuration file", "", "", b.file);
     printf("%-28s %10s %10s %12zu\n", "total", "", "", b.bytes);
     return print_done();
@@ -373,6 +408,7 @@ static int server_make(struct app *app, const mps_config *config) {
     struct block b = block_of(app, config);
     uint32_t connections = mps_connections_max(config);
     uint8_t entropy[32];
+    char why[RECORDING_WHY_BYTES];
     char *block = system_memory(b.bytes);
     if (!block) {
         return complain(EXIT_RUNTIME, "there is not enough memory; see --print-memory, and choose "
@@ -385,13 +421,18 @@ static int server_make(struct app *app, const mps_config *config) {
     if (!mps_port_entropy(entropy)) {
         return complain(EXIT_RUNTIME, "the system gives no random bytes");
     }
+    if (!recording_begin(&app->recording, &app->options, config, entropy, block + b.core + b.port,
+                         mps_memory_needed(config), why)) {
+        return complain(EXIT_USAGE, why);
+    }
     mps_error error = mps_create(&app->server, config, block, b.core, entropy);
     if (error != MPS_OK) {
         return complain(error == MPS_E_CONFIG ? EXIT_USAGE : EXIT_RUNTIME, mps_error_text(error));
     }
+    recording_attach(&app->recording, app->server);
     warn(app, config);
     system_memory_free(app->file_text, FILE_BYTES_MAX); /* the core has copied what it needs */
-    app->file_text = block + b.core + b.port;
+    app->file_text = block + b.core + b.port + b.recorder;
     files_want(app, connections);
     return 0;
 }
@@ -441,6 +482,8 @@ static int serve(struct app *app, mps_config *config) {
         log_say(app, MPS_LOG_ERROR, "failed", app->port.error, NULL, NULL, 0);
     }
     mps_port_close(&app->port);
+    recording_end(&app->recording);
+    recording_tell(app);
     return state == MPS_PORT_FAILED ? EXIT_RUNTIME : 0;
 }
 
@@ -466,6 +509,21 @@ static int print(const struct options *options) {
     }
 }
 
+static void log_again(void *user, const mps_log_record *record) {
+    const struct app *app = user;
+    if (record->level >= app->log_level) {
+        log_hook(user, record);
+    }
+}
+
+/* The log is shown when it is asked for: most replays look for something else. */
+static int replay(struct app *app) {
+    mps_hooks hooks = {.user = app, .log = log_again};
+    app->log_level =
+        app->options.log_level == NOT_GIVEN ? MPS_LOG_OFF : (mps_level)app->options.log_level;
+    return recording_replay(&app->options, &hooks);
+}
+
 /* Flags first, since they name the file; what needs no configuration is printed before one is read,
    so that --help works with a broken file. */
 int mpserver_main(int argc, char **argv) {
@@ -479,6 +537,9 @@ int mpserver_main(int argc, char **argv) {
     int status = print(&app.options);
     if (status >= 0) {
         return status;
+    }
+    if (app.options.replay) {
+        return replay(&app);
     }
     app.file_text = system_memory(FILE_BYTES_MAX);
     if (!app.file_text) {

@@ -25,6 +25,13 @@ const char options_help[] =
     "  --help-config       list the settings\n"
     "  --help-routes       list routes, WebSocket messages and datagrams\n"
     "  --version, --help   print the version, this text\n"
+    "  --record FILE       write every call into the core to FILE, for --replay\n"
+    "  --flight FILE       keep the last seconds in memory; they become FILE (FILE.1, ...) in a\n"
+    "                      crash, or by POST /admin/record\n"
+    "  --flight-seconds N  at least so many, unless it is too busy (default 30)\n"
+    "  --replay FILE [--until T]\n"
+    "                      make the calls of a recording again, as fast as it goes, and compare\n"
+    "                      every byte sent; T: stop so many seconds in. With --log-level: the log\n"
     "  --mint-token --sub S [--role R] [--ttl T]\n"
     "                      print a token for user S; R: player (default), server or admin;\n"
     "                      T: seconds it is valid (default 3600)\n"
@@ -33,7 +40,7 @@ const char options_help[] =
     "the file, that the preset. Exit status: 0, 1 failed while running, 2 usage or settings.\n";
 
 /* What an option takes: nothing (ACTION, FLAG), text, a number, or one of a list of words. */
-enum kind { KIND_ACTION, KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_CHOICE };
+enum kind { KIND_ACTION, KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_SECONDS, KIND_CHOICE };
 
 /* For an action `at` is its value in enum action, and no member. */
 struct row {
@@ -46,9 +53,9 @@ struct row {
 
 #define AT(member) offsetof(struct options, member)
 
-/* Members of a number or a choice are int64_t, of a text const char *, of a flag bool: row_set
-   relies on it. A choice's first word stands for `low`, so the words keep the order of the enum.
-   The most of --ttl is ten years. */
+/* Members of a number, of seconds or a choice are int64_t, of a text const char *, of a flag bool:
+   row_set relies on it. A choice's first word stands for `low`, so the words keep the order of the
+   enum. The most of --ttl is ten years. */
 static const struct row rows[] = {
     {"bind", KIND_TEXT, AT(bind), 0, 0, {0}},
     {"http-port", KIND_NUMBER, AT(http_port), 0, 65535, {0}},
@@ -70,6 +77,11 @@ static const struct row rows[] = {
     {"help-routes", KIND_ACTION, ACTION_HELP_ROUTES, 0, 0, {0}},
     {"version", KIND_ACTION, ACTION_VERSION, 0, 0, {0}},
     {"help", KIND_ACTION, ACTION_HELP, 0, 0, {0}},
+    {"record", KIND_TEXT, AT(record), 0, 0, {0}},
+    {"flight", KIND_TEXT, AT(flight), 0, 0, {0}},
+    {"flight-seconds", KIND_NUMBER, AT(flight_seconds), 1, 86400, {0}},
+    {"replay", KIND_TEXT, AT(replay), 0, 0, {0}},
+    {"until", KIND_SECONDS, AT(until_us), 0, 1000000000, {0}},
     {"mint-token", KIND_ACTION, ACTION_MINT_TOKEN, 0, 0, {0}},
     {"sub", KIND_TEXT, AT(sub), 0, 0, {0}},
     {"role", KIND_CHOICE, AT(role), MPS_ROLE_PLAYER, 0, {"player", "server", "admin"}},
@@ -114,6 +126,30 @@ static bool number_set(const struct row *row, int64_t *out, const char *value, c
         return false;
     }
     *out = number;
+    return true;
+}
+
+/* Into microseconds; what is behind the sixth decimal is nothing that could be told apart. */
+static bool seconds_set(const struct row *row, int64_t *out, const char *value, char *why,
+                        size_t capacity) {
+    char whole[16] = {0};
+    const char *point = strchr(value, '.');
+    size_t bytes = point ? (size_t)(point - value) : strlen(value);
+    int64_t scale = 1000000, fraction = 0;
+    bool right = bytes < sizeof whole && (!point || point[1]);
+    memcpy(whole, value, right ? bytes : 0);
+    for (const char *c = point ? point + 1 : ""; *c && right; c++) {
+        right = *c >= '0' && *c <= '9';
+        scale /= 10;
+        fraction += (*c - '0') * scale;
+    }
+    int64_t number = right ? number_read(whole, row->high) : -1;
+    if (number < row->low || number > row->high) {
+        snprintf(why, capacity, "--%s takes seconds, such as 12 or 12.5, not `%s`", row->name,
+                 value);
+        return false;
+    }
+    *out = number * 1000000 + fraction;
     return true;
 }
 
@@ -166,10 +202,34 @@ static bool row_set(struct options *options, const struct row *row, const char *
         return true;
     case KIND_NUMBER:
         return number_set(row, member, value, why, capacity);
+    case KIND_SECONDS:
+        return seconds_set(row, member, value, why, capacity);
     case KIND_CHOICE:
         return choice_set(row, member, value, why, capacity);
     }
     return false;
+}
+
+static bool recording_fits(const struct options *options, char *why, size_t capacity) {
+    bool serves = options->bind || options->public_host || options->config || options->dev ||
+                  options->http_port != NOT_GIVEN || options->udp_port != NOT_GIVEN ||
+                  options->preset != NOT_GIVEN || options->record || options->flight ||
+                  options->action != ACTION_SERVE;
+    const char *wrong = NULL;
+    if (options->record && options->flight) {
+        wrong = "--record keeps everything, --flight the last seconds: give one of them";
+    } else if (options->flight_seconds != NOT_GIVEN && !options->flight) {
+        wrong = "--flight-seconds belongs to --flight";
+    } else if (options->until_us != NOT_GIVEN && !options->replay) {
+        wrong = "--until belongs to --replay";
+    } else if (options->replay && serves) {
+        wrong = "--replay takes everything from the recording: give only --until, --log-level and "
+                "--log-format with it";
+    }
+    if (wrong) {
+        snprintf(why, capacity, "%s", wrong);
+    }
+    return !wrong;
 }
 
 /* What only shows when everything is read. */
@@ -188,7 +248,7 @@ static bool options_fit(struct options *options, char *why, size_t capacity) {
         snprintf(why, capacity, "--sub, --role and --ttl belong to --mint-token");
         return false;
     }
-    return true;
+    return recording_fits(options, why, capacity);
 }
 
 /* The options keep pointers into argv. NOT_GIVEN and not 0, because 0 is a value of most: a port
@@ -197,6 +257,7 @@ bool options_parse(struct options *options, int argc, char **argv, char *why, si
     *options = (struct options){.action = ACTION_SERVE};
     options->http_port = options->udp_port = options->preset = NOT_GIVEN;
     options->role = options->ttl = options->log_level = options->log_json = NOT_GIVEN;
+    options->flight_seconds = options->until_us = NOT_GIVEN;
     for (int i = 1; i < argc; i++) {
         const char *value;
         const struct row *row = row_find(argv[i], &value);

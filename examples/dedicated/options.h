@@ -20,8 +20,9 @@ enum action {
 
 struct options {
     enum action action;
-    const char *bind, *public_host, *config, *sub;
-    int64_t http_port, udp_port, preset, role, ttl, log_level, log_json;
+    const char *bind, *public_host, *config, *sub, *record, *flight, *replay;
+    int64_t http_port, udp_port, preset, role, ttl, log_level, log_json, flight_seconds;
+    int64_t until_us;
     bool dev;
 };
 

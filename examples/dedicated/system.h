@@ -21,6 +21,20 @@ void system_memory_free(void *memory, size_t bytes);
 const char *system_file_read(const char *name, char *bytes, size_t capacity, size_t *count,
                              int *code);
 
+/* Makes a file that this user alone may read, and that was not there. Below 0: it cannot be made;
+   then `code` is the system's, and 0 when there is one of that name. Writes on in it, all or
+   nothing that counts. Both may be called when the process is about to die. */
+intptr_t system_file_make(const char *name, int *code);
+bool system_file_write(intptr_t file, const void *bytes, size_t count);
+void system_file_close(intptr_t file);
+void system_file_remove(const char *name);
+
+/* The whole of a file, for the rest of the process; NULL: it cannot be had. */
+const void *system_file_map(const char *name, size_t *bytes);
+
+/* Calls `last` when the process is about to die of a failed assertion or a bad address. */
+void system_on_crash(void (*last)(void));
+
 /* A variable of the environment, until the next call; NULL: not set. */
 const char *system_variable(const char *name);
 

@@ -9,10 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define CRASH_STACK_BYTES 65536
 
 void *system_memory(size_t bytes) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -53,6 +57,71 @@ const char *system_file_read(const char *name, char *bytes, size_t capacity, siz
         close(fd);
     }
     return fd < 0 || got < 0 ? file_problem(*code) : NULL;
+}
+
+/* A file that may grow no more (ulimit -f) is an error to be told, not the end. */
+intptr_t system_file_make(const char *name, int *code) {
+    signal(SIGXFSZ, SIG_IGN);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    *code = fd < 0 && errno != EEXIST ? errno : 0;
+    return fd;
+}
+
+bool system_file_write(intptr_t file, const void *bytes, size_t count) {
+    const char *at = bytes;
+    while (count > 0) {
+        ssize_t written = write((int)file, at, count);
+        if (written < 0 && errno != EINTR) {
+            return false;
+        }
+        at += written > 0 ? written : 0;
+        count -= written > 0 ? (size_t)written : 0;
+    }
+    return true;
+}
+
+void system_file_close(intptr_t file) {
+    close((int)file);
+}
+
+void system_file_remove(const char *name) {
+    unlink(name);
+}
+
+const void *system_file_map(const char *name, size_t *bytes) {
+    struct stat about;
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    void *at = MAP_FAILED;
+    if (fd >= 0 && fstat(fd, &about) == 0 && about.st_size > 0) {
+        *bytes = (size_t)about.st_size;
+        at = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static void (*crash_last)(void);
+
+/* The signal is back to what it does by itself: coming back from here meets it again. */
+static void crash_take(int signal_number) {
+    crash_last();
+    raise(signal_number);
+}
+
+/* On a stack of its own: the other one may be what overflowed. */
+void system_on_crash(void (*last)(void)) {
+    static char stack[CRASH_STACK_BYTES];
+    static const int deadly[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV};
+    stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = crash_take,
+                               .sa_flags = (int)(SA_RESETHAND | SA_ONSTACK)};
+    crash_last = last;
+    sigaltstack(&other, NULL);
+    for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++) {
+        sigaction(deadly[i], &action, NULL);
+    }
 }
 
 const char *system_variable(const char *name) {

@@ -77,23 +77,86 @@ static DWORD file_take(HANDLE file, char *bytes, size_t capacity, size_t *count)
     return ERROR_SUCCESS;
 }
 
+/* In `wide` is its name as the system wants it, empty when it is none. */
+static bool name_widen(const char *name, WCHAR wide[NAME_BYTES]) {
+    wide[0] = 0;
+    SetLastError(ERROR_INVALID_NAME);
+    return MultiByteToWideChar(CP_UTF8, 0, name, -1, wide, NAME_BYTES) > 0;
+}
+
+static HANDLE file_open(const char *name, WCHAR wide[NAME_BYTES]) {
+    DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    return name_widen(name, wide)
+               ? CreateFileW(wide, GENERIC_READ, share, NULL, OPEN_EXISTING, 0, NULL)
+               : INVALID_HANDLE_VALUE;
+}
+
 const char *system_file_read(const char *name, char *bytes, size_t capacity, size_t *count,
                              int *code) {
-    WCHAR wide[NAME_BYTES] = {0};
-    DWORD found = ERROR_INVALID_NAME;
-    HANDLE file = INVALID_HANDLE_VALUE;
-    DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    WCHAR wide[NAME_BYTES];
+    HANDLE file = file_open(name, wide);
+    DWORD found = file == INVALID_HANDLE_VALUE ? GetLastError() : ERROR_SUCCESS;
     *count = 0;
-    if (MultiByteToWideChar(CP_UTF8, 0, name, -1, wide, NAME_BYTES) > 0) {
-        file = CreateFileW(wide, GENERIC_READ, share, NULL, OPEN_EXISTING, 0, NULL);
-        found = file == INVALID_HANDLE_VALUE ? GetLastError() : ERROR_SUCCESS;
-    }
     if (file != INVALID_HANDLE_VALUE) {
         found = file_take(file, bytes, capacity, count);
         CloseHandle(file);
     }
     *code = (int)found;
     return found == ERROR_SUCCESS ? NULL : file_problem(found, GetFileAttributesW(wide));
+}
+
+/* Who may read it is inherited from the folder. */
+intptr_t system_file_make(const char *name, int *code) {
+    WCHAR wide[NAME_BYTES];
+    HANDLE file = name_widen(name, wide)
+                      ? CreateFileW(wide, GENERIC_WRITE, FILE_SHARE_READ, NULL, CREATE_NEW, 0, NULL)
+                      : INVALID_HANDLE_VALUE;
+    DWORD found = GetLastError();
+    *code = file == INVALID_HANDLE_VALUE && found != ERROR_FILE_EXISTS ? (int)found : 0;
+    return (intptr_t)file;
+}
+
+bool system_file_write(intptr_t file, const void *bytes, size_t count) {
+    DWORD written = 0;
+    return count <= MAXDWORD && WriteFile((HANDLE)file, bytes, (DWORD)count, &written, NULL) &&
+           written == count;
+}
+
+void system_file_close(intptr_t file) {
+    CloseHandle((HANDLE)file);
+}
+
+void system_file_remove(const char *name) {
+    WCHAR wide[NAME_BYTES];
+    if (name_widen(name, wide)) {
+        DeleteFileW(wide);
+    }
+}
+
+const void *system_file_map(const char *name, size_t *bytes) {
+    WCHAR wide[NAME_BYTES];
+    LARGE_INTEGER size;
+    const void *at = NULL;
+    HANDLE file = file_open(name, wide);
+    if (file != INVALID_HANDLE_VALUE && GetFileSizeEx(file, &size) && size.QuadPart > 0) {
+        HANDLE map = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL);
+        *bytes = (size_t)size.QuadPart;
+        at = map ? MapViewOfFile(map, FILE_MAP_READ, 0, 0, 0) : NULL;
+    }
+    return at; /* the handles are the process's until its end, as the bytes are */
+}
+
+static void (*crash_last)(void);
+
+static LONG WINAPI crash_take(EXCEPTION_POINTERS *unused) {
+    (void)unused;
+    crash_last();
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+void system_on_crash(void (*last)(void)) {
+    crash_last = last;
+    SetUnhandledExceptionFilter(crash_take);
 }
 
 const char *system_variable(const char *name) {

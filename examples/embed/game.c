@@ -233,8 +233,19 @@ void game_reload(struct game *game) {
 
 static void on_record(void *user) {
     struct game *game = called(user, GAME_HOOK_record);
+    char data[64];
     game->recording = !game->recording;
-    room_tell(game, "recording", game->recording ? "{\"on\":true}" : "{\"on\":false}");
+    snprintf(data, sizeof data, "{\"on\":%s,\"calls\":%u}", game->recording ? "true" : "false",
+             (unsigned)game->recorded);
+    game->recorded = 0;
+    room_tell(game, "recording", data);
+}
+
+/* Here a game that wants to replay what happened would call mps_journal_add of
+   platform/journal.h. */
+static void on_call(void *user, const mps_call *call) {
+    struct game *game = called(user, GAME_HOOK_call);
+    game->recorded += game->recording && call->kind != MPS_CALL_ADVANCE;
 }
 
 void game_frame(struct game *game, uint64_t now) {

@@ -29,7 +29,8 @@
     X(room_message)   \
     X(log)            \
     X(reload)         \
-    X(record)
+    X(record)         \
+    X(call)
 
 enum game_hook {
 #define GAME_HOOK_ENUM(name) GAME_HOOK_##name,
@@ -69,6 +70,7 @@ struct game {
     uint32_t pending_count;
     uint32_t rules; /* how often they were read */
     bool recording;
+    uint32_t recorded;           /* calls, in this recording */
     char console[CONSOLE_BYTES]; /* log lines of this frame */
     size_t console_bytes;
     uint64_t calls[GAME_HOOK_COUNT];

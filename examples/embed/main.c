@@ -222,9 +222,9 @@ static mps_config config_make(struct embed *e) {
 static void touch(void *memory, size_t bytes) {
     volatile unsigned char *at = memory;
     for (size_t i = 0; i < bytes; i += PAGE_BYTES) {
-        at[i] = at[i];
+        at[i] |= 0;
     }
-    at[bytes - 1] = at[bytes - 1]; /* the block begins anywhere in a page */
+    at[bytes - 1] |= 0; /* the block begins anywhere in a page */
 }
 
 static int server_make(struct embed *e) {
@@ -245,7 +245,7 @@ static int server_make(struct embed *e) {
     uint32_t connections = mps_connections_max(&config);
     size_t core = (mps_memory_needed(&config) + 15) & ~(size_t)15;
     size_t bytes = core + mps_port_memory_needed(connections);
-    unsigned char *block = malloc(bytes);
+    unsigned char *block = calloc(1, bytes);
     if (!block) {
         return complain(1, "there is not enough memory");
     }

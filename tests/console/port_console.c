@@ -10,7 +10,7 @@
 #endif
 
 #include "../../platform/port.h"
-#include "../port_life.h"
+#include "../../platform/port_life.h"
 #include "../../platform/template.h"
 
 #include <arpa/inet.h>
@@ -127,6 +127,10 @@ mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout
         p->state = MPS_PORT_DRAINED;
     }
     return p->state;
+}
+
+mps_port_state mps_port_run(struct mps_port *p, mps_server *server) {
+    return rounds_run(p, server);
 }
 
 void mps_port_close(struct mps_port *p) {

@@ -180,7 +180,8 @@ async function takesOrders(s, client) {
   for (const on of [true, false]) {
     const answer = await post(s, '/admin/record', {}, admin());
     assert.deepEqual(answer.json, { status: 'ok' });
-    await client.hears('recording', { on });
+    const { data } = await client.next('recording');
+    assert.deepEqual([data.on, data.calls > 0], [on, !on]);
   }
 }
 

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "../../platform/lwip.h"
 #include "../../platform/port.h"
-#include "../port_life.h"
+#include "../../platform/port_life.h"
 
 #include "lwip/init.h"
 #include "lwip/netif.h"
@@ -274,6 +274,10 @@ mps_port_state mps_port_step(struct mps_port *p, mps_server *server, int timeout
         p->state = MPS_PORT_DRAINED;
     }
     return p->state;
+}
+
+mps_port_state mps_port_run(struct mps_port *p, mps_server *server) {
+    return rounds_run(p, server);
 }
 
 /* The TAP, its routes and neighbours go with the descriptor; the rules with the namespace. */

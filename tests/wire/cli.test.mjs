@@ -17,7 +17,7 @@ test('cli: version and help', () => {
   assert.equal(help.status, 0);
   const flags = '--bind --http-port --udp-port --public-host --config --preset --dev --log-level ' +
     '--log-format --print-config --print-memory --help-config --help-routes --version ' +
-    '--mint-token --sub --role --ttl';
+    '--mint-token --sub --role --ttl --record --flight --flight-seconds --replay --until';
   for (const flag of flags.split(' ')) {
     assert.ok(help.stdout.includes(flag), flag);
   }

@@ -5,7 +5,7 @@ import { createHmac } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { after, test as nodeTest } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -14,6 +14,7 @@ export const BINARY = process.env.MPSERVER || 'build/mpserver';
 export const ON_WINDOWS = BINARY.endsWith('tests/wine/mpserver');
 const TEXTS = !process.env.LEFT_OUT?.includes('ERROR_TEXTS'); // see tests/switches.sh
 export const SECRET = 'a secret of the wire tests, 32 bytes and more';
+const { RECORD } = process.env; // set: every server is recorded, and replayed at its end
 const WAIT_MS = 20000; // for anything that should happen at once; sanitized builds are slow
 
 /* For ports that lack something: WITHOUT names a module whose keys are the titles to leave out. */
@@ -54,12 +55,12 @@ export async function until(ask, good, what, ms = WAIT_MS) {
 }
 
 export class Server {
-  constructor(args, env, { descriptors, stderr = 'pipe', binary = BINARY } = {}) {
+  constructor(args, env, { ulimit, stderr = 'pipe', binary = BINARY } = {}) {
     this.binary = binary;
     this.stderr = '';
     this.stdout = '';
-    const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, binary, ...args];
-    const [program, words] = descriptors ? ['bash', limited] : [binary, args];
+    const limited = ['-c', `ulimit ${ulimit}; exec "$0" "$@"`, binary, ...args];
+    const [program, words] = ulimit ? ['bash', limited] : [binary, args];
     this.child = spawn(program, words,
       { env: { PATH: process.env.PATH, ...env }, stdio: ['pipe', 'pipe', stderr] });
     this.pid = this.child.pid;
@@ -123,18 +124,23 @@ export class Server {
 }
 
 /* Starts a server that ends with the test. Options: dev, config (an object), env, args,
-   descriptors, the most files that it may open, and binary, another program with the same ready
+   ulimit, the shell's words for what it may use, and binary, another program with the same ready
    line. */
 export async function start(t, options = {}) {
   const { dev = true, config, env = {}, args = [], ...more } = options;
   const flags = ['--http-port', '0', '--udp-port', '0', '--bind', '127.0.0.1', ...args];
   if (dev) flags.push('--dev');
-  if (config) {
-    flags.push('--config', temporaryFile(t, 'config.json', JSON.stringify(config)));
-  }
+  const configPath = config && temporaryFile(t, 'config.json', JSON.stringify(config));
+  if (config) flags.push('--config', configPath);
+  const recording = RECORD && join(mkdtempSync(join(tmpdir(), 'mpserver-')), 'recording');
+  if (recording) flags.push('--record', recording);
   const begin = () => new Server(flags, { MPSERVER_JWT_SECRET: SECRET, ...env }, more);
   let server = begin();
-  t.after(() => server.stop());
+  t.after(async () => {
+    await server.stop();
+    if (recording) replayed(recording);
+    if (recording) rmSync(dirname(recording), { recursive: true });
+  });
   try {
     await server.ready();
   } catch (error) {
@@ -142,8 +148,17 @@ export async function start(t, options = {}) {
     server = begin();
     await server.ready();
   }
-  server.configPath = config && flags.at(-1);
+  server.configPath = configPath;
   return server;
+}
+
+/* What a server that ended in order has recorded is replayed to the same bytes and state. */
+export function replayed(recording) {
+  const done = run(['--replay', recording]);
+  assert.match(done.stdout, /^replayed .* all the same\nstate [0-9a-f]{16}: as recorded\n$/,
+    done.stderr);
+  assert.equal(done.status, 0);
+  return done;
 }
 
 /* wine, once in a few hundred starts, ends before the program begins: status 1, not a word. The
