@@ -9,7 +9,7 @@ SERVER_WIN32 := $(DEDICATED) examples/dedicated/system_win32.c platform/win32.c
 HEADERS := mpserver.h $(wildcard platform/*.h examples/dedicated/*.h)
 EMBED := mpserver.c platform/posix.c $(wildcard examples/embed/*.c)
 EMBED_HEADERS := mpserver.h $(wildcard platform/*.h examples/embed/*.h)
-TESTS := $(wildcard tests/*.c tests/*.h)
+TESTS := $(wildcard tests/*.c tests/*.h tests/conformance/*.h)
 FORMATTED = $(shell find mpserver.[ch] platform examples tests -name '*.[ch]' 2>/dev/null)
 
 CC ?= cc

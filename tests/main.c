@@ -1,6 +1,7 @@
 /* The unit tests: one program that includes the core once, so that statics are in reach, then a
    file per section. A test that no table names is an unused static function, hence an error.
-   Usage: unit [FILTER]   runs the tests whose "section.name" contains FILTER. */
+   Usage: unit [FILTER]   runs the tests whose "section.name" contains FILTER.
+          unit --rows     tells rows of the tables of conformance; see conformance/rows.h. */
 static void test_assert_failed(const char *what, int line);
 #define MPS_ASSERT(x) ((x) ? (void)0 : test_assert_failed(#x, __LINE__))
 #include "../mpserver.c"
@@ -33,6 +34,8 @@ static void test_assert_failed(const char *what, int line) {
 #include "test_realtime.c"
 #include "test_crowd.c"
 
+#include "conformance/rows.h"
+
 static const struct check_suite {
     const char *name;
     const struct check_test *tests;
@@ -64,6 +67,9 @@ int main(int argc, char **argv) {
     const char *filter = argc > 1 ? argv[1] : "";
     int passed = 0, failed = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (strcmp(filter, "--rows") == 0) {
+        return rows_put_all();
+    }
     for (size_t s = 0; s < COUNT_OF(suites); s++) {
         for (size_t t = 0; t < suites[s].count; t++) {
             char name[128];
@@ -79,6 +85,9 @@ int main(int argc, char **argv) {
                 printf("FAIL %s\n", name);
             }
         }
+    }
+    if (!passed && !failed) {
+        printf("no test is named like `%s`\n", filter);
     }
     printf("%d passed, %d failed\n", passed, failed);
     return failed || !passed;

@@ -3,290 +3,7 @@
 /* Limits of most rows. */
 static const struct http_limits http_test_limits = {.head_bytes_max = 400, .target_bytes_max = 60};
 
-struct http_row {
-    const char *text;
-    size_t bytes;
-    mps_error want; /* MPS_OK: the text is one whole head */
-};
-
-/* Each text ends with the very byte that settles the outcome. */
-#define ROW(literal, want) \
-    { (literal), sizeof(literal) - 1, (want) }
-#define GOOD(literal) ROW(literal, MPS_OK)
-#define BAD(literal) ROW(literal, MPS_E_BAD_REQUEST)
-/* One request line that is judged at its end; one that a whole head makes good. */
-#define LINE(line, want) ROW(line "\r\n", want)
-#define LINE_GOOD(line) ROW(line "\r\nHost: h\r\n\r\n", MPS_OK)
-/* One field line (judged at its LF); fields that the whole head judges, with Host and without. */
-#define FIELD(line) ROW("GET / HTTP/1.1\r\nHost: h\r\n" line "\n", MPS_E_BAD_REQUEST)
-#define FIELDS(lines, want) ROW("POST / HTTP/1.1\r\nHost: h\r\n" lines "\r\n\r\n", want)
-#define HOSTS(lines, want) ROW("GET / HTTP/1.1\r\n" lines "\r\n", want)
-#define OLD(lines, want) ROW("GET / HTTP/1.0\r\n" lines "\r\n", want)
-
-#define TEN "0123456789"
-#define THIRTY TEN TEN TEN
-
-static const struct http_row http_rows[] = {
-    /* methods */
-    LINE_GOOD("GET / HTTP/1.1"),
-    LINE_GOOD("HEAD / HTTP/1.1"),
-    LINE_GOOD("POST / HTTP/1.1"),
-    LINE_GOOD("PUT / HTTP/1.1"),
-    LINE_GOOD("DELETE / HTTP/1.1"),
-    LINE_GOOD("OPTIONS / HTTP/1.1"),
-    LINE_GOOD("PATCH / HTTP/1.1"),
-    LINE_GOOD("BREW / HTTP/1.1"),
-    LINE_GOOD("get / HTTP/1.1"),
-    LINE_GOOD("G / HTTP/1.1"),
-    LINE_GOOD("!#$%&'*+-.^_`|~09azAZ / HTTP/1.1"),
-    LINE_GOOD("ABCDEFGHIJKLMNOPQRSTUVWXYZ012345 / HTTP/1.1"),
-    LINE("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456 / HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("G@T / HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET: / HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("G\xc3\x84T / HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("G\0T / HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE(" GET / HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("\tGET / HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET\t/ HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET", MPS_E_BAD_REQUEST),
-    LINE("GET ", MPS_E_BAD_REQUEST),
-    LINE("\x16\x03\x01\x02", MPS_E_BAD_REQUEST), /* a TLS greeting */
-    /* empty lines before the request line */
-    GOOD("\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
-    BAD("\r\n\r\n"),
-    BAD("\n"),
-    BAD("\r\n\n"),
-    BAD("\r\r\n"),
-    BAD("\rGET / HTTP/1.1\r\n"),
-    BAD("\r\nG@T / HTTP/1.1\r\n"),
-    BAD("\r\nGET: / HTTP/1.1\r\n"), /* would do as a field */
-    /* targets */
-    LINE_GOOD("GET /a/b;c=d/%20?x=1&y={\"a\":[2]} HTTP/1.1"),
-    LINE_GOOD("GET /? HTTP/1.1"),
-    LINE_GOOD("GET // HTTP/1.1"),
-    LINE_GOOD("GET /!$&'()*+,;=:@-._~|\\^`\"<> HTTP/1.1"),
-    LINE_GOOD("GET /" THIRTY TEN TEN "012345678 HTTP/1.1"),
-    LINE_GOOD("OPTIONS * HTTP/1.1"),
-    LINE_GOOD("GET http://h HTTP/1.1"),
-    LINE_GOOD("GET http://h/ HTTP/1.1"),
-    LINE_GOOD("GET HTTPS://example.org:8080/a?b HTTP/1.1"),
-    LINE_GOOD("GET http://[::1]:80?b HTTP/1.1"),
-    LINE("GET * HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("OPTIONS ** HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("OPTIONS *?a HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("CONNECT h:80 HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET h HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET ?a HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET ftp://h/ HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http:/h/ HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http:// HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http:///a HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http://?a HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http://:80/ HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http://u@h/ HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http://u:p@h/ HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http://h:x/ HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET http://h\\a HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /a#b HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /a?b#c HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /\xc3\xa4 HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /aaaaaaaaaaaaaaaaaaaaaaa?b=\x80 HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /\x7f HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /a\tb HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /a\0b HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /a\rb HTTP/1.1", MPS_E_BAD_REQUEST),
-    BAD("GET /a\n"),
-    LINE("GET  / HTTP/1.1", MPS_E_BAD_REQUEST),
-    /* target too long: known with its 61st byte, after which nothing else counts */
-    ROW("GET /" THIRTY THIRTY, MPS_E_TARGET_TOO_LONG),
-    ROW("GET ?" THIRTY THIRTY, MPS_E_TARGET_TOO_LONG),
-    ROW("GET /" TEN "?" THIRTY TEN "012345678", MPS_E_TARGET_TOO_LONG),
-    ROW("\r\nDELETE *" THIRTY THIRTY, MPS_E_TARGET_TOO_LONG),
-    LINE("G@T /" THIRTY THIRTY " HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET /#" THIRTY THIRTY " HTTP/1.1", MPS_E_BAD_REQUEST),
-    /* versions */
-    OLD("", MPS_OK),
-    LINE_GOOD("GET / HTTP/1.2"),
-    LINE_GOOD("GET / HTTP/1.9"),
-    LINE("GET / HTTP/2.0", MPS_E_HTTP_VERSION),
-    LINE("GET / HTTP/0.9", MPS_E_HTTP_VERSION),
-    LINE("GET / HTTP/3.1", MPS_E_HTTP_VERSION),
-    LINE("PRI * HTTP/2.0", MPS_E_HTTP_VERSION),
-    LINE("GET / HTTP/2", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/1.", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/1.10", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/11.1", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/1,1", MPS_E_BAD_REQUEST),
-    LINE("GET / http/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/x.1", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/1.x", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTPS/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/1.1 ", MPS_E_BAD_REQUEST),
-    LINE("GET /  HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET / a HTTP/1.1", MPS_E_BAD_REQUEST),
-    LINE("GET / ", MPS_E_BAD_REQUEST),
-    LINE("GET /", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/1.1\r", MPS_E_BAD_REQUEST),
-    LINE("GET / HTTP/1.1\0", MPS_E_BAD_REQUEST),
-    BAD("GET / HTTP/1.1\n"),
-    BAD("GET / HTTP/1.1\rHost: h\r\n"),
-    /* field syntax */
-    FIELDS("A:", MPS_OK),
-    FIELDS("A:b", MPS_OK),
-    FIELDS("A: \t b \t ", MPS_OK),
-    FIELDS("A:\t\t\t\t\t\t\t\t\t\t\t\t", MPS_OK),
-    FIELDS("A: a\tb\tc and a longer one with\ttabs\t in it", MPS_OK),
-    FIELDS("A: \x80\xff\xc3\xa4 bytes over 7f", MPS_OK),
-    FIELDS("!#$%&'*+-.^_`|~09azAZ: every token byte", MPS_OK),
-    FIELDS("A: \"quoted, : and ; = @ []{}\"", MPS_OK),
-    FIELDS("A: 1\r\nB: 2\r\na: 3", MPS_OK),
-    FIELD("A : b\r"),
-    FIELD("A\t: b\r"),
-    FIELD(" A: b\r"),
-    FIELD(": b\r"),
-    FIELD(":\r"),
-    FIELD("A\r"),
-    FIELD("no colon\r"),
-    FIELD("A: b\r\n folded\r"),
-    FIELD("A: b\r\n\tfolded\r"),
-    FIELD("A: b"),
-    FIELD("A:"),
-    FIELD(""),
-    FIELD("A: b\r\r"),
-    FIELD("A: b\rC: d\r"),
-    FIELD("A: \r b\r"),
-    FIELD("\r\r"),
-    FIELD("\rA: b\r"),
-    FIELD("A: b\0\r"),
-    FIELD("A: b\x01\r"),
-    FIELD("A: a long enough value\x1f\r"),
-    FIELD("A: a long enough value\x7f\r"),
-    FIELD("A: tab\tand\x0b\r"),
-    FIELD("A\0: b\r"),
-    FIELD("A(: b\r"),
-    FIELD("A/B: b\r"),
-    FIELD("A\xc3\xa4: b\r"),
-    FIELD("\"A\": b\r"),
-    FIELD("A@b: c\r"),
-    FIELD("{A}: c\r"),
-    FIELD("GET / HTTP/1.1\r"),
-    /* an obs-fold right behind the request line */
-    BAD("GET / HTTP/1.1\r\n Host: h\r\n"),
-    /* hosts */
-    HOSTS("", MPS_E_BAD_HOST),
-    HOSTS("Host:\r\n", MPS_OK),
-    HOSTS("Host: \t \r\n", MPS_OK),
-    HOSTS("hOST:example.org\r\n", MPS_OK),
-    HOSTS("Host: example.org:8080\r\n", MPS_OK),
-    HOSTS("Host: example.org:\r\n", MPS_OK),
-    HOSTS("Host: h:65535\r\n", MPS_OK),
-    HOSTS("Host: 127.0.0.1:1\r\n", MPS_OK),
-    HOSTS("Host: [2001:db8::1]\r\n", MPS_OK),
-    HOSTS("Host: [::ffff:127.0.0.1]:8080\r\n", MPS_OK),
-    HOSTS("Host: a%41b\r\n", MPS_OK),
-    HOSTS("Host: a_b-c.~!$&'()*+,;=\r\n", MPS_OK),
-    HOSTS("Host: h\r\nHost: h\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h\r\nhost:\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host:\r\nHost:\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h:65536\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h:99999999999999999999\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h:8a\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h:80:80\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: :80\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: ::1\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: [::1\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: []\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: [1]\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: [::]\r\n", MPS_OK),
-    HOSTS("Host: [::1]x\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: [g::1]\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: u@h\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: u:p@h\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: a b\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h, h\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h/a\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h?a\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: h#a\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: a%4\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: a%4g\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: \xc3\xa4\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: a\\b\r\n", MPS_E_BAD_HOST),
-    HOSTS("Host: <h>\r\n", MPS_E_BAD_HOST),
-    OLD("Host: h\r\n", MPS_OK),
-    OLD("Host: h\r\nHost: h\r\n", MPS_E_BAD_HOST),
-    OLD("Host: u@h\r\n", MPS_E_BAD_HOST),
-    ROW("GET http://a/ HTTP/1.1\r\n\r\n", MPS_E_BAD_HOST),
-    ROW("GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n", MPS_E_BAD_HOST),
-    ROW("GET http://a/ HTTP/1.1\r\nHost: u@b\r\n\r\n", MPS_E_BAD_HOST),
-    GOOD("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"),
-    GOOD("GET http://a/ HTTP/1.0\r\n\r\n"),
-    /* lengths */
-    FIELDS("Content-Length: 0", MPS_OK),
-    FIELDS("content-length:\t5\t", MPS_OK),
-    FIELDS("Content-Length: 0000000000000000000000005", MPS_OK),
-    FIELDS("Content-Length: 18446744073709551615", MPS_OK),
-    FIELDS("Content-Length: 18446744073709551616", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 99999999999999999999", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 184467440737095516150", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: +5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: -5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5,5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5, 5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 0x5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5 5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5.0", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5;", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length:", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: a", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: \xd9\xa5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5\r\nContent-Length: 5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5\r\nContent-Length: 6", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length:\r\nContent-Length: 6", MPS_E_BAD_FRAMING),
-    OLD("Content-Length: 5\r\n", MPS_OK),
-    /* codings */
-    FIELDS("Transfer-Encoding: chunked", MPS_OK),
-    FIELDS("TRANSFER-ENCODING:CHUNKED", MPS_OK),
-    FIELDS("Transfer-Encoding: gzip, chunked", MPS_E_TRANSFER_CODING),
-    FIELDS("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", MPS_E_TRANSFER_CODING),
-    FIELDS("Transfer-Encoding: identity, gzip , chunked", MPS_E_TRANSFER_CODING),
-    FIELDS("Transfer-Encoding: chunked, chunked", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked, gzip", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked\r\nTransfer-Encoding:", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: xchunked", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunkedx", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: gzip", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: identity", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding:", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: ,chunked", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked,", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: gzip,,chunked", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: gzip chunked", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked;q=1", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: \"chunked\"", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked\xa0", MPS_E_BAD_FRAMING),
-    FIELDS("Transfer-Encoding: chunked\r\nContent-Length: 5", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5\r\nTransfer-Encoding: chunked", MPS_E_BAD_FRAMING),
-    FIELDS("Content-Length: 5\r\nTransfer-Encoding: gzip, chunked", MPS_E_BAD_FRAMING),
-    FIELD("Transfer-Encoding : chunked\r"),
-    OLD("Transfer-Encoding: chunked\r\n", MPS_E_BAD_FRAMING),
-    OLD("Transfer-Encoding: gzip, chunked\r\n", MPS_E_BAD_FRAMING),
-    /* expectations */
-    FIELDS("Expect: 100-continue", MPS_OK),
-    FIELDS("Expect: 100-CONTINUE, 100-continue", MPS_OK),
-    FIELDS("Expect:", MPS_OK),
-    FIELDS("Expect: 200-ok", MPS_E_EXPECTATION),
-    FIELDS("Expect: 100-continue, more", MPS_E_EXPECTATION),
-    FIELDS("Expect: 100-continue\r\nExpect: more", MPS_E_EXPECTATION),
-    FIELDS("Expect: 100-continue;a=b", MPS_E_EXPECTATION),
-    OLD("Expect: more\r\n", MPS_OK),
-    /* several faults: framing, host, coding, expectation */
-    ROW("POST / HTTP/1.1\r\nExpect: x\r\nContent-Length: x\r\n\r\n", MPS_E_BAD_FRAMING),
-    ROW("POST / HTTP/1.1\r\nExpect: x\r\nTransfer-Encoding: a, chunked\r\n\r\n", MPS_E_BAD_HOST),
-    FIELDS("Expect: x\r\nTransfer-Encoding: a, chunked", MPS_E_TRANSFER_CODING),
-    ROW("POST / HTTP/1.1\r\nContent-Length: x\r\nA : b\r\n", MPS_E_BAD_REQUEST),
-};
+#include "conformance/rfc9112.h"
 
 static void http_span_told(struct text *t, const char *name, struct span s) {
     if (s.at) {
@@ -388,104 +105,39 @@ static void http_feed_followed(const struct http_row *row, i64 want) {
     }
 }
 
+static void http_head_check(const void *at) {
+    const struct http_row *row = at;
+    i64 want = row->want == MPS_OK ? (i64)row->bytes : row->want;
+    http_feed(row->text, row->bytes, &http_test_limits, want);
+    http_feed_followed(row, want);
+}
+
 static void http_heads(void) {
-    CHECK(COUNT_OF(http_rows) >= 150);
-    for (size_t i = 0; i < COUNT_OF(http_rows); i++) {
-        i64 want = http_rows[i].want == MPS_OK ? (i64)http_rows[i].bytes : http_rows[i].want;
-        http_feed(http_rows[i].text, http_rows[i].bytes, &http_test_limits, want);
-        http_feed_followed(&http_rows[i], want);
+    CONFORMANCE("rfc9112 heads", http_rows, http_head_check);
+}
+
+static void http_meaning_check(const void *at) {
+    const struct http_meaning *row = at;
+    char text[512], told[1024] = "";
+    size_t scanned = 0;
+    int bytes = snprintf(text, sizeof text, "%sHost: h\r\n\r\n", row->head);
+    i64 got = http_parse_copy(text, (size_t)bytes, &scanned, &http_test_limits, told, sizeof told);
+    CHECK_INT(got, row->told ? bytes : MPS_E_BAD_REQUEST);
+    if (row->told) {
+        CHECK_TEXT(told, strlen(told), row->told);
+        http_feed(text, (size_t)bytes, &http_test_limits, bytes);
     }
 }
 
-/* What a head says. Lines that all rows end with are left out: " Host: h" and the empty line. */
-static const struct http_meaning {
-    const char *head, *told;
-} http_meanings[] = {
-    {"GET /a/b?c=d&e HTTP/1.1\r\n", "GET 1.1 keep target=/a/b?c=d&e path=/a/b query=c=d&e host=h"},
-    {"HEAD /? HTTP/1.1\r\n", "HEAD 1.1 keep target=/? path=/ query= host=h"},
-    {"PUT /a??b HTTP/1.9\r\n", "PUT 1.1 keep target=/a??b path=/a query=?b host=h"},
-    {"OPTIONS * HTTP/1.1\r\n", "OPTIONS 1.1 keep target=* path=* host=h"},
-    {"PATCH //x HTTP/1.1\r\n", "PATCH 1.1 keep target=//x path=//x host=h"},
-    {"get / HTTP/1.1\r\n", "OTHER 1.1 keep target=/ path=/ host=h"},
-    {"GETS / HTTP/1.1\r\n", "OTHER 1.1 keep target=/ path=/ host=h"},
-    {"DELETE /x HTTP/1.0\r\n", "DELETE 1.0 target=/x path=/x host=h"},
-    {"GET http://a:81/b?c HTTP/1.1\r\n",
-     "GET 1.1 keep target=http://a:81/b?c path=/b query=c host=a:81"},
-    {"GET HTTP://a HTTP/1.1\r\n", "GET 1.1 keep target=HTTP://a path=/ host=a"},
-    {"GET https://a?b/c HTTP/1.1\r\n", "GET 1.1 keep target=https://a?b/c path=/ query=b/c host=a"},
-    {"OPTIONS http://a HTTP/1.1\r\n", "OPTIONS 1.1 keep target=http://a path=* host=a"},
-    {"OPTIONS http://a/ HTTP/1.1\r\n", "OPTIONS 1.1 keep target=http://a/ path=/ host=a"},
-    {"OPTIONS http://a? HTTP/1.1\r\n", "OPTIONS 1.1 keep target=http://a? path=/ query= host=a"},
-    {"\r\nGET / HTTP/1.1\r\n", "GET 1.1 keep target=/ path=/ host=h"},
-    /* Connection */
-    {"GET / HTTP/1.1\r\nConnection: close\r\n", "GET 1.1 target=/ path=/ host=h"},
-    {"GET / HTTP/1.1\r\nCONNECTION:CLOSE\r\n", "GET 1.1 target=/ path=/ host=h"},
-    {"GET / HTTP/1.1\r\nConnection: closed\r\n", "GET 1.1 keep target=/ path=/ host=h"},
-    {"GET / HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\n",
-     "GET 1.1 keep upgrade target=/ path=/ host=h"},
-    {"GET / HTTP/1.1\r\nConnection: ,, upgrade ,\t,\"x\"\r\n",
-     "GET 1.1 keep upgrade target=/ path=/ host=h"},
-    {"GET / HTTP/1.1\r\nConnection: upgrade\r\nConnection: a, close\r\n",
-     "GET 1.1 upgrade target=/ path=/ host=h"},
-    {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n", "GET 1.0 keep target=/ path=/ host=h"},
-    {"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n", "GET 1.0 target=/ path=/ host=h"},
-    /* bodies */
-    {"POST / HTTP/1.1\r\nContent-Length: 0\r\n", "POST 1.1 keep length=0 target=/ path=/ host=h"},
-    {"POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n",
-     "POST 1.1 keep length=18446744073709551615 target=/ path=/ host=h"},
-    {"POST / HTTP/1.1\r\nTransfer-Encoding:  Chunked \r\nExpect: 100-Continue\r\n",
-     "POST 1.1 keep chunked expects target=/ path=/ host=h"},
-    {"POST / HTTP/1.0\r\nContent-Length: 7\r\nExpect: 100-continue\r\n",
-     "POST 1.0 length=7 target=/ path=/ host=h"},
-    {"POST / HTTP/1.1\r\nContent-Encoding: gzip\r\n", "POST 1.1 keep coded target=/ path=/ host=h"},
-    {"POST / HTTP/1.1\r\nContent-Encoding: identity, br\r\n",
-     "POST 1.1 keep coded target=/ path=/ host=h"},
-    {"POST / HTTP/1.1\r\nContent-Encoding: , Identity\r\nContent-Encoding:\r\n",
-     "POST 1.1 keep target=/ path=/ host=h"},
-    /* fields */
-    {"GET / HTTP/1.1\r\nauthorization: Bearer a.b-c \r\nX-Request-ID:r\r\nX-SIGNATURE: 0f\r\n",
-     "GET 1.1 keep target=/ path=/ host=h auth=Bearer a.b-c id=r sig=0f"},
-    {"GET / HTTP/1.1\r\nOrigin: http://o\r\nIf-None-Match: \"a\", W/\"b\"\r\n",
-     "GET 1.1 keep target=/ path=/ host=h origin=http://o none=\"a\", W/\"b\""},
-    {"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: k==\r\n"
-     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mpserver.v1, x\r\n",
-     "GET 1.1 keep upgrade v1 target=/ws path=/ws host=h upgrade=websocket ws-key=k== ws-ver=13"},
-    {"GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: x\r\nSec-WebSocket-Protocol: y,mpserver.v1\r\n"
-     "Sec-WebSocket-Key: a\r\nSec-WebSocket-Key: a\r\n",
-     "GET 1.1 keep v1 target=/ws path=/ws host=h ws-key="},
-    {"GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: MPserver.v1, mpserver.v12\r\n",
-     "GET 1.1 keep target=/ws path=/ws host=h"},
-    {"GET / HTTP/1.1\r\nOrigin:\r\nOrigin: second\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n",
-     "GET 1.1 keep target=/ path=/ host=h id=a origin="},
-    {"GET / HTTP/1.1\r\nOrigi: a\r\nOriginn: b\r\nX-Request_Id: c\r\nHos: d\r\nA: e\r\n",
-     "GET 1.1 keep target=/ path=/ host=h"},
-    {"GET / HTTP/1.1\r\nX\rRequest-Id: a\r\n", NULL},
-    {"GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\n",
-     "GET 1.1 keep target=/ path=/ host=h fwd=1.1.1.1, 2.2.2.2"},
-    {"GET / HTTP/1.1\r\nX-Forwarded-For: a, b\r\nx-forwarded-for: c\r\n",
-     "GET 1.1 keep target=/ path=/ host=h fwd=c rest=a, b"},
-    {"GET / HTTP/1.1\r\nX-Forwarded-For: a\r\nX-Forwarded-For:\r\nX-Forwarded-For: c\r\n",
-     "GET 1.1 keep target=/ path=/ host=h fwd=c rest= more"},
-};
-
 static void http_heads_say(void) {
-    for (size_t i = 0; i < COUNT_OF(http_meanings); i++) {
-        char text[512], told[1024] = "";
-        size_t scanned = 0;
-        int bytes = snprintf(text, sizeof text, "%sHost: h\r\n\r\n", http_meanings[i].head);
-        i64 got =
-            http_parse_copy(text, (size_t)bytes, &scanned, &http_test_limits, told, sizeof told);
-        CHECK_INT(got, http_meanings[i].told ? bytes : MPS_E_BAD_REQUEST);
-        if (http_meanings[i].told) {
-            CHECK_TEXT(told, strlen(told), http_meanings[i].told);
-            http_feed(text, (size_t)bytes, &http_test_limits, bytes);
-        }
-    }
+    CONFORMANCE("rfc9112 meanings", http_meanings, http_meaning_check);
 }
 
 /* After a fault the log finds what there was. */
 static void http_heads_say_after_faults(void) {
-    static const struct http_meaning rows[] = {
+    static const struct {
+        const char *head, *told;
+    } rows[] = {
         {"PUT /a?b HTTP/1.1\r\nA : b\r\n", "PUT 1.1 target=/a?b path=/a query=b"},
         {"PUT /a?b HTTP/2.0\r\n", "PUT 1.0 target=/a?b"},
         {"PUT /a HTTP/1.1\r\nOrigin: o\r\n\r\n", "PUT 1.1 keep target=/a path=/a origin=o"},
@@ -568,110 +220,6 @@ static void http_heads_random(void) {
     }
 }
 
-struct http_chunk_row {
-    const char *text;
-    size_t bytes;
-    int want;
-    const char *body;
-};
-
-#define CHUNKS(literal, body) \
-    { (literal), sizeof(literal) - 1, 1, (body) }
-#define CHUNKS_MORE(literal, body) \
-    { (literal), sizeof(literal) - 1, 0, (body) }
-#define CHUNKS_BAD(literal) \
-    { (literal), sizeof(literal) - 1, MPS_E_BAD_CHUNK, NULL }
-#define CHUNKS_BIG(literal) \
-    { (literal), sizeof(literal) - 1, MPS_E_BODY_TOO_LARGE, NULL }
-
-#define HTTP_TEST_BODY_MAX 40
-
-/* The last byte of a text settles its outcome; bodies have at most HTTP_TEST_BODY_MAX bytes. */
-static const struct http_chunk_row http_chunk_rows[] = {
-    CHUNKS("0\r\n\r\n", ""),
-    CHUNKS("000\r\n\r\n", ""),
-    CHUNKS("5\r\nhello\r\n0\r\n\r\n", "hello"),
-    CHUNKS("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", "hello world"),
-    CHUNKS("1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n", "abc"),
-    CHUNKS("a\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
-    CHUNKS("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
-    CHUNKS("0a\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
-    CHUNKS("0000000000000001\r\nx\r\n0000000000000000\r\n\r\n", "x"),
-    CHUNKS("4\r\n\r\n\r\n\r\n0\r\n\r\n", "\r\n\r\n"),
-    CHUNKS("5\r\n0\r\n\r\n\r\n0\r\n\r\n", "0\r\n\r\n"),
-    CHUNKS("28\r\n0123456789012345678901234567890123456789\r\n0\r\n\r\n",
-           "0123456789012345678901234567890123456789"),
-    CHUNKS("14\r\n01234567890123456789\r\n14\r\n01234567890123456789\r\n0\r\n\r\n",
-           "0123456789012345678901234567890123456789"),
-    /* extensions */
-    CHUNKS("1;a\r\nx\r\n0\r\n\r\n", "x"),
-    CHUNKS("1;a=b;c=\"d e\"\r\nx\r\n0;z\r\n\r\n", "x"),
-    CHUNKS("1 ; a = b\r\nx\r\n0\t\t;z\r\n\r\n", "x"),
-    CHUNKS("1;\r\nx\r\n0\r\n\r\n", "x"),
-    CHUNKS("1;\x80\t;\r\nx\r\n0\r\n\r\n", "x"),
-    /* trailers */
-    CHUNKS("1\r\nx\r\n0\r\nA: b\r\n\r\n", "x"),
-    CHUNKS("1\r\nx\r\n0\r\nA:\r\nB-c:\td \x80\r\n\r\n", "x"),
-    CHUNKS("0\r\nContent-Length: 5\r\n\r\n", ""),
-    /* not yet complete */
-    CHUNKS_MORE("", ""),
-    CHUNKS_MORE("5", ""),
-    CHUNKS_MORE("5\r\n", ""),
-    CHUNKS_MORE("5\r\nhel", "hel"),
-    CHUNKS_MORE("5\r\nhello", "hello"),
-    CHUNKS_MORE("5\r\nhello\r\n", "hello"),
-    CHUNKS_MORE("1\r\nx\r\n0", "x"),
-    CHUNKS_MORE("1\r\nx\r\n0\r\n\r", "x"),
-    CHUNKS_MORE("1\r\nx\r\n0\r\nA: b\r\n", "x"),
-    CHUNKS_MORE("28\r\n0123", "0123"),
-    /* sizes */
-    CHUNKS_BAD("\r"),
-    CHUNKS_BAD("\n"),
-    CHUNKS_BAD(" "),
-    CHUNKS_BAD(";"),
-    CHUNKS_BAD("g"),
-    CHUNKS_BAD("+"),
-    CHUNKS_BAD("-"),
-    CHUNKS_BAD("0x"),
-    CHUNKS_BAD("5\n"),
-    CHUNKS_BAD("5\rh"),
-    CHUNKS_BAD("5\r\r"),
-    CHUNKS_BAD("5 \r"),
-    CHUNKS_BAD("5 5"),
-    CHUNKS_BAD("5,"),
-    CHUNKS_BAD("5\0"),
-    CHUNKS_BAD("00000000000000000"),
-    CHUNKS_BAD("1;a\n"),
-    CHUNKS_BAD("1;a\x01"),
-    CHUNKS_BAD("1;a\x7f"),
-    CHUNKS_BAD("1;a\rb"),
-    /* data that does not end where its size says */
-    CHUNKS_BAD("1\r\nxy"),
-    CHUNKS_BAD("1\r\nx\n"),
-    CHUNKS_BAD("1\r\nx\r\r"),
-    CHUNKS_BAD("1\r\nx0"),
-    CHUNKS_BAD("1\r\nx\r\n\r"),
-    /* trailers */
-    CHUNKS_BAD("0\r\n\n"),
-    CHUNKS_BAD("0\r\n\rA"),
-    CHUNKS_BAD("0\r\n "),
-    CHUNKS_BAD("0\r\n:"),
-    CHUNKS_BAD("0\r\nA "),
-    CHUNKS_BAD("0\r\nA\r"),
-    CHUNKS_BAD("0\r\nA: b\n"),
-    CHUNKS_BAD("0\r\nA: \x01"),
-    CHUNKS_BAD("0\r\nA: b\rC"),
-    CHUNKS_BAD("0\r\nA: b\r\n "),
-    /* too large: known with the digit that makes it so */
-    CHUNKS_BIG("29"),
-    CHUNKS_BIG("100"),
-    CHUNKS_BIG("ff"),
-    CHUNKS_BIG("029"),
-    CHUNKS_BIG("1\r\nx\r\n28"),
-    CHUNKS_BIG("14\r\n01234567890123456789\r\n15"),
-    CHUNKS_BIG("14\r\n01234567890123456789\r\n14\r\n01234567890123456789\r\n1"),
-};
-
 /* Feeds a chunked body in pieces of `step` bytes into a buffer that is as large as it must be and
    gives the outcome; `first` is the size of the first piece. */
 static int http_chunks_feed(const struct http_chunk_row *row, size_t first, size_t step,
@@ -707,24 +255,25 @@ static int http_chunks_feed(const struct http_chunk_row *row, size_t first, size
     return result;
 }
 
-static void http_chunks_table(void) {
-    CHECK(COUNT_OF(http_chunk_rows) >= 50);
-    for (size_t i = 0; i < COUNT_OF(http_chunk_rows); i++) {
-        const struct http_chunk_row *row = &http_chunk_rows[i];
-        int failed = checks_failed;
-        size_t given;
-        for (size_t cut = 0; cut <= row->bytes; cut++) {
-            CHECK_INT(http_chunks_feed(row, cut, row->bytes, &given), row->want);
-            CHECK_INT(given, row->bytes); /* not before its last byte */
-        }
-        for (size_t step = 1; step < 5; step++) {
-            CHECK_INT(http_chunks_feed(row, step, step, &given), row->want);
-            CHECK_INT(given, row->bytes);
-        }
-        if (checks_failed > failed) {
-            printf("  in \"%.*s\"\n", (int)row->bytes, row->text);
-        }
+static void http_chunk_check(const void *at) {
+    const struct http_chunk_row *row = at;
+    int failed = checks_failed;
+    size_t given;
+    for (size_t cut = 0; cut <= row->bytes; cut++) {
+        CHECK_INT(http_chunks_feed(row, cut, row->bytes, &given), row->want);
+        CHECK_INT(given, row->bytes); /* not before its last byte */
     }
+    for (size_t step = 1; step < 5; step++) {
+        CHECK_INT(http_chunks_feed(row, step, step, &given), row->want);
+        CHECK_INT(given, row->bytes);
+    }
+    if (checks_failed > failed) {
+        printf("  in \"%.*s\"\n", (int)row->bytes, row->text);
+    }
+}
+
+static void http_chunks_table(void) {
+    CONFORMANCE("rfc9112 chunks", http_chunk_rows, http_chunk_check);
 }
 
 /* What stands in front of the raw bytes and what follows the body are left alone. */

@@ -476,7 +476,7 @@ static void table_run(struct hall *h, const struct ws_row *row) {
         CHECK(n == bytes && memcmp(whole, other, n) == 0);
     }
     if (checks_failed > failed) {
-        printf("row %s: %s\n", row->rfc, row->stream);
+        printf("row %s: %s\n", row->about.where, row->stream);
     }
     free(stream.at);
 }
