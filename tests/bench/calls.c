@@ -6,9 +6,13 @@
 
    Calls that change something are judged; calls that only ask (room, fate, spans, deadline) are
    counted on a line of their own, or their number would hide the others.
-   Usage: calls [NAME]   plays the scenarios whose names contain NAME. */
+   Usage: calls [NAME]           plays the scenarios whose names contain NAME
+          calls --journal FILE   makes the calls of a recording (platform/journal.h) instead, with
+                                 what the recorded server was made of */
 #define _POSIX_C_SOURCE 200809L
 #include "../../mpserver.c"
+
+#include "../../platform/replay.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,18 +44,20 @@ enum kind {
     CALL_DATAGRAM,
     CALL_DATAGRAMS_OUT,
     CALL_SENT,
+    CALL_OTHER, /* of a recording: the date, draining, what only a game calls */
     CALL_ASKS,
     CALL_TAKEN = CALL_ASKS,
     CALL_NEXT,
     CALL_OUTPUT,
     CALL_ROOM,
     CALL_FATE,
-    CALL_DEADLINE
+    CALL_DEADLINE,
+    CALL_NOTE
 };
 
-static const char *const kind_names[] = {"open",     "input",         "eof",  "closed",  "advance",
-                                         "datagram", "datagrams out", "sent", "taken",   "next",
-                                         "output",   "room",          "fate", "deadline"};
+static const char *const kind_names[] = {
+    "open",  "input", "eof",  "closed", "advance", "datagram", "datagrams out", "sent",
+    "other", "taken", "next", "output", "room",    "fate",     "deadline",      "note"};
 
 /* One call: its least time, and what it did. */
 struct call {
@@ -578,7 +584,7 @@ static void bench_say(struct bench *b, u32 i, const char *what) {
 /* What is copied to each member counts more than how many there are: about as long as
    fanout_bytes_max lets it be. */
 static void say_long(struct bench *b, u32 i, const char *what) {
-    char text[4000];
+    char text[3000];
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = 0;
     frame("{\"type\":\"rpc_call\",\"data\":{\"method\":\"x\",\"args\":\"%s\"}}", text);
@@ -726,7 +732,7 @@ static void big_relay(struct bench *b) {
     }
     bench_quiet(b);
     for (u32 i = 0; i < 4; i++) {
-        say_long(b, BIG + i, "rpc_call of 4 KB to all, big room");
+        say_long(b, BIG + i, "rpc_call of 3 KB to all, big room");
         bench_quiet(b);
     }
     for (u32 i = 0; i < 20; i++) {
@@ -982,7 +988,7 @@ static void full_chunks(struct bench *b) {
     bench_quiet(b);
     expect("chunks", b->s->conns.chunks_used + 1000 > b->s->conns.chunks_count, true);
     b->what = "a crowd of 1,024 wants chunks that others hold";
-    say_long(b, FULL_ROOMS, "rpc_call of 4 KB in a room of 1,024, chunks full");
+    say_long(b, FULL_ROOMS, "rpc_call of 3 KB in a room of 1,024, chunks full");
     bench_quiet(b);
     for (u32 i = 0; i < 40; i++) {
         frame("{\"type\":\"chat\",\"data\":{\"text\":\"%.480s\"}}", filler);
@@ -1308,6 +1314,97 @@ static void bench_play(struct bench *b, const struct scenario *scenario) {
     free(b->raw);
 }
 
+/* -- a recording -- */
+
+struct recording {
+    unsigned char *bytes, *scratch;
+    size_t count;
+};
+
+static const u8 kind_of[] = {
+    [MPS_CALL_WALL_CLOCK] = CALL_OTHER,    [MPS_CALL_ADVANCE] = CALL_ADVANCE,
+    [MPS_CALL_DRAIN] = CALL_OTHER,         [MPS_CALL_RECONFIGURE] = CALL_OTHER,
+    [MPS_CALL_NOTE_CALL_NS] = CALL_NOTE,   [MPS_CALL_NOTE_PORT_ERROR] = CALL_NOTE,
+    [MPS_CALL_NOTE_UDP_DROPS] = CALL_NOTE, [MPS_CALL_TCP_OPEN] = CALL_OPEN,
+    [MPS_CALL_TCP_INPUT] = CALL_INPUT,     [MPS_CALL_TCP_EOF] = CALL_EOF,
+    [MPS_CALL_TCP_CLOSED] = CALL_CLOSED,   [MPS_CALL_NEXT_OUTPUT] = CALL_NEXT,
+    [MPS_CALL_TCP_TAKEN] = CALL_TAKEN,     [MPS_CALL_TCP_SENT] = CALL_SENT,
+    [MPS_CALL_UDP_INPUT] = CALL_DATAGRAM,  [MPS_CALL_UDP_OUTPUT] = CALL_DATAGRAMS_OUT,
+    [MPS_CALL_AUTH_FINISH] = CALL_OTHER,   [MPS_CALL_LOBBY_KICK] = CALL_OTHER,
+    [MPS_CALL_ROOM_KICK] = CALL_OTHER,     [MPS_CALL_ROOM_SEND] = CALL_OTHER,
+    [MPS_CALL_USER_SEND] = CALL_OTHER,
+};
+
+/* What a socket says is masked: all that can be told apart is who speaks HTTP. */
+static const char *call_name(const mps_call *call) {
+    enum kind kind = kind_of[call->kind];
+    const char *bytes = call->bytes;
+    if (kind != CALL_INPUT) {
+        return kind == CALL_OTHER ? "as the recording has it" : kind_names[kind];
+    }
+    return call->count && bytes[0] >= 'A' && bytes[0] <= 'Z' ? "requests" : "frames";
+}
+
+static struct recording recording_read(const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (!file || fseek(file, 0, SEEK_END) || ftell(file) < 0) {
+        give_up("there is no such recording, or it cannot be read");
+    }
+    struct recording recording = {.count = (size_t)ftell(file)};
+    rewind(file);
+    recording.bytes = memory(1, recording.count + 1);
+    recording.scratch = memory(1, MPS_REPLAY_SCRATCH_BYTES);
+    if (fread(recording.bytes, 1, recording.count, file) != recording.count) {
+        give_up("the recording cannot be read");
+    }
+    fclose(file);
+    return recording;
+}
+
+/* For the core to see that there are such hooks. */
+static void hook_ignored(void *user) {
+    (void)user;
+}
+
+static void recording_begin(struct bench *b, struct mps_replay *r, const struct recording *from) {
+    if (!mps_replay_open(r, from->bytes, from->count, from->scratch, MPS_REPLAY_SCRATCH_BYTES)) {
+        give_up(r->problem);
+    }
+    mps_hooks hooks = {.reload = r->hooks_reload ? hook_ignored : NULL,
+                       .record = r->hooks_record ? hook_ignored : NULL};
+    b->raw = b->raw ? b->raw : memory(1, r->memory_bytes + SERVER_ALIGN);
+    b->block = b->raw + (SERVER_ALIGN - (uintptr_t)b->raw % SERVER_ALIGN) % SERVER_ALIGN;
+    b->frames = b->closed = 0;
+    if (!mps_replay_start(r, &b->s, &hooks, b->block)) {
+        give_up(r->problem);
+    }
+}
+
+/* What is sent is compared with the recording between two calls, which is not timed. */
+static void recording_play(struct bench *b, const char *path) {
+    static struct mps_replay r;
+    struct recording recording = recording_read(path);
+    b->tape.count = 0;
+    for (u32 i = 0; i < REPLAYS; i++) {
+        b->tape.replay = i;
+        b->tape.at = 0;
+        recording_begin(b, &r, &recording);
+        mps_replay_state state = mps_replay_next(&r, b->s);
+        for (; state == MPS_REPLAY_CALL; state = mps_replay_next(&r, b->s)) {
+            b->what = call_name(&r.call);
+            u64 begin = cpu_ns();
+            mps_replay_make(&r, b->s);
+            u64 ns = cpu_ns() - begin;
+            tape_note(b, kind_of[r.call.kind], r.call.count, ns);
+        }
+        expect(r.problem ? r.problem : "the end of the recording", state, MPS_REPLAY_END);
+        expect("the server's own check", mps_check(b->s), true);
+    }
+    free(b->raw);
+    free(recording.bytes);
+    free(recording.scratch);
+}
+
 /* -- telling -- */
 
 static int by_number(const void *a, const void *b) {
@@ -1403,26 +1500,19 @@ static void judge(const char *what, double got, double bar, bool met) {
     printf("%s: %.2f, bar %.2f: %s\n", what, got, bar, met ? "met" : "MISSED");
 }
 
-int main(int argc, char **argv) {
-    static struct bench b;
-    struct total changes = {NULL, 0}, asks = {NULL, 0};
-    const char *filter = argc > 1 ? argv[1] : "";
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    bench_make(&b);
-    printf("reading the clock costs %.2f us, which is in every number\n", clock_cost_us());
-    printf("%-22s %9s %8s %8s %8s %8s %9s us\n", "scenario", "calls", "p50", "p99", "p99.9",
-           "p99.99", "max");
-    for (size_t i = 0; i < COUNT_OF(scenarios); i++) {
-        if (!strstr(scenarios[i].name, filter)) {
-            continue;
-        }
-        bench_play(&b, &scenarios[i]);
-        size_t count = tape_sort(b.tape.calls, b.tape.count);
-        print_line(scenarios[i].name, b.tape.calls, count);
-        print_slowest(b.tape.calls, count);
-        total_add(&changes, b.tape.calls, count);
-        total_add(&asks, b.tape.calls + count, b.tape.count - count);
-    }
+/* Those that change something, and those that only ask. */
+static struct total changes, asks;
+
+/* Of the tape, which is sorted by it. */
+static void tell(struct bench *b, const char *name) {
+    size_t count = tape_sort(b->tape.calls, b->tape.count);
+    print_line(name, b->tape.calls, count);
+    print_slowest(b->tape.calls, count);
+    total_add(&changes, b->tape.calls, count);
+    total_add(&asks, b->tape.calls + count, b->tape.count - count);
+}
+
+static void tell_all(void) {
     qsort(changes.calls, changes.count, sizeof *changes.calls, by_time);
     qsort(asks.calls, asks.count, sizeof *asks.calls, by_time);
     print_kinds(changes.calls, changes.count);
@@ -1434,5 +1524,31 @@ int main(int argc, char **argv) {
     judge("calls", (double)changes.count, BAR_CALLS, changes.count >= BAR_CALLS);
     judge("p99.99 us", p9999, BAR_P9999_NS / 1e3, p9999 <= BAR_P9999_NS / 1e3);
     judge("worst us", worst, BAR_WORST_NS / 1e3, worst <= BAR_WORST_NS / 1e3);
+}
+
+int main(int argc, char **argv) {
+    static struct bench b;
+    bool journal = argc > 1 && strcmp(argv[1], "--journal") == 0;
+    const char *filter = argc > 1 ? argv[1] : "";
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (journal && argc != 3) {
+        give_up("usage: calls [NAME] or calls --journal FILE");
+    }
+    printf("reading the clock costs %.2f us, which is in every number\n", clock_cost_us());
+    printf("%-22s %9s %8s %8s %8s %8s %9s us\n", "scenario", "calls", "p50", "p99", "p99.9",
+           "p99.99", "max");
+    if (journal) {
+        recording_play(&b, argv[2]);
+        tell(&b, "recording");
+    } else {
+        bench_make(&b);
+    }
+    for (size_t i = 0; !journal && i < COUNT_OF(scenarios); i++) {
+        if (strstr(scenarios[i].name, filter)) {
+            bench_play(&b, &scenarios[i]);
+            tell(&b, scenarios[i].name);
+        }
+    }
+    tell_all();
     return failures != 0;
 }

@@ -15,6 +15,7 @@
    The text that tells messages apart is eight letters from A to P, four for the sender's index and
    four for its sequence number: a delivery costs the load the same in both modes. */
 #define _GNU_SOURCE
+#include "frames.h"
 #include "measure.h"
 #include "net.h"
 #include <errno.h>
@@ -22,7 +23,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define INPUT_BYTES (1 << 18)
@@ -107,21 +107,6 @@ static uint32_t letters_get(const unsigned char *at) {
         value = value << 4 | ((uint32_t)(at[i] - 'A') & 15);
     }
     return value;
-}
-
-/* The length of a frame's header before `payload` bytes, without a mask. */
-static size_t header_bytes(size_t payload) {
-    return payload < 126 ? 2 : payload < 65536 ? 4 : 10;
-}
-
-static size_t header_put(unsigned char *at, unsigned char opcode, size_t payload, bool masked) {
-    at[0] = (unsigned char)(0x80 | opcode);
-    at[1] = (unsigned char)((masked ? 0x80 : 0) | (payload < 126 ? payload : 126));
-    if (payload >= 126) {
-        at[2] = (unsigned char)(payload >> 8);
-        at[3] = (unsigned char)payload;
-    }
-    return header_bytes(payload);
 }
 
 /* An rpc_call that names `peer` as `member`, filled up to `bytes`. Where the id stands in it. */
@@ -451,18 +436,12 @@ static size_t frame_take(struct client *c, const unsigned char *p, size_t count)
     if (count < 2) {
         return 0;
     }
-    size_t header = p[1] < 126 ? 2 : p[1] == 126 ? 4 : 10, payload = p[1];
     if (p[1] > 127 || (p[0] & 0xf0) != 0x80) {
         stop("client %u gets a frame that starts %02x %02x", c->index, p[0], p[1]);
     }
-    if (count < header) {
+    size_t payload = 0, header = header_take(p, count, &payload);
+    if (!header) {
         return 0;
-    }
-    if (header > 2) {
-        payload = 0;
-        for (size_t i = 2; i < header; i++) {
-            payload = payload << 8 | p[i];
-        }
     }
     if (payload > CARRY_BYTES_MAX - header) {
         stop("client %u gets a frame of %zu bytes", c->index, payload);
@@ -719,7 +698,6 @@ static void tables_make(void) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit files;
     const char *mode = argc > 1 ? argv[1] : "";
     if (strcmp(mode, "ws") != 0 && strcmp(mode, "raw") != 0 && strcmp(mode, "sizes") != 0) {
         stop("usage: load ws|raw|sizes key=value...; see the head of load.c");
@@ -731,9 +709,7 @@ int main(int argc, char **argv) {
         printf("%zu %zu\n", shape.in_bytes, shape.out_bytes);
         return 0;
     }
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    files_raise(option.clients);
     prctl(PR_SET_TIMERSLACK, 1UL);
     if (option.tokens) {
         tokens_read();

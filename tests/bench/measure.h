@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -36,11 +37,25 @@ static inline uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
 }
 
+static uint32_t random_state = 2463534242; /* any but 0 */
+
 static inline uint32_t random_next(void) {
-    static uint32_t x = 2463534242;
+    uint32_t x = random_state;
     x ^= x << 13;
     x ^= x >> 17;
-    return x ^= x << 5;
+    return random_state = x ^ x << 5;
+}
+
+/* As many files as the system lets the process have, which must be as many as it needs. */
+static inline void files_raise(uint64_t needed) {
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_max < needed) {
+        stop("%llu open files are needed, and the hard limit is %llu: raise it (ulimit -H -n)",
+             (unsigned long long)needed, (unsigned long long)files.rlim_max);
+    }
 }
 
 static uint32_t histogram[64 << 7]; /* of delays */

@@ -6,28 +6,23 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { BINARY, run, seconds, temporaryFile, token } from '../wire/server.mjs';
+import { BINARY, run, temporaryFile } from '../wire/server.mjs';
 import {
-  LOAD_CORE, ROTATIONS, SECONDS, median, startMpserver, startPinned,
+  BYTES, CONFIG as LARGE, FOUR, MS, ROTATIONS, SECONDS, WAIT_MAX, loadTokens, median, runLoad,
+  startMpserver, startPinned,
 } from './measure.mjs';
 
 const PEER_ROTATIONS = Math.min(ROTATIONS, Number(process.env.PEER_ROTATIONS ?? 2));
 const WORKLOADS = process.env.WORKLOADS?.split(',');
 const SERVERS = (process.env.SERVERS ?? 'ours,ws,lws').split(',');
-const BYTES = 128; // of a client's JSON
 const LARGE_ROOM = 1001;
 const IDLE = 10000;
 const IDLE_BYTES_MAX = 1024;
-const WAIT_MAX = 3; // percent of the time that the server or the load waited for its core
 const execute = promisify(execFile);
 const ending = [];
 const t = { after: (done) => ending.unshift(done) };
 
-const CONFIG = {
-  preset: 'large', log_level: 'off', connections: IDLE + 100, room_players_max: 1024,
-  connections_per_s: 1000000, requests_per_s: 1000000, messages_per_s: 1000000,
-  states_per_s: 1000000, chats_per_s: 1000000, drain_grace_ms: 10,
-};
+const CONFIG = { ...LARGE, connections: IDLE + 100 };
 
 /* Every server of a run is a fresh one: where its memory happens to lie is then part of what the
    median evens out. */
@@ -42,22 +37,18 @@ async function startServer(name, workload, sizes) {
   if (name === 'bare') return startPinned('build/bare', workload.baseline, ...sizes);
   if (name === 'ws') return startPinned(process.execPath, 'tests/bench/peer-ws.mjs');
   if (name === 'lws') return startPinned('build/peer-lws');
-  const { server, pid, stop } = await startMpserver({ config: CONFIG, descriptors: IDLE + 1000 });
+  const { server, pid, stop } = await startMpserver({ config: CONFIG,
+    ulimit: `-n ${IDLE + 1000}` });
   return { pid, port: server.port, stop };
 }
 
 /* One run of the load against a server of its own. */
 async function measure(name, workload, { sizes, tokens }) {
   const server = await startServer(name, workload, sizes);
-  const options = { ...workload.load, port: server.port, pid: server.pid, bytes: BYTES };
-  options.ms = Math.round(SECONDS * 1000);
+  const options = { ...workload.load, port: server.port, pid: server.pid, bytes: BYTES, ms: MS };
   if (name === 'ours' && workload.baseline) options.tokens = tokens;
-  const words = Object.entries(options).map(([key, value]) => `${key}=${value}`);
   try {
-    const { stdout } = await execute('taskset',
-      ['-c', LOAD_CORE, 'build/load', servers[name].mode, ...words],
-      { timeout: options.ms + 90000 });
-    return JSON.parse(stdout);
+    return await runLoad(servers[name].mode, options);
   } catch (error) {
     if (name === 'bare' || name === 'ours') throw error;
     return { failed: (error.stderr || error.message).trim().split('\n').at(-1) };
@@ -149,18 +140,17 @@ function cliffBar({ rows }, before) {
     of(rows.ours, 'us') / of(eight, 'us'), 1);
 }
 
-const four = { clients: 400, group: 4 };
 const workloads = [
   { id: 'W1', title: 'echo of rpc_call to oneself, 100 connections, 1 outstanding each',
     baseline: 'echo', load: { clients: 100, outstanding: 1 }, bars: [cpuBar(1.05, 'echo')] },
   { id: 'W2', title: '400 clients in 100 rooms, 20 messages/s each', baseline: 'imm',
-    load: { ...four, rate: 20 }, bars: [cpuBar(1.05, 'imm'), delayBar(3)] },
+    load: { ...FOUR, rate: 20 }, bars: [cpuBar(1.05, 'imm'), delayBar(3)] },
   { id: 'W3a', title: '400 clients in 100 rooms, 1 outstanding each', baseline: 'batch',
-    load: { ...four, outstanding: 1 }, bars: [rateBar(0.95)] },
+    load: { ...FOUR, outstanding: 1 }, bars: [rateBar(0.95)] },
   { id: 'W3b', title: '400 clients in 100 rooms, 8 outstanding each', baseline: 'batch',
-    load: { ...four, outstanding: 8 }, bars: [rateBar(0.85), peersBar] },
+    load: { ...FOUR, outstanding: 8 }, bars: [rateBar(0.85), peersBar] },
   { id: 'W3c', title: '400 clients in 100 rooms, 32 outstanding each', baseline: 'batch',
-    load: { ...four, outstanding: 32 }, bars: [rateBar(0.5), cliffBar] },
+    load: { ...FOUR, outstanding: 32 }, bars: [rateBar(0.5), cliffBar] },
   { id: 'W4', title: `one room of ${LARGE_ROOM}, one sender, 100 messages/s`, baseline: 'imm',
     load: { clients: LARGE_ROOM, group: LARGE_ROOM, senders: 1, rate: 100 },
     bars: [cpuBar(1.03, 'imm')] },
@@ -239,12 +229,7 @@ async function idle() {
 
 async function prepare() {
   const { stdout } = await execute('build/load', ['sizes', `bytes=${BYTES}`]);
-  const tokens = Array.from({ length: LARGE_ROOM }, (_, i) =>
-    token({ sub: `bench${i}`, username: `c${i}`, exp: seconds() + 3600 }));
-  return {
-    sizes: stdout.trim().split(' '),
-    tokens: temporaryFile(t, 'tokens', `${tokens.join('\n')}\n`),
-  };
+  return { sizes: stdout.trim().split(' '), tokens: loadTokens(t, LARGE_ROOM) };
 }
 
 const wanted = (id) => !WORKLOADS || WORKLOADS.some((name) => id.startsWith(name));

@@ -4,11 +4,12 @@
 // The run is bounded in count, not in time. Environment: COUNT (1000000), SEED (1), MPSERVER.
 import { readFileSync } from 'node:fs';
 import {
-  Conn, parseMetrics, requestText, seconds, start, token, within,
+  Conn, parseMetrics, requestText, seconds, start, token,
 } from '../wire/server.mjs';
+import { check, messages, soak } from './checks.mjs';
 import { Socket, received, sent, shakeless } from './socket.mjs';
 
-const COUNT = Number(process.env.COUNT ?? 1000000);
+const COUNT = Number(process.env.COUNT || 1000000);
 const SIZES = [...Array(30).fill(2), ...Array(10).fill(3), ...Array(8).fill(5), ...Array(5).fill(8),
   30]; // of rooms
 const SOCKETS = SIZES.reduce((sum, size) => sum + size); // 200
@@ -25,8 +26,6 @@ const random = generator(Number(process.env.SEED ?? 1));
 const pick = (list) => list[Math.floor(random() * list.length)];
 const others = (member) => member.room.members.length - 1;
 
-let passed = 0;
-let failed = 0;
 let done = 0; // requests and messages so far
 let names = 0;
 let lost = 0; // messages cut off when a slow reader was closed
@@ -42,15 +41,6 @@ function generator(seed) { // mulberry32
     t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-}
-
-function check(what, got, wanted) {
-  if (got === wanted) {
-    passed++;
-  } else {
-    failed++;
-    console.log(`FAIL ${what}: ${got}, not ${wanted}`);
-  }
 }
 
 function expect(type, count = 1) {
@@ -423,16 +413,6 @@ function tables(metrics) {
   return used.map(([key, value]) => `${key.match(/"(.*)"/)[1]}=${value}`).join(' ');
 }
 
-/* Counts by type that /metrics has for one way, without those that are 0. */
-function messages(metrics, way) {
-  const found = {};
-  for (const [key, value] of metrics.samples) {
-    const match = key.match(/^mpserver_websocket_messages_total\{type="(.*)",direction="(.*)"\}$/);
-    if (match?.[2] === way && value) found[match[1]] = value;
-  }
-  return found;
-}
-
 const sorted = (counts) => Object.entries(counts).filter(([, n]) => n).sort()
   .map(([key, n]) => `${key}=${n}`).join(' ');
 
@@ -547,19 +527,4 @@ async function main() {
   run.scraper.close();
 }
 
-try {
-  await within(main(), 'the whole run', 600000);
-} catch (error) {
-  failed++;
-  console.log(`FAIL ${error.stack}`);
-}
-for (const end of ending.reverse()) {
-  try {
-    await end(); // of the server: it must end well
-  } catch (error) {
-    failed++;
-    console.log(`FAIL ${error.stack}`);
-  }
-}
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+await soak(main, ending);
