@@ -1057,7 +1057,7 @@ static void realtime_garbage(void) {
     rt_start(&rt, &config);
     struct rt_client *a = rt_enter(&rt, SPEECH_JSON), *b = rt_enter(&rt, SPEECH_BINARY);
     for (u32 i = 0; i < 60000; i++) {
-        u8 bytes[RT_BYTES_MAX];
+        u8 bytes[RT_BYTES_MAX] = {0};
         const char *seed = seeds[random_below(&r, COUNT_OF(seeds))];
         size_t count = random_below(&r, 1300);
         u32 kind = random_below(&r, 3);
