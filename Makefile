@@ -117,8 +117,7 @@ build/mpserver: $(SERVER) $(HEADERS) Makefile | build stb
 
 # Cross compilers do not look into /usr/include, and must not: stb alone is put where they look.
 build/win32/stb/stb_ds.h: | build stb
-	@mkdir -p build/win32/stb
-	cp "$$(tests/stb.sh)" $@
+	tests/stb.sh build/win32
 
 build/mpserver.exe: $(SERVER_WIN32) $(HEADERS) build/win32/stb/stb_ds.h Makefile
 	$(CC_WIN32) $(C11) $(CFLAGS) -Ibuild/win32 -municode -static -Wl,--no-insert-timestamp -o $@ \

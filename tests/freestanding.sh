@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 object=$1 compiler=$2
 shift 2
-mkdir -p build/freestanding/stb
-cp "$(tests/stb.sh)" build/freestanding/stb/
+tests/stb.sh build/freestanding
 own=$("$compiler" -print-file-name=include) # gcc; clang prints only the word
 [ -d "$own" ] || own=$("$compiler" -print-resource-dir)/include
 "$compiler" -std=c11 -ffp-contract=off -ffreestanding -nostdlib -nostdinc "$@" \

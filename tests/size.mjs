@@ -79,7 +79,6 @@ function bySection({ object, prefix, text }) {
 const jobs = SWITCHES.flatMap(([title, ...words]) =>
   TARGETS.map((target) => ({ title, target, words })));
 const built = new Map();
-run('tests/freestanding.sh', 'build/size-first.o', 'gcc', '-O0'); // fills build/freestanding
 await Promise.all(Array.from({ length: TOGETHER }, async () => {
   for (let job = jobs.shift(); job; job = jobs.shift()) {
     built.set(`${job.title}/${job.target.name}`, await build(job.target, job.words));
