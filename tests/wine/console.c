@@ -3,7 +3,7 @@
 
    Usage: console.exe PROGRAM ARGUMENTS... Each line of standard input is the number of an event
    (CTRL_CLOSE_EVENT is 2). The program's handlers hear it the way the system tells them: a thread
-   made in the process runs CtrlRoutine of kernel32. Half a second later `event N held` says that
+   made in the process runs CtrlRoutine of kernel32. `event N held` says that half a second later
    the handlers have not returned, `event N returned` that they have. */
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,32 +18,42 @@ int wmain(int argc, wchar_t **argv); /* the system's, as main; no header has it 
 
 static HANDLE program;
 
-static void event_send(DWORD event) {
+/* In a thread of its own, as the next event does not wait for the handlers of this one. */
+static DWORD WINAPI event_send(void *number) {
+    DWORD event = (DWORD)(uintptr_t)number;
     HMODULE kernel = GetModuleHandleW(L"kernel32.dll");
     FARPROC routine = GetProcAddress(kernel, "CtrlRoutine");
     LPTHREAD_START_ROUTINE start = (LPTHREAD_START_ROUTINE)(void (*)(void))routine;
     HANDLE thread = CreateRemoteThread(program, NULL, 0, start, (void *)(uintptr_t)event, 0, NULL);
     if (!routine || !thread) {
         fprintf(stderr, "console: no thread for event %lu\n", event);
-        return;
+        return 1;
     }
-    bool held = WaitForSingleObject(thread, HOLD_MS) == WAIT_TIMEOUT;
-    fprintf(stderr, "event %lu %s\n", event, held ? "held" : "returned");
+    if (WaitForSingleObject(thread, HOLD_MS) == WAIT_TIMEOUT) {
+        fprintf(stderr, "event %lu held\n", event);
+        WaitForSingleObject(thread, INFINITE);
+    }
+    fprintf(stderr, "event %lu returned\n", event);
     CloseHandle(thread);
+    return 0;
+}
+
+static void event_begin(DWORD event) {
+    CreateThread(NULL, 0, event_send, (void *)(uintptr_t)event, 0, NULL);
 }
 
 static DWORD WINAPI events_read(void *unused) {
     char line[16];
     (void)unused;
     while (fgets(line, sizeof line, stdin)) {
-        event_send(strtoul(line, NULL, 10));
+        event_begin(strtoul(line, NULL, 10));
     }
     return 0;
 }
 
 /* A Ctrl-C to this program is one to the other: it must not end before it. */
 static BOOL WINAPI event_arrived(DWORD event) {
-    event_send(event);
+    event_begin(event);
     return TRUE;
 }
 
