@@ -25,8 +25,8 @@ LWIP_SOURCES := $(LWIP_CORE:%=$(LWIP)/core/%.c) $(LWIP)/netif/ethernet.c
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 export T
 
-.PHONY: all run win32 test quick examples embed lint format size bench soak dist clean help stb \
-    lwip firmware run-firmware FORCE
+.PHONY: all run win32 test quick examples embed lint format size bench fuzz seeds coverage sim \
+    mutants soak dist clean help stb lwip firmware run-firmware FORCE
 
 all: build/mpserver
 
@@ -53,7 +53,8 @@ test: ## every test; T=name: only unit and wire tests whose names contain it
 	    build/mpserver-kqueue build/mpserver-lwip build/lwip-virtual build/mpserver.exe \
 	    build/console.exe build/noalloc.so build/udp_client build/flood build/embed \
 	    build/embed-sanitized build/mpserver-console build/mpserver-console-sanitized \
-	    build/mpserver-kestrel build/console_test
+	    build/mpserver-kestrel build/console_test build/journal_test build/fuzzer \
+	    build/fuzz-replay build/coverage/fuzz build/coverage/unit build/sim-sanitized build/crowd
 	@$(MAKE) --no-print-directory firmware
 	@tests/all.sh
 
@@ -72,8 +73,11 @@ firmware: ## bare-metal images for QEMU's mps2-an385: build/firmware/mpserver.el
 run-firmware: firmware ## the firmware in QEMU; PRESET=small: the larger one
 	@examples/firmware/run.sh
 
-lint: ## the rules of style that a program can check
+lint: ## the rules of style that a program can check; then clang-tidy, cppcheck, gcc -fanalyzer
+	@tests/need.sh lint
+	@tests/lwip.sh
 	@node tests/lint.mjs
+	@tests/static.sh
 
 format: ## clang-format over every C file
 	clang-format -i $(FORMATTED)
@@ -91,10 +95,32 @@ bench: ## HTTP, rooms, UDP, a game's frames, single calls; WORKLOADS=W1,W3: only
 	@node tests/bench/rooms.mjs
 	@node tests/bench/udp.mjs
 	@node tests/bench/embed.mjs
+	@node tests/bench/record.mjs
 	@build/calls
 
-soak: build/mpserver ## a million requests and messages, every one accounted for; COUNT=n
-	@node tests/soak/soak.mjs
+sim: build/sim ## the simulator: seeds 1..100; N=1000: seeds 1..1000; SEED=n: that one
+	@build/sim $(if $(SEED),$(SEED),1 $(or $(N),100) 2)
+
+mutants: | build stb ## bugs planted in the core, each of which the simulator has to find
+	@tests/need.sh mutants
+	@tests/mutants.sh
+
+soak: ## 10,000 connections, their calls one by one, a million messages; COUNT=n TRAFFIC=s SEED=n
+	@tests/need.sh soak
+	@$(MAKE) --no-print-directory build/mpserver build/crowd build/calls
+	@tests/soak.sh
+
+fuzz: ## fuzzes from tests/corpus/ for S=5 seconds each target; T=http: only this one
+	@tests/need.sh fuzz
+	@tests/fuzz/run.sh $(T)
+
+seeds: ## tests/corpus/ anew: seeds and dictionaries of the fuzzers
+	@node tests/fuzz/seeds.mjs
+
+coverage: ## lines of the core that fuzz corpora and unit tests reach, by section; ARGS=--missed
+	@tests/need.sh fuzz
+	@$(MAKE) --no-print-directory -j2 build/coverage/fuzz build/coverage/unit
+	@node tests/coverage.mjs $(ARGS)
 
 dist: build/mpserver-$(VERSION).tar.gz ## the source as one reproducible tarball
 
@@ -190,6 +216,32 @@ build/unit: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 build/unit-sanitized: $(TESTS) mpserver.c mpserver.h Makefile | build stb
 	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ tests/main.c
 
+# All targets in one program, so that the core is compiled once; FUZZ_TARGET chooses.
+FUZZ := tests/fuzz/main.c
+FUZZ_PARTS := $(FUZZ) $(wildcard tests/fuzz/*.[ch]) mpserver.c mpserver.h
+
+build/fuzzer: $(FUZZ_PARTS) Makefile | build stb
+	clang $(C11) $(SANITIZE) -fsanitize=fuzzer $(CPPFLAGS) -o $@ $(FUZZ)
+
+build/fuzz-replay: $(FUZZ_PARTS) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) -DFUZZ_REPLAY $(CPPFLAGS) -o $@ $(FUZZ) $(LDFLAGS) -lm
+
+# Without optimisation every line is there to be counted.
+COVERAGE := gcc -std=c11 -ffp-contract=off -O0 --coverage
+build/coverage/fuzz: $(FUZZ_PARTS) Makefile | build stb
+	@mkdir -p build/coverage
+	$(COVERAGE) -DFUZZ_REPLAY $(CPPFLAGS) -o $@ $(FUZZ) -lm
+
+build/coverage/unit: $(TESTS) mpserver.c mpserver.h Makefile | build stb
+	@mkdir -p build/coverage
+	$(COVERAGE) $(CPPFLAGS) -o $@ tests/main.c
+
+build/sim: $(wildcard tests/sim/*.c) mpserver.c mpserver.h Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ tests/sim/sim.c
+
+build/sim-sanitized: $(wildcard tests/sim/*.c) mpserver.c mpserver.h Makefile | build stb
+	clang $(C11) $(SANITIZE) $(CPPFLAGS) -o $@ tests/sim/sim.c
+
 build/udp_client: examples/udp_client.c Makefile | build
 	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $< $(LDFLAGS) -lm
 
@@ -208,16 +260,19 @@ build/flood: tests/wire/flood.c Makefile | build
 build/noalloc.so: tests/noalloc/noalloc.c Makefile | build
 	$(CC) $(C11) -O2 -g -shared -fPIC -o $@ $<
 
+BENCH_HEADERS := $(wildcard tests/bench/*.h)
 build/bare-http build/bare build/load build/udp-bare: build/%: tests/bench/%.c \
-    tests/bench/net.h tests/bench/measure.h Makefile | build
+    $(BENCH_HEADERS) Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $<
 
-build/udp-load build/udp-enet: build/%: tests/bench/%.c tests/bench/net.h \
-    tests/bench/measure.h Makefile | build
+build/udp-load build/udp-enet: build/%: tests/bench/%.c $(BENCH_HEADERS) Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $< -lenet
 
-build/calls: tests/bench/calls.c mpserver.c mpserver.h Makefile | build stb
-	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $<
+build/crowd: tests/soak/crowd.c $(BENCH_HEADERS) Makefile | build
+	$(CC) $(C11) -O2 -g -o $@ $<
+
+build/calls: tests/bench/calls.c platform/replay.c mpserver.c $(HEADERS) Makefile | build stb
+	$(CC) $(C11) $(CFLAGS) $(CPPFLAGS) -o $@ $< platform/replay.c
 
 build/peer-lws: tests/bench/peer-lws.c Makefile | build
 	$(CC) $(C11) -O2 -g -o $@ $< -lwebsockets

@@ -92,7 +92,7 @@
 extern "C" {
 #endif
 
-#define MPS_VERSION "0.4.0"
+#define MPS_VERSION "0.5.0"
 
 /* == errors ======================================================================================
    One table: name, value, wire code, HTTP status, WebSocket close code (0: stays open), and a

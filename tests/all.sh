@@ -29,8 +29,12 @@ part() { # TITLE COMMAND...
 other_ports() {
     part 'firmware in QEMU' tests/firmware.sh
     part 'wire tests, Windows' tests/wine/all.sh
+    part 'static checks' tests/static.sh
     part 'what builds leave out' tests/switches.sh
     part 'console port, attacked in memory' build/console_test
+    part 'journals, cut and damaged' build/journal_test
+    RECORD=yes part 'wire tests, replayed' node tests/node.mjs \
+        tests/wire/{relay,rooms,resume,seats,presence,lobbies,udp}.test.mjs
     WITHOUT=tests/console/left_out.mjs MPSERVER=build/mpserver-console \
         part 'wire tests, console port' node tests/node.mjs $wire
     WITHOUT=tests/console/left_out.mjs MPSERVER=tests/console/awkward.sh \
@@ -57,9 +61,16 @@ if [ -z "${T:-}" ]; then
     part 'tarball' tests/dist_test.sh
     part 'what ports leave out' node tests/node.mjs tests/left_out.test.mjs
     part 'sizes in the README' node tests/size.mjs --check
+    part 'fuzzers' nice tests/fuzz/run.sh
+    part 'coverage' nice node tests/coverage.mjs
+    part 'simulator, sanitized' build/sim-sanitized 1 100 2
+    part 'planted bugs' tests/mutants.sh
 fi
 part 'wire tests' node tests/node.mjs $wire
 MPSERVER=build/mpserver-sanitized part 'wire tests, sanitized' node tests/node.mjs $wire
+part 'conformance on the wire' node tests/node.mjs tests/conformance/*.test.mjs
+MPSERVER=build/mpserver-sanitized part 'conformance on the wire, sanitized' \
+    node tests/node.mjs tests/conformance/*.test.mjs
 part 'listen server' node tests/node.mjs tests/embed/*.test.mjs
 EMBED=build/embed-sanitized part 'listen server, sanitized' \
     node tests/node.mjs tests/embed/*.test.mjs
@@ -77,6 +88,7 @@ if [ -z "${T:-}" ]; then
     cat "$work/others"
     part 'no allocation' node tests/node.mjs tests/noalloc/noalloc.test.mjs
     part 'soak' node tests/soak/soak.mjs
+    COUNT=2000 TRAFFIC=8 part 'soak, a crowd' node tests/soak/crowd.mjs
     COUNT=100000 MPSERVER=build/mpserver-sanitized part 'soak, sanitized' node tests/soak/soak.mjs
 fi
 part 'floods' node tests/node.mjs tests/wire/flood.test.mjs

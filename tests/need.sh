@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what `make run`, `make test`, ... lacks, by Debian package name.
 # It looks for the commands and headers themselves: when all is there, it fetches nothing.
-# Usage: tests/need.sh run|win32|test|bench|size|firmware
+# Usage: tests/need.sh run|win32|test|lint|fuzz|mutants|bench|soak|size|firmware
 set -eu
 missing=
 
@@ -43,6 +43,18 @@ firmware() {
     need dpkg-dev has dpkg-source
 }
 
+# What tests/lint.mjs and tests/static.sh run, and what they read.
+lint() {
+    need gcc has gcc
+    need clang has clang
+    need clang-format has clang-format
+    need clang-tidy has clang-tidy
+    need cppcheck has cppcheck
+    need nodejs node_is_current
+    need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc
+    need dpkg-dev has dpkg-source
+}
+
 # A compiler's headers can only be looked for once there is a compiler, hence the rounds.
 install_missing() {
     [ -n "$missing" ] || return 0
@@ -59,24 +71,36 @@ install_missing() {
 command -v "${CC:-cc}" >/dev/null || need gcc has gcc
 case $1 in
 test)
-    need gcc has gcc
-    need clang has clang
-    need clang-format has clang-format
+    lint
     need curl has curl
-    need nodejs node_is_current
     need node-ws node_has_ws
     need coturn has turnutils_stunclient
     need iproute2 has ip
+    need patch has patch
     firmware
-    need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc
     need wine64 wine_runs
     need gcc-arm-none-eabi has arm-none-eabi-gcc
+    ;;
+lint)
+    lint
+    ;;
+mutants)
+    need patch has patch
     ;;
 firmware)
     firmware
     ;;
+fuzz)
+    need gcc has gcc
+    need clang has clang
+    need nodejs node_is_current
+    ;;
 win32)
     need gcc-mingw-w64-x86-64 has x86_64-w64-mingw32-gcc
+    ;;
+soak)
+    need gcc has gcc
+    need nodejs node_is_current
     ;;
 size)
     need gcc-arm-none-eabi has arm-none-eabi-gcc
@@ -99,7 +123,7 @@ if [ "$1" = bench ]; then
 fi
 install_missing
 
-if [ "$1" = test ]; then
+if [ "$1" = test ] || [ "$1" = fuzz ]; then
     version=$(clang --version | sed -n '1s/.*version \([0-9]*\).*/\1/p')
     need "libclang-rt-$version-dev" sanitizers
     install_missing
