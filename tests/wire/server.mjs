@@ -17,6 +17,9 @@ export const SECRET = 'a secret of the wire tests, 32 bytes and more';
 const { RECORD } = process.env; // set: every server is recorded, and replayed at its end
 const WAIT_MS = 20000; // for anything that should happen at once; sanitized builds are slow
 
+/* Settings of a server that does not end by itself within WAIT_MS: if it has, it was made to. */
+export const MINUTES = { drain_grace_ms: 180000, head_timeout_ms: 60000 };
+
 /* For ports that lack something: WITHOUT names a module whose keys are the titles to leave out. */
 const { WITHOUT } = process.env;
 const leftOut = WITHOUT ? (await import(resolve(WITHOUT))).default : {};
