@@ -5,7 +5,7 @@ import { admin, bearer, get, metrics, post, refused, request, shared, sleep, sta
 
 const server = shared();
 const proxied = { dev: false, config: { trusted_proxies: ['127.0.0.0/8'], requests_per_s: 10000,
-  connections_per_s: 10000 } };
+  connections_per_s: 10000, drain_grace_ms: 50 } };
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const FIELDS = ['code', 'player_count', 'max_players', 'players', 'server_ip', 'udp_port', 'scene',
   'created_at'];

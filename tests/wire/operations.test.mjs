@@ -10,7 +10,7 @@ const away = { 'X-Forwarded-For': '203.0.113.9' };
 const HALF = 'GET /healthz HTTP/1.1\r\nHost: a\r\nX-Half: ';
 
 test('operations: metrics are Prometheus text and count', async (t) => {
-  const s = await start(t);
+  const s = await start(t, { config: { drain_grace_ms: 50 } });
   const answer = await get(s, '/metrics');
   assert.match(answer.headers['content-type'], /^text\/plain; version=0\.0\.4/);
   const before = await metrics(s);
