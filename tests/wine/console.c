@@ -18,6 +18,14 @@ int wmain(int argc, wchar_t **argv); /* the system's, as main; no header has it 
 
 static HANDLE program;
 
+/* In one piece: the program writes to the same pipe. */
+static void say(const char *format, DWORD number) {
+    char line[80];
+    DWORD written;
+    int bytes = snprintf(line, sizeof line, format, number);
+    WriteFile(GetStdHandle(STD_ERROR_HANDLE), line, (DWORD)bytes, &written, NULL);
+}
+
 /* In a thread of its own, as the next event does not wait for the handlers of this one. */
 static DWORD WINAPI event_send(void *number) {
     DWORD event = (DWORD)(uintptr_t)number;
@@ -26,14 +34,14 @@ static DWORD WINAPI event_send(void *number) {
     LPTHREAD_START_ROUTINE start = (LPTHREAD_START_ROUTINE)(void (*)(void))routine;
     HANDLE thread = CreateRemoteThread(program, NULL, 0, start, (void *)(uintptr_t)event, 0, NULL);
     if (!routine || !thread) {
-        fprintf(stderr, "console: no thread for event %lu\n", event);
+        say("console: no thread for event %lu\n", event);
         return 1;
     }
     if (WaitForSingleObject(thread, HOLD_MS) == WAIT_TIMEOUT) {
-        fprintf(stderr, "event %lu held\n", event);
+        say("event %lu held\n", event);
         WaitForSingleObject(thread, INFINITE);
     }
-    fprintf(stderr, "event %lu returned\n", event);
+    say("event %lu returned\n", event);
     CloseHandle(thread);
     return 0;
 }
@@ -77,9 +85,8 @@ int wmain(int argc, wchar_t **argv) {
         wcscat(command, argv[i]);
         wcscat(command, L"\"");
     }
-    setvbuf(stderr, NULL, _IONBF, 0);
     if (!CreateProcessW(NULL, command, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &made)) {
-        fprintf(stderr, "console: cannot start it, error %lu\n", GetLastError());
+        say("console: cannot start it, error %lu\n", GetLastError());
         return 1;
     }
     program = made.hProcess;

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, constants, mkdirSync, openSync, readSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Conn, MINUTES, Server, get, post, requestText, run, sleep, start, temporaryFile, test,
-  until, within } from '../wire/server.mjs';
+  within } from '../wire/server.mjs';
 
 const HALF = 'GET /healthz HTTP/1.1\r\nHost: a\r\nX-Half: ';
 const [CTRL_C, BREAK, CLOSE, LOGOFF, SHUTDOWN] = [0, 1, 2, 5, 6];
@@ -17,8 +17,6 @@ async function consoled(t, config) {
   return s;
 }
 
-const says = (s, text) => until(() => s.stderr, (all) => all.includes(text), text);
-
 /* Of the 5 s that a console, or the system, gives. */
 const SOON = 'new work is refused grace_ms=1500\n';
 
@@ -28,10 +26,10 @@ for (const [title, event] of [['Ctrl-C', CTRL_C], ['Ctrl-Break', BREAK]]) {
     const half = await Conn.open(s);
     await half.write(HALF);
     s.happens(event);
-    await says(s, 'new work is refused grace_ms=180000\n');
+    await s.says('new work is refused grace_ms=180000\n');
     assert.equal((await get(s, '/readyz')).status, 503);
     assert.equal((await get(s, '/healthz')).status, 200);
-    await says(s, `event ${event} returned`);
+    await s.says(`event ${event} returned`);
     s.happens(event);
     await s.ended();
     half.close();
@@ -44,7 +42,7 @@ for (const [title, event] of [['closing the console', CLOSE], ['a shutdown', SHU
     const half = await Conn.open(s);
     await half.write(HALF);
     s.happens(event);
-    await says(s, SOON);
+    await s.says(SOON);
     await s.ended();
     assert.match(s.stderr, new RegExp(`event ${event} held`));
     assert.match(s.stderr, /shut down$/m);
@@ -57,9 +55,9 @@ test('windows: closing the console makes a drain shorter, and does not break it 
   const half = await Conn.open(s);
   await half.write(HALF);
   s.happens(CTRL_C);
-  await says(s, 'event 0 returned');
+  await s.says('event 0 returned');
   s.happens(CLOSE);
-  await says(s, SOON);
+  await s.says(SOON);
   await s.ended();
   assert.match(s.stderr, /shut down$/m);
   half.close();
@@ -81,7 +79,7 @@ test('windows: a reader that does not read cannot outlast the console', async (t
 test('windows: another user who logs off is nothing to it', async (t) => {
   const s = await consoled(t, {});
   s.happens(LOGOFF);
-  await says(s, 'event 5 returned');
+  await s.says('event 5 returned');
   assert.equal((await get(s, '/readyz')).status, 200);
 });
 

@@ -132,7 +132,7 @@ test('journal: POST /admin/record makes a recording complete so far', async (t) 
   await play(t, s);
   const before = readFileSync(file).length;
   assert.equal((await post(s, '/admin/record', {}, admin())).status, 202);
-  await until(() => s.stderr, (text) => text.includes('recording is in the file'), 'the log line');
+  await s.says('recording is in the file');
   assert.ok(readFileSync(file).length > before);
   const done = run(['--replay', file]);
   assert.match(done.stdout, /the recording ends without one to compare/);
@@ -148,7 +148,7 @@ test('journal: a flight recorder writes the last seconds when asked', async (t) 
   assert.ok(!existsSync(file));
   for (const name of [file, `${file}.1`]) {
     assert.equal((await post(s, '/admin/record', {}, admin())).status, 202);
-    await until(() => s.stderr, (text) => text.includes(`file=${name}\n`), 'a log line');
+    await s.says(`file=${name}\n`);
     const done = run(['--replay', name]);
     assert.match(done.stdout, /all the same\nstate [0-9a-f]{16}: the recording ends without/);
     assert.equal(done.status, 0);
@@ -161,10 +161,9 @@ test('journal: a flight recorder with every name taken says so', async (t) => {
   const s = await start(t, { config: QUICK, args: ['--flight', file] });
   await play(t, s);
   assert.equal((await post(s, '/admin/record', {}, admin())).status, 202);
-  await until(() => s.stderr, (text) => text.includes(`file=${file}\n`), 'a log line');
+  await s.says(`file=${file}\n`);
   assert.equal((await post(s, '/admin/record', {}, admin())).status, 202);
-  await until(() => s.stderr, (text) => text.includes(
-    `every name for a recording is taken; move the files away last=${file}.99\n`), 'a log line');
+  await s.says(`every name for a recording is taken; move the files away last=${file}.99\n`);
   for (let i = 1; i < 100; i++) assert.equal(readFileSync(`${file}.${i}`, 'utf8'), 'mine');
 });
 

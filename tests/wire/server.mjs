@@ -121,6 +121,12 @@ export class Server {
     }
   }
 
+  /* The log says it, sooner or later: not every port has written it when an answer is out. */
+  says(pattern) {
+    const said = (text) => (pattern.test ? pattern.test(text) : text.includes(pattern));
+    return until(() => this.stderr, said, `the log: ${pattern}`).catch((e) => { console.log(this.stderr); throw e; });
+  }
+
   sane() {
     assert.doesNotMatch(this.stderr, /Sanitizer|runtime error:/);
   }
