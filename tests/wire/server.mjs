@@ -24,10 +24,25 @@ export const MINUTES = { drain_grace_ms: 180000, head_timeout_ms: 60000 };
 const { WITHOUT } = process.env;
 const leftOut = WITHOUT ? (await import(resolve(WITHOUT))).default : {};
 
-/* A test; with T=name in the environment only those whose names contain it. */
+/* What wine says when it is at fault: its own heap, or a process that it could not start. Seen once
+   in a thousand starts. */
+const WINE_BROKE = /^Fatal glibc error|^console: cannot start it/m;
+let wineBroke = 0; // servers that it took along
+
+/* A test; with T=name in the environment only those whose names contain it. One that failed while
+   wine broke is made again. */
 export function test(name, body) {
   if (name in leftOut || !name.includes(process.env.T ?? '')) return;
-  nodeTest(name, { timeout: 120000 }, body);
+  nodeTest(name, { timeout: 120000 }, async (t) => {
+    const before = wineBroke;
+    try {
+      await body(t);
+    } catch (error) {
+      if (wineBroke === before) throw error;
+      t.diagnostic(`wine broke, so once more: ${error.message}`);
+      await body(t);
+    }
+  });
 }
 
 export function temporaryFile(t, name, text) {
@@ -67,12 +82,20 @@ export class Server {
     this.child = spawn(program, words,
       { env: { PATH: process.env.PATH, ...env }, stdio: ['pipe', 'pipe', stderr] });
     this.pid = this.child.pid;
-    this.child.stderr?.on('data', (bytes) => { this.stderr += bytes; });
+    this.child.stderr?.on('data', (bytes) => this.hear(bytes));
     this.exited = new Promise((resolve, reject) => {
       this.child.on('error', reject);
       this.child.on('close', (code, signal) => resolve({ code, signal }));
     });
     this.exited.catch(() => {});
+  }
+
+  hear(bytes) {
+    this.stderr += bytes;
+    if (ON_WINDOWS && !this.broke && WINE_BROKE.test(this.stderr)) {
+      this.broke = true;
+      wineBroke++;
+    }
   }
 
   async ready() {
@@ -107,7 +130,12 @@ export class Server {
 
   /* SIGTERM; the server must end with 0 and without a sanitizer's word. */
   async stop() {
-    if (this.child.exitCode === null && this.child.signalCode === null) this.signal('SIGTERM');
+    const runs = this.child.exitCode === null && this.child.signalCode === null;
+    if (this.broke) {
+      if (runs) this.signal('SIGKILL');
+      return;
+    }
+    if (runs) this.signal('SIGTERM');
     await this.ended();
   }
 
@@ -124,7 +152,7 @@ export class Server {
   /* The log says it, sooner or later: not every port has written it when an answer is out. */
   says(pattern) {
     const said = (text) => (pattern.test ? pattern.test(text) : text.includes(pattern));
-    return until(() => this.stderr, said, `the log: ${pattern}`).catch((e) => { console.log(this.stderr); throw e; });
+    return until(() => this.stderr, said, `the log: ${pattern}`);
   }
 
   sane() {
@@ -173,18 +201,24 @@ export function replayed(recording) {
 /* wine, once in a few hundred starts, ends before the program begins: status 1, not a word. The
    server says why it ends. */
 function mute({ stdout, stderr }) {
-  return ON_WINDOWS && stdout === '' && stderr === '';
+  return ON_WINDOWS && stdout === '' && (stderr === '' || WINE_BROKE.test(stderr));
 }
 
-/* One server for all tests of a file, made when the first asks, ended after the last. */
+/* One server for all tests of a file, made when the first asks, and anew when wine has broken it;
+   ended after the last. */
 export function shared(options) {
   let server;
+  let made;
   const ending = []; // a hook made inside a test would run at that test's end
   after(async () => {
     await server?.catch(() => {});
     for (const end of ending.reverse()) await end();
   });
-  return () => (server ??= start({ after: (end) => ending.push(end) }, options));
+  return () => {
+    if (made !== wineBroke) server = start({ after: (end) => ending.push(end) }, options);
+    made = wineBroke;
+    return server;
+  };
 }
 
 const FIELD =
