@@ -442,7 +442,8 @@ static const struct error_row *error_row(mps_error error) {
     X(PLAYER_JOINED, INFO, "player_joined", "player joined a lobby")                              \
     X(PLAYER_LEFT, INFO, "player_left", "player left a lobby")                                    \
     X(CONNECTION_REFUSED, WARN, "connection_refused",                                             \
-      "connection refused; raise `connections` or `connections_per_s` if this is normal load")    \
+      "connection refused; if this is normal load raise `connections`, `connections_per_address` " \
+      "or `connections_per_s`")                                                                   \
     X(SLOW_READER, WARN, "slow_reader",                                                           \
       "connection closed, its peer does not read; raise `chunks` if memory ran short")            \
     WITH_ROOMS(                                                                                   \
@@ -1031,6 +1032,7 @@ static i64 base64url_read(struct span text, u8 *out, size_t capacity) {
     X(REFUSED_FULL, "connections_refused_total", "reason=\"connections_full\"",                   \
       "Connections turned away at the door.")                                                     \
     X(REFUSED_RATE, "connections_refused_total", "reason=\"rate_limited\"", "")                   \
+    X(REFUSED_SHARE, "connections_refused_total", "reason=\"address_connections_full\"", "")      \
     X(REFUSED_SILENT, "connections_refused_total", "reason=\"refusals_full\"", "")                \
     X(CLOSED_SLOW, "connections_closed_total", "reason=\"slow_reader\"",                          \
       "Connections closed by the server before their time.")                                      \
@@ -6423,6 +6425,9 @@ struct large {
 struct conns {
     struct pool pool;
     u32 live, live_high, live_max; /* served; the pool has `refusals` more for the others */
+    u32 live_per_address, shares_mask;
+    struct siphash_key shares_key;
+    ptrdiff_t shares; /* distance to counters of those served, two for each address */
     u32 input_bytes, output_bytes, chunk_bytes, large_bytes, output_bytes_max;
     u32 output_high, output_low; /* above high no request is taken; from low on it goes on */
     u32 output_states; /* above it a socket is behind: it gets no states before it has drained */
@@ -6549,6 +6554,67 @@ static void chunk_return(struct conns *c, struct conn *conn, u32 id) {
     c->chunks_used--;
     conn_hold(c, conn, conn->held - 1);
     input_chunk_freed(c, could);
+}
+
+/* -- shares of addresses -- */
+
+/* How many connections an address has is counted twice, under two halves of a hash, among those of
+   the few that meet it there; the smaller one is at least the truth and hardly ever more (a
+   count-min sketch). An index of addresses would cost ten times as much. */
+struct share {
+    u32 *first, *second;
+};
+
+static u32 shares_slots(u32 conns) {
+    return index_slots(conns / 2);
+}
+
+static struct share conns_share(const struct conns *c, const mps_address *peer) {
+    u8 prefix[ADDRESS_BYTES];
+    u32 *counts = near_get(&c->shares);
+    address_prefix(peer, prefix);
+    u64 hash = siphash(&c->shares_key, prefix, sizeof prefix);
+    return (struct share){counts + ((u32)hash & c->shares_mask),
+                          counts + c->shares_mask + 1 + ((u32)(hash >> 32) & c->shares_mask)};
+}
+
+static bool conns_share_full(const struct conns *c, const mps_address *peer) {
+    struct share share = conns_share(c, peer);
+    return u32_min(*share.first, *share.second) >= c->live_per_address;
+}
+
+/* From here on, or until here, it is one of those served. */
+static void conn_serve(struct conns *c, const struct conn *conn) {
+    struct share share = conns_share(c, &conn->peer);
+    ++*share.first;
+    ++*share.second;
+    c->live++;
+    c->live_high = u32_max(c->live_high, c->live);
+}
+
+static void conn_unserve(struct conns *c, const struct conn *conn) {
+    struct share share = conns_share(c, &conn->peer);
+    MPS_ASSERT(*share.first && *share.second && c->live);
+    --*share.first;
+    --*share.second;
+    c->live--;
+}
+
+/* Its peer is who stands behind the proxy, and it counts as one of theirs. */
+static void conn_become(struct conns *c, struct conn *conn, const mps_address *peer) {
+    conn_unserve(c, conn);
+    conn->peer = *peer;
+    conn_serve(c, conn);
+}
+
+static bool conns_shares_check(const struct conns *c) {
+    const u32 *counts = near_get(&c->shares);
+    u64 first = 0, second = 0;
+    for (u32 i = 0; i <= c->shares_mask; i++) {
+        first += counts[i];
+        second += counts[c->shares_mask + 1 + i];
+    }
+    return first == c->live && second == c->live;
 }
 
 /* -- output -- */
@@ -7320,7 +7386,7 @@ static bool conns_check(const struct conns *c) {
     }
     return pool_check(&c->pool) && lent + held == c->chunks_count && held == c->chunks_used &&
            inputs == c->chunks_input && larges == c->large_used && live == c->live &&
-           live <= c->live_max;
+           live <= c->live_max && conns_shares_check(c);
 }
 
 /* == 52 auth =====================================================================================
@@ -10262,6 +10328,8 @@ static const struct config_row config_keys[] = {
                  "guest login, TEST lobby, no rate limits on loopback, open metrics"),
     CONFIG_NUMBER(connections, FIXED, 1000, 16, 10000, 1, 1000000, NONE,
                   "connections served at once"),
+    CONFIG_NUMBER(connections_per_address, LIVE, 250, 12, 2500, 1, 1000000, NONE,
+                  "of these from one address (IPv6: /64) that is no trusted proxy"),
     CONFIG_NUMBER(refusals, FIXED, 16, 4, 64, 1, 1000, NONE,
                   "further connections that are told 503 or 429"),
     CONFIG_NUMBER(lobbies, FIXED, 256, 4, 4096, 1, 1000000, NONE, "lobbies at once"),
@@ -11347,11 +11415,22 @@ static bool server_may_go_on(const struct mps_server *s, const struct conn *conn
     return conn->out_bytes <= c->output_high && !goes_out_first && server_outcomes_room(s);
 }
 
-/* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Loopback is
-   free of limits with dev. Rounded up: who comes back after Retry-After must find a token in the
+/* Loopback is free of limits with dev. */
+static bool address_exempt(const struct mps_server *s, const mps_address *from) {
+    return s->config.dev && address_is_loopback(from);
+}
+
+/* Has the address as many connections as it may? Behind a trusted proxy there are many clients, who
+   are told apart once they are known. */
+static bool address_share_full(const struct mps_server *s, const mps_address *from) {
+    return !address_exempt(s, from) && !ranges_have(&s->trusted_proxies, from) &&
+           conns_share_full(&s->conns, from);
+}
+
+/* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Rounded up: who comes back after Retry-After must find a token in the
    bucket. */
 static u32 address_limit(struct mps_server *s, enum rate_class class, const mps_address *from) {
-    if (s->config.dev && address_is_loopback(from)) {
+    if (address_exempt(s, from)) {
         return 0;
     }
     return (u32)((rate_spend(&s->kit, &s->rates, class, from) + S_US - 1) / S_US);
@@ -13000,6 +13079,9 @@ static mps_error handle_socket(struct request *r) {
     if (error) {
         return error;
     }
+    if (!address_shares(&r->client, &r->conn->peer) && address_share_full(s, &r->client)) {
+        return MPS_E_CONNECTIONS_SHARE;
+    }
     u32 user = r->has_claims ? user_take(&s->kit, &s->presence, &r->claims.who) : 0;
     if (r->has_claims && !user) {
         return MPS_E_USERS_FULL;
@@ -13014,7 +13096,7 @@ static mps_error handle_socket(struct request *r) {
     }
     conn_output(&s->kit, &s->conns, r->conn, text_span(&t));
     answer_note(r, 101, 0);
-    r->conn->peer = r->client;
+    conn_become(&s->conns, r->conn, &r->client);
     socket_open(s, r->conn, r->has_claims ? &r->claims.who : NULL);
     return MPS_OK;
 }
@@ -14874,29 +14956,40 @@ static void conn_give_way(struct mps_server *s, struct conn *conn) {
    the places for refusals until its socket is gone. */
 static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error, u32 retry_s) {
     struct request r;
-    bool full = error == MPS_E_CONNECTIONS_FULL;
-    metrics_count(&s->kit.metrics, full ? COUNTER_REFUSED_FULL : COUNTER_REFUSED_RATE);
-    s->kit.metrics.counters[COUNTER_RATE_LIMITED] += !full;
+    bool limited = error == MPS_E_RATE_LIMITED;
+    metrics_count(&s->kit.metrics, limited                           ? COUNTER_REFUSED_RATE
+                                   : error == MPS_E_CONNECTIONS_FULL ? COUNTER_REFUSED_FULL
+                                                                     : COUNTER_REFUSED_SHARE);
+    s->kit.metrics.counters[COUNTER_RATE_LIMITED] += limited;
     server_log_peer(s, LOG_ITEM_CONNECTION_REFUSED, &conn->peer, error_row(error)->code);
     request_make(&r, s, conn, NULL);
-    r.retry_s = full ? 1 : retry_s;
+    r.retry_s = retry_s;
     request_refuse(&r, error);
 }
 
-/* A new connection: served, told that it cannot be, or 0. The rate is spent also when the table is
-   full: who hammers at the door pays for it. With 0 the port closes the socket, and nothing is kept
-   of it. */
+/* The rate is spent also when the table is full: who hammers at the door pays for it. */
+static mps_error conn_check(struct mps_server *s, const mps_address *peer, u32 *retry_s) {
+    const struct conns *c = &s->conns;
+    *retry_s = address_limit(s, RATE_CONNECTIONS, peer);
+    if (c->live == c->live_max) {
+        metrics_count(&s->kit.metrics, COUNTER_FULL_CONNECTIONS);
+        return MPS_E_CONNECTIONS_FULL;
+    }
+    return address_share_full(s, peer) ? MPS_E_CONNECTIONS_SHARE
+           : *retry_s                  ? MPS_E_RATE_LIMITED
+                                       : MPS_OK;
+}
+
+/* A new connection: served, told that it cannot be, or 0. With 0 the port closes the socket, and
+   nothing is kept of it. */
 static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_address *local) {
     struct kit *k = &s->kit;
     struct conns *c = &s->conns;
-    bool full = c->live == c->live_max;
-    u32 retry_s = address_limit(s, RATE_CONNECTIONS, peer);
+    u32 retry_s;
+    mps_error error = conn_check(s, peer, &retry_s);
     /* Those who are refused keep to their own places. */
-    bool no_place = (full || retry_s) && c->pool.used - c->live == c->pool.capacity - c->live_max;
+    bool no_place = error && c->pool.used - c->live == c->pool.capacity - c->live_max;
     u64 handle = s->drain >= DRAIN_CLOSING || no_place ? 0 : pool_take(&c->pool);
-    if (full) {
-        metrics_count(&k->metrics, COUNTER_FULL_CONNECTIONS);
-    }
     if (!handle) {
         metrics_count(&k->metrics, COUNTER_REFUSED_SILENT);
         return 0;
@@ -14905,14 +14998,13 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     conn->peer = *peer;
     conn->local = *local;
     conn_enter(k, c, conn, CONN_HEAD);
-    conn->refused = full || retry_s;
-    if (!conn->refused) {
-        c->live++;
-        c->live_high = u32_max(c->live_high, c->live);
+    conn->refused = error != MPS_OK;
+    if (!error) {
+        conn_serve(c, conn);
         metrics_count(&k->metrics, COUNTER_CONNECTIONS_OPENED);
         return handle;
     }
-    conn_refuse(s, conn, full ? MPS_E_CONNECTIONS_FULL : MPS_E_RATE_LIMITED, retry_s);
+    conn_refuse(s, conn, error, retry_s);
     return handle;
 }
 
@@ -14928,7 +15020,9 @@ static void conn_close(struct mps_server *s, struct conn *conn) {
         queue_remove(&s->conns.ended, &s->conns.pool, handle_index(handle));
         socket_over(s, conn);
     }
-    s->conns.live -= !conn->refused;
+    if (!conn->refused) {
+        conn_unserve(&s->conns, conn);
+    }
     pool_give(&s->conns.pool, handle);
 }
 
@@ -15683,6 +15777,8 @@ static void server_layout(struct layout *l, const mps_config *c) {
     u32 conns = config_conns(c);
     layout_take(l, "server", 1, sizeof(struct mps_server));
     layout_pool(l, SERVER_AT(conns.pool), "connections", conns, sizeof(struct conn));
+    layout_zeroed(l, SERVER_AT(conns.shares), "connection shares", 2 * shares_slots(conns),
+                  sizeof(u32));
     layout_near(l, SERVER_AT(conns.own_input), "connection input", conns, c->input_bytes);
     layout_near(l, SERVER_AT(conns.own_output), "connection output", conns, c->output_bytes);
     layout_zeroed(l, SERVER_AT(conns.chunk_info), "chunk list", conns + c->chunks,
@@ -15722,6 +15818,7 @@ static void server_create_conns(struct mps_server *s) {
     struct conns *conns = &s->conns;
     u32 count = config_conns(c);
     conns->live_max = c->connections;
+    conns->shares_mask = shares_slots(count) - 1;
     conns->input_bytes = c->input_bytes;
     conns->output_bytes = c->output_bytes;
     conns->chunk_bytes = c->chunk_bytes;
@@ -15772,6 +15869,7 @@ static void server_create_tables(struct mps_server *s) {
     s->answer += ANSWER_HEAD_MAX;
     s->answer_bytes = config_answer_bytes(c);
     s->work_bytes = config_work_bytes(c);
+    s->conns.shares_key = server_key(s);
 }
 
 /* What may change while running. Deadlines that are set already stay; a connection's is reckoned
@@ -15782,6 +15880,7 @@ static void server_apply_live(struct mps_server *s) {
     s->conns.body_us = c->body_timeout_ms * MS_US;
     s->conns.idle_us = c->idle_timeout_ms * MS_US;
     s->conns.send_us = c->send_timeout_ms * MS_US;
+    s->conns.live_per_address = c->connections_per_address;
     s->conns.linger_us = c->linger_ms * MS_US;
     s->conns.buffer_wait_us = c->buffer_wait_ms * MS_US;
     s->conns.input_hold_us = c->input_hold_ms * MS_US;

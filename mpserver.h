@@ -185,6 +185,8 @@ extern "C" {
       "Every seat of the server is taken; try again (operator: raise `seats`).")                   \
     X(BANS_FULL, -414, "bans_full", 503, 0,                                                        \
       "Every ban is in use; kick instead (operator: raise `bans` or `room_bans_max`).")            \
+    X(CONNECTIONS_SHARE, -417, "address_connections_full", 429, 1008,                              \
+      "Your address has its share; close some (operator: raise `connections_per_address`).")       \
     X(NOT_FOUND, -500, "not_found", 404, 0,                                                        \
       "Nothing is served at this path; --help-routes lists what is.")                              \
     X(AUTH_REQUIRED, -501, "authentication_required", 401, 0,                                      \
@@ -463,13 +465,14 @@ typedef struct mps_config {
 
     /* tables */
     uint32_t connections;
-    uint32_t refusals;         /* further connections that are only told 503 or 429 */
-    uint32_t users;            /* with a socket, a seat or a room of their own */
-    uint32_t rooms;            /* relay rooms */
-    uint32_t room_players_max; /* the most that a room's maxPlayers may say */
-    uint32_t seats;            /* members over all rooms */
-    uint32_t bans;             /* over all rooms */
-    uint32_t room_bans_max;    /* of these in one room */
+    uint32_t connections_per_address; /* IPv6: per /64; not of trusted proxies */
+    uint32_t refusals;                /* further connections that are only told 503 or 429 */
+    uint32_t users;                   /* with a socket, a seat or a room of their own */
+    uint32_t rooms;                   /* relay rooms */
+    uint32_t room_players_max;        /* the most that a room's maxPlayers may say */
+    uint32_t seats;                   /* members over all rooms */
+    uint32_t bans;                    /* over all rooms */
+    uint32_t room_bans_max;           /* of these in one room */
     uint32_t lobbies;
     uint32_t lobby_players;        /* the most that a lobby's max_players may say */
     uint32_t players;              /* over all lobbies */

@@ -193,6 +193,7 @@ static u64 drive_count(const struct drive *d, enum counter counter) {
 /* Bigger rates than any test needs, unless the test is about rates. */
 static mps_config server_test_config(void) {
     mps_config c = {.preset = MPS_PRESET_TINY,
+                    .connections_per_address = 1000000,
                     .connections_per_s = 1000000,
                     .requests_per_s = 1000000,
                     .log_level = MPS_LOG_OFF};
@@ -434,6 +435,74 @@ static void server_full_connections(void) {
     link_open(&d, &l[0], "198.51.100.2");
     CHECK_INT(link_get(&l[0], "/healthz"), 200);
     link_close(&l[0]);
+    drive_stop(&d);
+}
+
+/* The next one from `peer` is served, or told that its address has its share. */
+static bool share_allows(struct drive *d, struct link_test *l, const char *peer) {
+    link_open(d, l, peer);
+    int status = link_get(l, "/healthz");
+    if (status == 200) {
+        return true;
+    }
+    CHECK_INT(status, 429);
+    CHECK_HAS(l, "\"error\":\"address_connections_full\"");
+    CHECK_HAS(l, "Retry-After: 1\r\n");
+    link_close(l);
+    return false;
+}
+
+static void server_connections_share(void) {
+    mps_config c = server_test_config();
+    struct drive d;
+    struct link_test l[20], more;
+    c.connections = 20;
+    c.connections_per_address = 3;
+    c.trusted_proxies[0] = "192.0.2.0/24";
+    drive_start(&d, &c);
+    for (u32 i = 0; i < 3; i++) {
+        char text[32];
+        CHECK(share_allows(&d, &l[i], "198.51.100.1"));
+        snprintf(text, sizeof text, "2001:db8::%u:1", i);
+        CHECK(share_allows(&d, &l[3 + i], text));
+    }
+    CHECK(!share_allows(&d, &more, "198.51.100.1"));
+    CHECK(!share_allows(&d, &more, "2001:db8::ffff:ffff:ffff:ffff"));
+    CHECK_INT(drive_count(&d, COUNTER_REFUSED_SHARE), 2);
+    CHECK_INT(drive_count(&d, COUNTER_REFUSED_RATE), 0);
+    CHECK_INT(drive_count(&d, COUNTER_RATE_LIMITED), 0);
+    CHECK(share_allows(&d, &l[6], "198.51.100.2"));
+    CHECK(share_allows(&d, &l[7], "2001:db8:0:1::1"));
+    for (u32 i = 8; i < 13; i++) {
+        CHECK(share_allows(&d, &l[i], "192.0.2.7"));
+    }
+    link_close(&l[1]);
+    CHECK(share_allows(&d, &l[1], "198.51.100.1"));
+    CHECK(!share_allows(&d, &more, "198.51.100.1"));
+    c.connections_per_address = 4;
+    CHECK_INT(mps_reconfigure(d.s, &c), 0);
+    CHECK(share_allows(&d, &l[13], "198.51.100.1"));
+    CHECK(!share_allows(&d, &more, "198.51.100.1"));
+    links_close(l, 14);
+    CHECK(share_allows(&d, &l[0], "198.51.100.1"));
+    link_close(&l[0]);
+    drive_stop(&d);
+}
+
+/* With dev loopback is free of it, and nobody else. */
+static void server_connections_share_dev(void) {
+    mps_config c = server_test_config();
+    struct drive d;
+    struct link_test l[4], more;
+    c.connections_per_address = 1;
+    c.dev = true;
+    drive_start(&d, &c);
+    for (u32 i = 0; i < 3; i++) {
+        CHECK(share_allows(&d, &l[i], "127.0.0.1"));
+    }
+    CHECK(share_allows(&d, &l[3], "198.51.100.1"));
+    CHECK(!share_allows(&d, &more, "198.51.100.1"));
+    links_close(l, 4);
     drive_stop(&d);
 }
 
@@ -1856,6 +1925,8 @@ static const struct check_test server_tests[] = {
     {"script_ways", server_script_ways},
     {"script_cut", server_script_cut},
     {"full_connections", server_full_connections},
+    {"connections_share", server_connections_share},
+    {"connections_share_dev", server_connections_share_dev},
     {"full_lobbies", server_full_lobbies},
     {"full_large_inputs", server_full_large_inputs},
     {"starving_told_once", server_starving_told_once},

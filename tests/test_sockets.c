@@ -1440,6 +1440,36 @@ static void sockets_large_upgrade(void) {
     hall_stop(&hall);
 }
 
+/* -- shares of addresses -- */
+
+/* An upgrade that a proxy passes on for `client`; its status. */
+static int upgrade_for(struct hall *h, const char *client) {
+    char request[512];
+    snprintf(request, sizeof request, "GET /ws HTTP/1.1\r\nX-Forwarded-For: %s" UPGRADE, client);
+    return peer_upgrade(h, hall_connect(h, "192.0.2.1"), request);
+}
+
+/* Sockets that came through a proxy are their client's, not the proxy's. */
+static void sockets_share(void) {
+    mps_config c = hall_config();
+    c.connections_per_address = 2;
+    c.trusted_proxies[0] = "192.0.2.1";
+    hall_start(&hall, &c);
+    for (u32 i = 0; i < 2; i++) {
+        CHECK_INT(upgrade_for(&hall, "203.0.113.1"), 101);
+        CHECK_INT(upgrade_for(&hall, "203.0.113.2"), 101);
+    }
+    CHECK_INT(upgrade_for(&hall, "203.0.113.1"), 429);
+    CHECK_HAS(&hall.p[4].l, "\"error\":\"address_connections_full\"");
+    hall_open(&hall, "203.0.113.3", NULL, NULL);
+    CHECK_INT(upgrade_for(&hall, "203.0.113.3"), 101);
+    CHECK_INT(upgrade_for(&hall, "203.0.113.3"), 429);
+    peer_drop(&hall, &hall.p[0]);
+    CHECK_INT(upgrade_for(&hall, "203.0.113.1"), 101);
+    hall_check_empty(&hall);
+    hall_stop(&hall);
+}
+
 /* -- ends -- */
 
 enum socket_end { END_IDLE, END_HALF, END_UNREAD, END_READY, END_ALL, END_LINGER, ENDS };
@@ -1587,6 +1617,7 @@ static const struct check_test sockets_tests[] = {
     {"cut_at_chunk_end", sockets_cut_at_chunk_end},
     {"large_full", sockets_large_full},
     {"large_upgrade", sockets_large_upgrade},
+    {"share", sockets_share},
     {"ends", sockets_ends},
     {"closes", sockets_closes},
     {"again_moved", sockets_again_moved},

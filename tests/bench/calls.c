@@ -1246,7 +1246,7 @@ static mps_config scenario_config(const struct scenario *scenario) {
     c.preset = MPS_PRESET_LARGE;
     c.log_level = MPS_LOG_WARN; /* as an operator with that many players would */
     c.jwt_secret = secret;
-    c.connections_per_s = c.requests_per_s = 1000000;
+    c.connections_per_address = c.connections_per_s = c.requests_per_s = 1000000;
     c.states_per_s = c.chats_per_s = c.messages_per_s = 1000000;
     c.datagrams_per_s = c.player_datagrams_per_s = 1000000;
     return c;

@@ -14,7 +14,7 @@ export const LOAD_CORE = '1';
 export const CONFIG = {
   preset: 'large', log_level: 'off', room_players_max: 1024, connections_per_s: 1000000,
   requests_per_s: 1000000, messages_per_s: 1000000, states_per_s: 1000000, chats_per_s: 1000000,
-  drain_grace_ms: 10,
+  connections_per_address: 1000000, drain_grace_ms: 10,
 };
 
 /* A line of rooms of four, as many as a game has: see W2 in rooms.mjs. */

@@ -18,6 +18,7 @@ const t = { after: (done) => ending.unshift(done) };
 
 const CONFIG = {
   preset: 'large', log_level: 'off', connections_per_s: 1000000, requests_per_s: 1000000,
+  connections_per_address: 1000000,
   datagrams_per_s: 1000000, player_datagrams_per_s: 1000000, player_speed_max: 0,
   drain_grace_ms: 10,
 };

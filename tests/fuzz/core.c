@@ -729,6 +729,7 @@ static mps_config core_config(struct core *c, u8 flags) {
     }
     if (!(flags & CORE_SLOW)) {
         config.connections_per_s = config.requests_per_s = config.datagrams_per_s = 1000000;
+        config.connections_per_address = 1000000;
         config.player_datagrams_per_s = config.messages_per_s = config.chats_per_s = 1000000;
         config.states_per_s = config.stun_per_s = 1000000;
     }

@@ -287,6 +287,7 @@ static void plan_times(mps_config *c) {
 static void plan_rates(mps_config *c) {
     struct dice *d = &w.plan;
     c->connections_per_s = dice_hits(d, 200) ? dice_from(d, 2, 10) : 1000;
+    c->connections_per_address = c->connections_per_s < 1000 ? 4 : 1000;
     c->requests_per_s = dice_hits(d, 200) ? dice_from(d, 5, 30) : 1000;
     c->messages_per_s = dice_hits(d, 300) ? dice_from(d, 2, 20) : 200;
     c->chats_per_s = dice_hits(d, 300) ? dice_from(d, 1, 5) : 100;

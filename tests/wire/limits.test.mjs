@@ -119,6 +119,23 @@ test('limits: --dev exempts loopback alone', async (t) => {
   refused(last, 429, 'rate_limited');
 });
 
+test('limits: connections of one address', async (t) => {
+  const s = await start(t, { dev: false, config: { connections_per_address: 3 } });
+  const held = [];
+  for (let i = 0; i < 3; i++) {
+    held.push(await Conn.open(s));
+    assert.equal((await held[i].ask(GET)).status, 200);
+  }
+  const fourth = await Conn.open(s);
+  await fourth.write(GET);
+  refused(await fourth.read(), 429, 'address_connections_full');
+  await s.says(/connection refused.*address_connections_full/);
+  fourth.close();
+  held[1].close();
+  await until(() => get(s, '/healthz'), (answer) => answer.status === 200, 'room for one more');
+  closing(held);
+});
+
 test('limits: connections', async (t) => {
   const s = await start(t, { config: { connections: 8, refusals: 2 } });
   const held = [];
