@@ -11427,8 +11427,8 @@ static bool address_share_full(const struct mps_server *s, const mps_address *fr
            conns_share_full(&s->conns, from);
 }
 
-/* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Rounded up: who comes back after Retry-After must find a token in the
-   bucket. */
+/* Spends one event of the address; seconds to wait, or 0 when there was one to spend. Rounded up:
+   who comes back after Retry-After must find a token in the bucket. */
 static u32 address_limit(struct mps_server *s, enum rate_class class, const mps_address *from) {
     if (address_exempt(s, from)) {
         return 0;

@@ -226,7 +226,7 @@ bool mps_replay_open(struct mps_replay *r, const void *bytes, size_t count, void
         }
         r->block = record.bytes;
         r->memory_bytes = record.bytes_count;
-        r->began = r->time = record.time;
+        r->began = r->time = r->made = record.time;
         r->started = true;
     } else if (record.kind == KIND_ENTROPY && record.bytes_count == sizeof r->entropy) {
         memcpy(r->entropy, record.bytes, sizeof r->entropy);
@@ -325,6 +325,10 @@ mps_replay_state mps_replay_next(struct mps_replay *r, mps_server *server) {
         return r->problem ? MPS_REPLAY_BROKEN : MPS_REPLAY_CUT;
     }
     if (record.kind == KIND_STATE) {
+        if (r->at != r->end) {
+            r->problem = "something stands behind the end";
+            return MPS_REPLAY_BROKEN;
+        }
         bool same = mps_state_hash(server) == record.hash;
         r->problem = same ? NULL : "another state at the end than recorded";
         return same ? MPS_REPLAY_END : MPS_REPLAY_DIFFERS;
@@ -340,7 +344,7 @@ mps_replay_state mps_replay_next(struct mps_replay *r, mps_server *server) {
     r->time = record.time;
     if (!r->started && parts_of[record.kind] & PART_TIME) {
         r->started = true;
-        r->began = record.time;
+        r->began = r->made = record.time;
     }
     if (!call_take(r, &record)) {
         return MPS_REPLAY_BROKEN;
@@ -405,6 +409,7 @@ void mps_replay_make(struct mps_replay *r, mps_server *server) {
     const mps_call *c = &r->call;
     uint32_t number = (uint32_t)c->number;
     r->calls++;
+    r->made = r->time;
     switch ((int)c->kind) {
     case MPS_CALL_WALL_CLOCK:
         mps_wall_clock(server, c->now, c->number);

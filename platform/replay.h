@@ -30,6 +30,7 @@ struct mps_replay {
     char version[32];     /* of the server that was recorded: another one may answer otherwise */
     size_t memory_bytes;  /* what the server wants */
     uint64_t began, time; /* of the first call and of this one, microseconds */
+    uint64_t made;        /* of the last one that was made */
     uint64_t calls, bytes_in, bytes_out;
     bool hooks_reload, hooks_record; /* the server had such hooks */
     mps_call call;                   /* the one to be made; its bytes are a copy in `scratch` */

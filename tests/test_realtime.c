@@ -114,6 +114,7 @@ static void rt_sync(struct rt_client *c, struct json_value *v) {
         c->parts_seen = 0;
         memset(c->listed, 0, sizeof c->listed);
     }
+    CHECK_INT(parts, c->parts);
     while (json_walk_element(&walk, &element)) {
         CHECK(json_object(element.at, element.bytes, keys, 4, m, &fault));
         u32 id = rt_u32(m[0]);
@@ -361,19 +362,24 @@ static struct rt_client *rt_enter(struct rt *rt, enum player_speech speech) {
     return c;
 }
 
-static void rt_move(struct rt *rt, struct rt_client *c, double x) {
+static void rt_move_to(struct rt *rt, struct rt_client *c, const double to[3]) {
     char more[192];
     if (c->speech == SPEECH_BINARY) {
         struct text t = text_on(more, sizeof more);
-        struct stance at = {.position = {(float)x, 0, 0}};
+        struct stance at = {.position = {(float)to[0], (float)to[1], (float)to[2]}};
         binary_put_entry(&t, 0, &at, 0); /* id and client_ms are both four bytes */
         rt_binary(rt, c, 2, span_of(more, t.bytes - 2));
         return;
     }
     snprintf(more, sizeof more,
-             ",\"position\":{\"x\":%.17g,\"y\":0,\"z\":0},\"rotation\":{\"x\":0,\"y\":0,\"z\":0}",
-             x);
+             ",\"position\":{\"x\":%.17g,\"y\":%.17g,\"z\":%.17g},"
+             "\"rotation\":{\"x\":0,\"y\":0,\"z\":0}",
+             to[0], to[1], to[2]);
     rt_json(rt, c, "position_update", more);
+}
+
+static void rt_move(struct rt *rt, struct rt_client *c, double x) {
+    rt_move_to(rt, c, (double[]){x, 0, 0});
 }
 
 static void rt_leave(struct rt *rt, struct rt_client *c) {
@@ -761,6 +767,28 @@ static void realtime_speed(void) {
     drive_stop(&rt.d);
 }
 
+/* As fast in any direction: 10 for a tenth of a second and 10 of slack. */
+static void realtime_speed_ways(void) {
+    static const struct {
+        double to[3];
+        u32 corrections;
+    } rows[] = {{{19, 0, 0}, 0},   {{0, 19, 0}, 0},    {{0, 0, 19}, 0}, {{11, 11, 11}, 0},
+                {{21, 0, 0}, 1},   {{0, 21, 0}, 1},    {{0, 0, 21}, 1}, {{-21, 0, 0}, 1},
+                {{12, 12, 12}, 1}, {{0, -15, -15}, 1}, {{15, 0, 15}, 1}};
+    for (u32 i = 0; i < 2 * COUNT_OF(rows); i++) {
+        mps_config config = rt_config();
+        struct rt rt;
+        rt_start(&rt, &config);
+        struct rt_client *a = rt_enter(&rt, i % 2 ? SPEECH_BINARY : SPEECH_JSON);
+        rt_move(&rt, a, 0);
+        rt_run(&rt, 100 * MS_US);
+        rt_move_to(&rt, a, rows[i / 2].to);
+        rt_run(&rt, 100 * MS_US);
+        CHECK_INT(a->corrections, rows[i / 2].corrections);
+        drive_stop(&rt.d);
+    }
+}
+
 /* A join that comes late, or twice, takes nobody back; one that counts anew does. */
 static void realtime_late_join(void) {
     static const struct {
@@ -1104,6 +1132,7 @@ static const struct check_test realtime_tests[] = {
     {"same", realtime_same},
     {"largest", realtime_largest},
     {"speed", realtime_speed},
+    {"speed_ways", realtime_speed_ways},
     {"late_join", realtime_late_join},
     {"hooked", realtime_hooked},
     {"unproved", realtime_unproved},

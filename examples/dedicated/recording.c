@@ -215,12 +215,13 @@ static int complain(const struct options *options, const char *why) {
 /* `state` is why it ended; MPS_REPLAY_CALL means that --until is reached. */
 static int report(const struct options *options, const struct mps_replay *r, mps_replay_state state,
                   uint64_t hash, uint64_t took_us) {
-    double seconds = (double)(r->time - r->began) / US_PER_S;
+    bool wrong = state == MPS_REPLAY_DIFFERS || state == MPS_REPLAY_BROKEN;
+    double seconds = (double)((wrong ? r->time : r->made) - r->began) / US_PER_S;
     static const char *const ends[] = {[MPS_REPLAY_CALL] = "stopped at --until",
                                        [MPS_REPLAY_END] = "as recorded",
                                        [MPS_REPLAY_CUT] =
                                            "the recording ends without one to compare"};
-    if (state == MPS_REPLAY_DIFFERS || state == MPS_REPLAY_BROKEN) {
+    if (wrong) {
         fprintf(stderr, "mpserver: --replay %s: call %llu, at %.6f s: %s\n", options->replay,
                 (unsigned long long)r->calls, seconds, r->problem);
         return state == MPS_REPLAY_DIFFERS ? 1 : 2;

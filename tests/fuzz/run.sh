@@ -1,8 +1,8 @@
 #!/bin/bash
 # Each target of build/fuzz-replay: its corpus holds, replayed without sanitizers, and S seconds of
 # fuzzing (5) from there find nothing. Usage: [S=60] [JOBS=2] tests/fuzz/run.sh [TARGET...]
-# What is new goes to build/fuzz/TARGET/, and so does an input that breaks a property: it is tried
-# first from then on. To keep what reaches further, and little more:
+# What is new goes to build/fuzz/TARGET/; an input that breaks a property is kept in the corpus, as
+# crash-*. To keep what reaches further, and little more:
 #   FUZZ_TARGET=http build/fuzzer -set_cover_merge=1 -use_counters=0 -max_len=3000 \
 #       tests/corpus/http build/fuzz/http
 set -u
@@ -22,7 +22,7 @@ fuzz() { # TARGET: says what it did; false when something does not hold
     local at=build/fuzz/$1 log=build/fuzz/$1.log
     mkdir -p "$at"
     if ! build/fuzz-replay "$1" "tests/corpus/$1" 2>&1; then
-        echo "replay it: build/fuzz-replay $1 FILE"
+        echo "replay it: build/fuzz-replay $1 tests/corpus/$1/NAME, which is named last above"
         return 1
     fi
     touch "$at.start"
@@ -34,8 +34,10 @@ fuzz() { # TARGET: says what it did; false when something does not hold
     [ "$code" != 0 ] || return 0
     grep -vE '^#|NEW_FUNC|^INFO' "$log" | head -n 60
     find "$at" -newer "$at.start" -name '*-*' | while read -r broken; do
-        echo "replay it: FUZZ_TARGET=$1 build/fuzzer $broken"
-        echo "keep it:   cp $broken tests/corpus/$1/"
+        local kept=tests/corpus/$1/${broken##*/}
+        cp "$broken" "$kept"
+        echo "kept for every run to come: $kept"
+        echo "replay it: FUZZ_TARGET=$1 build/fuzzer $kept"
     done
     return 1
 }

@@ -352,6 +352,9 @@ static void same_bytes_and_state(void) {
     CHECK(replay.bytes_out > 1000);
     CHECK_INT(scene.told[MPS_CALL_ROOM_SEND], 1); /* not the hook's, not the one refused */
     CHECK_INT(replay.began, 5000000);
+    CHECK_INT(replay.made, replay.time);
+    file.bytes[file.count] = 0; /* behind the end belongs nothing */
+    CHECK_INT(again(file.bytes, file.count + 1), MPS_REPLAY_BROKEN);
     CHECK(strcmp(replay.version, MPS_VERSION) == 0);
 }
 
