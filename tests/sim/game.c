@@ -143,6 +143,12 @@ static void game_room_closed(void *user, mps_room room, const char *id) {
     hall_closed(&w.halls, room.id, w.config.room_timeout_ms * 1000ull, w.rooms_deleted);
 }
 
+static void game_kicks(const struct hall *h) {
+    struct room_model *room = room_model_at(model_room(h->id));
+    room->kicked_at = w.now;
+    room->game_kicks = true;
+}
+
 /* Kicks one, or all: then the room closes under the hook that asked for it. */
 static void game_peer_joined(void *user, mps_room room, u32 peer) {
     (void)user;
@@ -151,7 +157,7 @@ static void game_peer_joined(void *user, mps_room room, u32 peer) {
     struct hall *h = hall_find(&w.halls, room.id);
     bool all = game_strikes(w.faults.hook_close);
     if (all || game_strikes(w.faults.hook_kick)) {
-        room_model_at(model_room(h->id))->kicked_at = w.now;
+        game_kicks(h);
         struct hall before = *h;
         for (u32 i = 0; i < before.count; i++) {
             if (all || before.members[i] == peer) {
@@ -188,7 +194,7 @@ static bool game_room_message(void *user, mps_room room, u32 peer, const char *t
     if (game_strikes(w.faults.hook_close)) {
         const struct hall *h = hall_find(&w.halls, room.id);
         if (h) {
-            room_model_at(model_room(h->id))->kicked_at = w.now;
+            game_kicks(h);
         }
         mps_room_kick(w.server, w.now, room, peer);
         return true;

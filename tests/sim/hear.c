@@ -194,7 +194,7 @@ static void hear_text(struct line *l, char *text) {
     } else if (!strcmp(type, "host_changed") && wire_number(text, "newHostPeerId", &from)) {
         model_host_changed(l, (u32)from);
     } else if (!strcmp(type, "kicked")) {
-        model_kicked(l);
+        model_kicked(l, text);
     } else if (!strcmp(type, "chat") && wire_number(text, "from", &from) &&
                wire_text(text, "text", word, 0) == false) {
         const char *said = wire_find(text, "text");
@@ -242,6 +242,7 @@ static void hear_close(struct line *l, const struct frame *f) {
         break;
     case 1013:
         HOLDS(tight, "1013 to who reads, and memory is not short");
+        HOLDS(strcmp(l->last_reason, "message_timeout") != 0, "1013 for a message without end");
         break;
     case 4001:
         break;
@@ -251,7 +252,9 @@ static void hear_close(struct line *l, const struct frame *f) {
     case 1009:
         HOLDS(l->stray, "%u to who did nothing wrong", code);
         break;
-    case 1008: /* a rate, or a message without end */
+    case 1008:
+        HOLDS(!strcmp(l->last_reason, "rate_limited") || !strcmp(l->last_reason, "message_timeout"),
+              "1008 behind the error `%s`", l->last_reason);
         break;
     default:
         HOLDS(l->said_close && (code == 1000 || code == 1005), "close code %u", code);

@@ -59,6 +59,7 @@ struct room_model {
     u32 peer_high;
     u64 banned_at[USERS_MAX]; /* 0: not */
     u64 kicked_at;            /* when somebody last asked for somebody's removal */
+    bool game_kicks;          /* the game has, once */
 };
 
 /* A socket's time as one member. A seat that is taken back has several, one after the other. */
@@ -132,8 +133,8 @@ struct line {
     /* since the last pong */
     bool was_in, was_out, was_host, was_not_host, was_guest, errored;
     bool resumed_away;
-    char reason[32];
-    u32 got; /* a bit for each kind of answer */
+    char reason[32], last_reason[32]; /* of errors: since the last pong, at all */
+    u32 got;                          /* a bit for each kind of answer */
     u32 from_room, from_peer;
     struct view certain, possible;
 };
@@ -456,6 +457,11 @@ static void model_host_changed(struct line *l, u32 peer) {
                   mps_tcp_fate(w.server, other->conn) != MPS_FATE_OPEN,
               "peer %u was there longer than the new host %u", l->view.peers[i], peer);
     }
+    const struct stay *chosen = model_stay(l->room, peer);
+    bool dropped = chosen && chosen->lost_at && chosen->lost_at < w.settled_at &&
+                   !model_may_be_back(l->room, chosen->user, chosen->asked_at, UINT32_MAX);
+    HOLDS(!dropped || l->slow || stay_at(l->stay)->lost_at,
+          "peer %u is host now, whose socket has dropped, and peer %u is there", peer, l->peer);
     l->host = peer;
     model_note(l);
 }
@@ -495,9 +501,28 @@ static void model_state(struct line *l, u32 from, u32 kind, u32 number) {
     *known = (struct heard){from, number, kind};
 }
 
-static void model_kicked(struct line *l) {
+/* Has somebody asked for the removal of this peer, in so many words? */
+static bool model_asked_for(enum said_kind kind, u32 peer) {
+    for (u32 i = 0; i < w.said.count; i++) {
+        const struct said *m = said_at(i);
+        if (m->kind == kind && m->target == peer && m->fared != FARED_REFUSED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void model_kicked(struct line *l, const char *text) {
+    char reason[16];
     HOLDS(l->room != NO_ROOM, "kicked out of a room that it is not in");
-    room_model_at(l->room)->kicked_at = w.now;
+    HOLDS(wire_text(text, "reason", reason, sizeof reason), "kicked without a reason");
+    struct room_model *room = room_model_at(l->room);
+    bool ban = !strcmp(reason, "host_ban"), kick = !strcmp(reason, "host_kick");
+    bool asked = ban    ? model_asked_for(SAID_BAN, l->peer)
+                 : kick ? room->game_kicks || model_asked_for(SAID_KICK, l->peer)
+                        : w.rooms_deleted && !strcmp(reason, "room_closed");
+    HOLDS(asked, "kicked by %s, which nobody asked for", reason);
+    room->kicked_at = w.now;
     model_stay_over(l, true);
 }
 
@@ -667,6 +692,7 @@ static void model_pong(struct line *l, u32 number) {
 static void model_error(struct line *l, const char *text) {
     char reason[32];
     HOLDS(wire_text(text, "reason", reason, sizeof reason), "an error without reason");
+    snprintf(l->last_reason, sizeof l->last_reason, "%s", reason);
     if (!strcmp(reason, "message_too_large") || !strcmp(reason, "message_timeout") ||
         !strcmp(reason, "large_inputs_full")) {
         return; /* the socket is about to be closed, and that is told then */
