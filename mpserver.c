@@ -6600,13 +6600,6 @@ static void conn_unserve(struct conns *c, const struct conn *conn) {
     c->live--;
 }
 
-/* Its peer is who stands behind the proxy, and it counts as one of theirs. */
-static void conn_become(struct conns *c, struct conn *conn, const mps_address *peer) {
-    conn_unserve(c, conn);
-    conn->peer = *peer;
-    conn_serve(c, conn);
-}
-
 static bool conns_shares_check(const struct conns *c) {
     const u32 *counts = near_get(&c->shares);
     u64 first = 0, second = 0;
@@ -7208,6 +7201,13 @@ static void conn_note_slow(struct kit *k, const struct conns *c, const struct co
 }
 
 #ifndef MPS_NO_ROOMS
+/* A socket's peer is who stands behind the proxy, and it counts as one of theirs. */
+static void conn_become(struct conns *c, struct conn *conn, const mps_address *peer) {
+    conn_unserve(c, conn);
+    conn->peer = *peer;
+    conn_serve(c, conn);
+}
+
 /* Closes a socket from this side (RFC 6455, 7.1.2): what was queued goes out, then the close frame,
    then FIN. There is room for the frame beyond any cap. Where memory is out, what was queued is cut
    behind the frame that is being sent; when not even that helps, FIN has to do. */
