@@ -14967,8 +14967,9 @@ static void conn_refuse(struct mps_server *s, struct conn *conn, mps_error error
     request_refuse(&r, error);
 }
 
-/* The rate is spent also when the table is full: who hammers at the door pays for it. */
-static mps_error conn_check(struct mps_server *s, const mps_address *peer, u32 *retry_s) {
+/* May the peer have one more connection? The rate is spent also when the table is full: who hammers
+   at the door pays for it. */
+static mps_error conn_admit(struct mps_server *s, const mps_address *peer, u32 *retry_s) {
     const struct conns *c = &s->conns;
     *retry_s = address_limit(s, RATE_CONNECTIONS, peer);
     if (c->live == c->live_max) {
@@ -14986,7 +14987,7 @@ static u64 conn_open(struct mps_server *s, const mps_address *peer, const mps_ad
     struct kit *k = &s->kit;
     struct conns *c = &s->conns;
     u32 retry_s;
-    mps_error error = conn_check(s, peer, &retry_s);
+    mps_error error = conn_admit(s, peer, &retry_s);
     /* Those who are refused keep to their own places. */
     bool no_place = error && c->pool.used - c->live == c->pool.capacity - c->live_max;
     u64 handle = s->drain >= DRAIN_CLOSING || no_place ? 0 : pool_take(&c->pool);

@@ -6,6 +6,17 @@ import { Conn, get, metrics, post, refused, request, requestText, sleep, start, 
 
 const GET = requestText('GET', '/healthz');
 const LIST = requestText('GET', '/lobbies?limit=1');
+
+/* So many connections, each of them served. */
+async function hold(s, count) {
+  const held = [];
+  for (let i = 0; i < count; i++) {
+    held.push(await Conn.open(s));
+    assert.equal((await held[i].ask(GET)).status, 200);
+  }
+  return held;
+}
+
 const closing = (list) => list.forEach((conn) => conn.close());
 
 /* Sixty lobbies: with TEST, a list of 61 that is some 15 KB long. */
@@ -121,11 +132,7 @@ test('limits: --dev exempts loopback alone', async (t) => {
 
 test('limits: connections of one address', async (t) => {
   const s = await start(t, { dev: false, config: { connections_per_address: 3 } });
-  const held = [];
-  for (let i = 0; i < 3; i++) {
-    held.push(await Conn.open(s));
-    assert.equal((await held[i].ask(GET)).status, 200);
-  }
+  const held = await hold(s, 3);
   const fourth = await Conn.open(s);
   await fourth.write(GET);
   refused(await fourth.read(), 429, 'address_connections_full');
@@ -138,11 +145,7 @@ test('limits: connections of one address', async (t) => {
 
 test('limits: connections', async (t) => {
   const s = await start(t, { config: { connections: 8, refusals: 2 } });
-  const held = [];
-  for (let i = 0; i < 8; i++) {
-    held.push(await Conn.open(s));
-    assert.equal((await held[i].ask(GET)).status, 200);
-  }
+  const held = await hold(s, 8);
   const ninth = await Conn.open(s);
   await ninth.write(GET);
   refused(await ninth.read(), 503, 'connections_full');
